@@ -1,0 +1,214 @@
+"""Image data sets of 28x28 grey images in ten classes: on disk, downloaded, or bundled with scikit-learn.
+
+torchvision reads and downloads; what it reads is checked before. It is imported here when it is needed, since that
+takes as long as PyTorch itself.
+"""
+
+import gzip
+import http.client
+import math
+import os
+import socket
+import struct
+import sys
+import tempfile
+import zlib
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from common.cli import RunError
+
+# Names on the command line; torchvision's classes, which are also the names of its folders; names in titles.
+TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
+TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "kmnist": "KMNIST", "digits": "scikit-learn digits"}
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+DOWNLOAD_TIMEOUT = 20  # seconds without an answer
+LARGEST_FILE = 100 * 2**20  # bytes; MNIST's training images take 47 million
+SIDE = 28
+
+
+class Digits(NamedTuple):
+    """A data set: images (n, 28, 28) of uint8, 0 to 255, and labels (n,) of int64, 0 to 9."""
+
+    name: str  # as on the command line
+    title: str
+    source: str
+    classes: list[str]
+    x_train: torch.Tensor
+    y_train: torch.Tensor
+    x_test: torch.Tensor
+    y_test: torch.Tensor
+
+
+def load(name: str, data_dir: Path) -> Digits:
+    """Finds a data set: its IDX files under `data_dir`, else torchvision's download into it.
+
+    Args:
+        name: ``mnist``, ``fashion-mnist``, ``kmnist``; ``digits``, scikit-learn's bundled ones; or ``auto``: mnist,
+            and where it can neither be found nor downloaded, digits with a warning on stderr.
+        data_dir: the folder that has torchvision's ``MNIST/raw/`` with four IDX files, as they are or as .gz.
+
+    Raises:
+        RunError: files that are damaged; or none, and no download.
+    """
+    if name == "digits":
+        return _bundled()
+    wanted = "mnist" if name == "auto" else name
+    folder = data_dir / TORCHVISION_NAMES[wanted] / "raw"
+    if not all(_find(folder, file) for file in FILES):
+        try:
+            _download(wanted, data_dir, folder)
+        except RunError as error:
+            if name != "auto":
+                raise
+            print(f"warning: {error}\nwarning: using scikit-learn's bundled digits instead of MNIST", file=sys.stderr)
+            return _bundled()
+    return _read(wanted, folder)
+
+
+def _find(folder: Path, file: str) -> Path | None:
+    """The file as it is or as .gz, whichever is there; a broken link counts as there."""
+    return next((path for path in (folder / file, folder / f"{file}.gz") if os.path.lexists(path)), None)
+
+
+def _torchvision():
+    """torchvision's `datasets`, or a RunError that says why it cannot be imported."""
+    try:
+        from torchvision import datasets
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        found = []
+        for package in ("torch", "torchvision"):
+            try:
+                found.append(f"{package} {metadata.version(package)}")
+            except metadata.PackageNotFoundError:
+                found.append(f"no {package}")
+        raise RunError(f"torchvision cannot be imported ({str(error).splitlines()[0]}); here are "
+                       f"{' and '.join(found)}, which must be of one release and from one index: "
+                       "pip install --force-reinstall torch torchvision "
+                       "(or use --dataset digits, which needs no torchvision)") from None
+    return datasets
+
+
+def _read(name: str, folder: Path) -> Digits:
+    """Reads the four files after checking each."""
+    datasets = _torchvision()
+    tensors = []
+    with tempfile.TemporaryDirectory() as room:
+        for file in FILES:
+            path = _find(folder, file)
+            plain = _unpack(path, Path(room)) if path.suffix == ".gz" else path
+            if "images" in file:
+                _check(path, plain, (SIDE, SIDE))
+                tensors.append(datasets.mnist.read_image_file(plain))
+            else:
+                _check(path, plain, ())
+                tensors.append(datasets.mnist.read_label_file(plain))
+                images, labels = tensors[-2:]
+                if labels.max() > 9:
+                    raise RunError(f"{path}: label {labels.max()} of image {labels.argmax() + 1}, expected 0 to 9; "
+                                   "delete the file to download it anew")
+                if len(images) != len(labels):
+                    raise RunError(f"{path}: {len(labels)} labels for {len(images)} images; delete the file to "
+                                   "download it anew")
+    classes = list(map(str, range(10))) if name == "mnist" else getattr(datasets, TORCHVISION_NAMES[name]).classes
+    return Digits(name, TITLES[name], f"IDX files in {folder}", classes, *tensors)
+
+
+def _unpack(path: Path, room: Path) -> Path:
+    """Unpacks a .gz into `room`, up to LARGEST_FILE bytes."""
+    plain = room / path.stem
+    try:
+        with gzip.open(path) as packed, plain.open("wb") as file:
+            while block := packed.read(2**20):
+                file.write(block)
+                if file.tell() > LARGEST_FILE:
+                    raise RunError(f"{path}: unpacks to more than {LARGEST_FILE:,} bytes, which no data set here does")
+    except (OSError, EOFError, zlib.error) as error:
+        raise RunError(f"{path}: not a whole gzip file ({error}); delete it to download it anew") from None
+    return plain
+
+
+def _check(path: Path, plain: Path, shape: tuple[int, ...]) -> None:
+    """Raises a RunError unless `plain` is a whole IDX file of unsigned bytes: n items of `shape`, n at least 1.
+
+    The format, from the page of MNIST: a magic number (two zero bytes, 8 for unsigned bytes, the number of
+    dimensions), the size of each dimension, then the bytes; all numbers of 4 bytes, the most significant first.
+    """
+    numbers = 2 + len(shape)
+    try:
+        size = plain.stat().st_size
+        with plain.open("rb") as file:
+            head = file.read(4 * numbers)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+    wrong = None
+    if len(head) < 4 * numbers:
+        wrong = f"{size} bytes, too few for the header of an IDX file"
+    else:
+        magic, count, *dimensions = struct.unpack(f">{numbers}I", head)
+        expected = 4 * numbers + count * math.prod(shape)
+        if magic != 0x800 + 1 + len(shape):
+            wrong = f"magic number {magic}, expected {0x800 + 1 + len(shape)}"
+        elif tuple(dimensions) != shape:
+            wrong = f"images of {' x '.join(map(str, dimensions))}, expected {' x '.join(map(str, shape))}"
+        elif count == 0:
+            wrong = "no images or labels in it"
+        elif size != expected:
+            wrong = f"{size:,} bytes, expected {expected:,} for its count of {count:,}"
+    if wrong:
+        raise RunError(f"{path}: {wrong}; delete the file to download it anew")
+
+
+def _download(name: str, data_dir: Path, folder: Path) -> None:
+    """torchvision's download, with its checksums, from its mirrors in turn.
+
+    It goes into a temporary folder in `data_dir`; only whole files, all four, are moved to `folder`.
+
+    Raises:
+        RunError: it failed; the message names the folder, the files expected there and a way without a network.
+    """
+    cls = getattr(_torchvision(), TORCHVISION_NAMES[name])
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data_dir) as room:
+            for file, md5 in cls.resources:
+                for mirror in cls.mirrors:
+                    try:
+                        download_and_extract_archive(mirror + file, download_root=room, filename=file, md5=md5)
+                        break
+                    except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
+                        reason = error
+                else:
+                    raise reason
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in FILES:
+                os.replace(Path(room) / file, folder / file)
+    except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(f"{TITLES[name]} is not in {folder} (expected there, as they are or as .gz: "
+                       f"{', '.join(FILES)}), and its download failed ({what}); put the files there or name "
+                       "their folder with --data-dir, or run without a network: "
+                       "python lectures/mnist_mlp.py --dataset digits") from None
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def _bundled() -> Digits:
+    """scikit-learn's 1,797 digits, 8x8 in 17 greys, enlarged to 28x28; the first 1,437 (80 %) to train on."""
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    small = torch.from_numpy(bundle.images).float().unsqueeze(1)  # (1797, 1, 8, 8), 0 to 16
+    large = torch.nn.functional.interpolate(small, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    images = (large.squeeze(1) * (255 / 16)).round().to(torch.uint8)  # (1797, 28, 28)
+    labels = torch.from_numpy(bundle.target).long()
+    cut = int(0.8 * len(labels))
+    return Digits("digits", TITLES["digits"], "bundled with scikit-learn, enlarged from 8x8", list(map(str, range(10))),
+                  images[:cut], labels[:cut], images[cut:], labels[cut:])

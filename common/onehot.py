@@ -1,0 +1,26 @@
+"""Labels as vectors and back, under Flux's names: onehotbatch and onecold."""
+
+import torch
+from torch.nn import functional
+
+
+def one_hot(labels: torch.Tensor, classes: int = 10, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """The unit vector of each label: 5 becomes ``[0, 0, 0, 0, 0, 1, 0, 0, 0, 0]``.
+
+    Args:
+        labels: whole numbers from 0 to ``classes - 1``, of any shape (...).
+        classes: the length of each vector.
+        dtype: of the result; floating, because the losses compare it with a network's output.
+
+    Returns:
+        Shape (..., classes). PyTorch keeps a label's vector in a row, Flux in a column.
+
+    Raises:
+        RuntimeError: a label outside the range.
+    """
+    return functional.one_hot(labels.long(), classes).to(dtype)
+
+
+def one_cold(outputs: torch.Tensor) -> torch.Tensor:
+    """The label that each output, shape (..., classes), gives: the index of its largest value, shape (...)."""
+    return outputs.argmax(dim=-1)
