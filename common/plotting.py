@@ -39,9 +39,13 @@ def loss_curve(losses: np.ndarray, *, title: str, log_steps: bool = False, floor
     """
     figure = new_figure()
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log")
-    runs = np.minimum(np.atleast_2d(losses), 1e250)  # a logarithmic axis fails at the end of float64
+    runs = np.atleast_2d(losses)
     length = runs.shape[1]
     many = len(runs) > 1
+    if (runs > 1e250).any():  # near the end of float64 a logarithmic axis finds neither its limits nor its ticks
+        axes.set_ylim(max(np.nanmin(runs), 1e-50) / 10, 1e308)
+        axes.set_yticks(10.0 ** np.arange(-50, 301, 50))
+        axes.minorticks_off()
     for run in runs:
         steps, values = _envelope(run, log_steps)
         axes.plot(steps, values, color=BLUE, alpha=min(1, 4 / len(runs)) if many else (0.45 if window else 1),

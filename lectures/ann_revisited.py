@@ -59,8 +59,8 @@ def train(model, x_train, y_train, optimizer, advance) -> np.ndarray:
     """
     losses = np.full(len(x_train), np.nan)
     optimizer = optimizer(model.parameters())
-    for step, (x, y) in enumerate(zip(x_train, y_train)):
-        value = loss(model, x, y)
+    for step in range(len(x_train)):
+        value = loss(model, x_train[step], y_train[step])
         losses[step] = value.item()
         if not np.isfinite(losses[step]):
             break

@@ -1,15 +1,21 @@
 """What several test files need: scripts run as a user runs them, and IDX files made up for the tests."""
 
 import gzip
+import importlib
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from common import cli, outputs
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -35,6 +41,35 @@ def run(tmp_path):
         done.folder = folder
         done.metrics = json.loads((folder / "metrics.json").read_text()) if (folder / "metrics.json").exists() else None
         return done
+
+    return call
+
+
+@pytest.fixture
+def run_here(tmp_path, monkeypatch, capfd):
+    """As `run`, but in this process: without the seconds that a new one needs to import PyTorch."""
+    folder = tmp_path / "run here"
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MNIST_ROOT", raising=False)
+
+    def call(script: str, *options: str) -> SimpleNamespace:
+        module = importlib.import_module(f"lectures.{script}")
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", "--output-dir", str(folder), *map(str, options)])
+        monkeypatch.setattr(cli, "_interrupt", SimpleNamespace(signal=None, training=False))
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as ended:
+                cli.run(module.main)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            while outputs._locks:  # as the end of a process does
+                outputs._locks.pop().release()
+        said = capfd.readouterr()
+        metrics = folder / "metrics.json"
+        return SimpleNamespace(returncode=ended.value.code, stdout=said.out, stderr=said.err, folder=folder,
+                               metrics=json.loads(metrics.read_text()) if metrics.exists() else None)
 
     return call
 
@@ -72,3 +107,29 @@ def mnist_root() -> str:
     if not root or not (Path(root) / "MNIST" / "raw").is_dir():
         pytest.skip("MNIST_ROOT does not lead to MNIST/raw")
     return str(Path(root).resolve())
+
+
+KEYS = {  # of `results`, by script
+    "linear_recovery": "weight bias weight_average bias_average weight_least_squares bias_least_squares "
+                       "max_weight_error max_bias_error noise_floor final_loss stable_lr_limit engine steps",
+    "ann_revisited": "parameters initial_loss final_loss points_correct engine steps microseconds_per_step",
+    "mnist_mlp": "dataset parameters train_images test_images final_loss train_accuracy test_accuracy first_five "
+                 "unseen",
+}
+
+
+def assert_contract(done: subprocess.CompletedProcess, script: str, *files: str) -> dict:
+    """Checks a run's folder: the files, whole and nothing else, and metrics.json. Returns its `results`."""
+    expected = {"metrics.json", "losses.npy", "model_initial.pt", "model.pt", "loss.png", *files}
+    assert {path.name for path in done.folder.iterdir() if path.name != ".lock"} == expected
+    for path in done.folder.glob("*.png"):
+        with Image.open(path) as picture:
+            picture.load()
+    metrics = done.metrics
+    assert metrics["script"] == script
+    assert metrics["config"]["output_dir"] == str(done.folder)
+    assert {"python", "torch", "device", "threads"} <= set(metrics["environment"])
+    assert {"imports", "data", "training", "figures"} <= set(metrics["seconds"])
+    assert set(KEYS[script].split()) <= set(metrics["results"])
+    assert np.load(done.folder / "losses.npy").dtype == np.float64
+    return metrics["results"]

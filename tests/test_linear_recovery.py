@@ -1,0 +1,145 @@
+"""The first lecture's formulas and numbers, and its script as a user runs it."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import assert_contract
+from torch import nn
+
+from lectures import linear_recovery as linear
+
+
+def draw(seed=0, samples=1000, low=5, high=10, noise=0.2):
+    return linear.training_data(samples, low, high, noise, torch.Generator().manual_seed(seed))
+
+
+def test_loss_by_hand():
+    model = nn.Linear(5, 2).double()
+    with torch.no_grad():
+        model.weight.copy_(linear.W_TRUE)
+        model.bias.zero_()
+    x = torch.tensor([1, 0, 0, 0, 2], dtype=torch.float64)
+    # F_true(x) = (1 + 10 - 1, 5 + 2 - 2) = (10, 5); M(x) = (11, 7); (10 - 11)^2 + (5 - 7)^2 = 5
+    assert linear.f_true(x).tolist() == [10, 5]
+    assert linear.loss(model, x, linear.f_true(x)).item() == pytest.approx(5)
+
+
+def test_gradient_of_the_loss_against_finite_differences():
+    x, y = draw(samples=1)
+    weight = torch.rand(2, 5, dtype=torch.float64, requires_grad=True)
+    bias = torch.rand(2, dtype=torch.float64, requires_grad=True)
+
+    def loss(weight, bias):
+        return linear.loss(lambda x: nn.functional.linear(x, weight, bias), x[0], y[0])
+
+    assert torch.autograd.gradcheck(loss, (weight, bias))
+
+
+def test_training_data_is_the_lecture_s():
+    x, y = draw(samples=20_000)
+    assert x.shape == (20_000, 5) and y.shape == (20_000, 2)
+    assert x.min() >= 5 and x.max() < 10 and abs(x.mean() - 7.5) < 0.02
+    noise = y - (x @ linear.W_TRUE.T + linear.B_TRUE)
+    assert abs(noise.std() - 0.2) < 0.003 and abs(noise.mean()) < 0.003
+
+
+def test_model_starts_in_the_unit_interval():
+    values = torch.cat([p.ravel() for seed in range(50)
+                        for p in linear.random_model(torch.Generator().manual_seed(seed)).parameters()])
+    assert 0 <= values.min() < 0.05 and 0.95 < values.max() < 1
+
+
+def test_largest_stable_rate_is_the_edge_of_stability():
+    x, _ = draw()
+    limit = linear.stable_learning_rate(x)
+    assert limit == pytest.approx(0.0035, abs=0.0002)
+    for factor, stable in ((0.99, True), (1.01, False)):  # full-batch descent on the mean loss
+        ones = torch.cat([x, torch.ones(len(x), 1)], dim=1)
+        error = torch.ones(6, dtype=torch.float64)
+        for _ in range(5000):
+            error = error - factor * limit * 2 * ones.T @ (ones @ error) / len(x)
+        assert (error.norm() < 10) == stable
+
+
+def test_averages_are_means_of_the_last_half():
+    iterates = np.random.default_rng(0).random((11, 12))
+    steps = np.array([1, 2, 5, 11])
+    expected = [iterates[n // 2:n].mean(axis=0) for n in steps]
+    np.testing.assert_allclose(linear.averages(iterates, steps), expected, rtol=1e-12)
+
+
+def test_centring_is_folded_back():
+    x, _ = draw(samples=50)
+    centre = x.mean(dim=0)
+    model = linear.random_model(torch.Generator().manual_seed(3))
+    flat = nn.utils.parameters_to_vector(model.parameters()).detach().numpy()
+    folded = nn.Linear(5, 2).double()
+    folded.load_state_dict(linear.state(flat, centre.numpy()))
+    torch.testing.assert_close(folded(x), model(x - centre))
+
+
+def test_plain_loop_and_fused_engine_agree():
+    pytest.importorskip("numba")
+    x, y = draw(samples=400)
+    x = x - x.mean(dim=0)
+    one, two = (linear.random_model(torch.Generator().manual_seed(1)) for _ in range(2))
+    trail_one, trail_two = np.full((400, 12), np.nan), np.full((1, 400, 12), np.nan)
+    plain = linear.train(one, x, y, lambda p: torch.optim.SGD(p, lr=0.01), trail_one, lambda: True)
+    quick = linear.train_fused([two], x[None], y[None], 0.01, trail_two, lambda steps: True)
+    np.testing.assert_allclose(quick[0], plain, rtol=1e-9)
+    np.testing.assert_allclose(trail_two[0], trail_one, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_seed_recovers_the_parameters(seed):
+    pytest.importorskip("numba")
+    generator = torch.Generator().manual_seed(seed)
+    x, y = linear.training_data(10_000, 5, 10, 0.2, generator)
+    centre = x.mean(dim=0)
+    iterates = np.full((1, 10_000, 12), np.nan)
+    linear.train_fused([linear.random_model(generator)], (x - centre)[None], y[None], 0.01, iterates, lambda n: True)
+    average = linear.averages(iterates[0], np.array([10_000]))[0]
+    weight_error, bias_error = linear.largest_errors(average, centre.numpy())
+    assert weight_error < 0.01 and bias_error < 0.15
+
+
+def test_default_run(run):
+    done = run("linear_recovery")
+    assert done.returncode == 0, done.stderr
+    results = assert_contract(done, "linear_recovery", "train_data.npz", "parameter_error.png")
+    assert results["max_weight_error"] < 0.01 and results["max_bias_error"] < 0.15
+    assert results["steps"] == 10_000 and results["noise_floor"] == pytest.approx(0.08)
+    assert "least squares" in done.stdout and "largest stable" in done.stdout
+    assert np.load(done.folder / "losses.npy").shape == (10_000,)
+    with np.load(done.folder / "train_data.npz") as data:  # the saved model takes the saved inputs
+        model = nn.Linear(5, 2).double()
+        model.load_state_dict(torch.load(done.folder / "model.pt", weights_only=True))
+        assert (model(torch.from_numpy(data["x"])) - torch.from_numpy(data["y"])).std() < 0.25
+        exact = np.linalg.lstsq(np.column_stack([data["x"], np.ones(10_000)]), data["y"], rcond=None)[0]
+    np.testing.assert_allclose(results["weight_least_squares"], exact[:5].T, rtol=1e-8)
+    np.testing.assert_allclose(results["bias_least_squares"], exact[5], rtol=1e-6)
+
+
+def test_printed_recipe_diverges_and_says_so(run_here):
+    done = run_here("linear_recovery", "--raw", "--quiet")
+    losses = np.load(done.folder / "losses.npy")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: the loss is not finite at step {len(losses) + 1} with learning rate 0.01")
+    assert done.stderr.count("\n") == 1
+    assert 100 < len(losses) < 400 and np.isfinite(losses).all() and losses[-1] > 1e250
+    assert (done.folder / "loss.png").exists()
+
+
+def test_quickstart_and_repeats(run_here):
+    done = run_here("linear_recovery", "--raw", "--low", 0, "--repeats", 3, "--seed", 4, "--samples", 2000, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert done.metrics["config"]["high"] == 5
+    losses = np.load(done.folder / "losses.npy")
+    assert losses.shape == (3, 2000)
+    alone = run_here("linear_recovery", "--raw", "--low", 0, "--seed", 5, "--samples", 2000, "--quiet")
+    assert np.load(alone.folder / "losses.npy").tobytes() == losses[1].tobytes()
+
+
+def test_one_sample_is_a_run(run_here):
+    done = run_here("linear_recovery", "--samples", 1, "--noise", 0, "--quiet")
+    assert done.returncode == 0 and done.stderr == ""

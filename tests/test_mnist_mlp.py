@@ -1,0 +1,173 @@
+"""The third lecture's formulas and numbers, and its script as a user runs it, on made-up and on real images."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import assert_contract, write_idx
+from torch import nn
+
+from common.layers import describe
+from common.onehot import one_hot
+from lectures import mnist_mlp as mnist
+
+FIGURES = ("first_five.png", "unseen.png", "confusion.png", "mistakes.png")
+
+
+def model(seed=0, hidden=40):
+    return mnist.glorot_model(hidden, torch.Generator().manual_seed(seed))
+
+
+def test_loss_by_hand_and_as_the_lecture_writes_it():
+    even = model()
+    with torch.no_grad():
+        for parameter in even.parameters():
+            parameter.zero_()
+    images, labels = torch.rand(4, 784), one_hot(torch.tensor([5, 0, 4, 1]))
+    assert mnist.loss(even, images, labels).item() == pytest.approx(math.log(10))  # ten classes, equally likely
+    m = model().double()
+    formula = -(labels * torch.log(m(images.double()))).sum(dim=1).mean()
+    assert mnist.loss(m, images.double(), labels.double()).item() == pytest.approx(formula.item(), rel=1e-12)
+
+
+def test_gradient_of_the_loss_against_finite_differences():
+    m = model().double()
+    images, labels = torch.rand(5, 784, dtype=torch.float64), one_hot(torch.arange(5), dtype=torch.float64)
+    mnist.loss(m, images, labels).backward()
+    generator = torch.Generator().manual_seed(1)
+    for parameter in m.parameters():
+        flat = parameter.data.view(-1)
+        for i in torch.randint(len(flat), (20,), generator=generator):
+            values = []
+            for step in (1e-6, -2e-6):
+                flat[i] += step
+                values.append(mnist.loss(m, images, labels).item())
+            flat[i] += 1e-6
+            assert (values[0] - values[1]) / 2e-6 == pytest.approx(parameter.grad.view(-1)[i].item(), abs=1e-7)
+
+
+def test_network_is_the_lecture_s():
+    text = describe(model())
+    for number in ("# 31,400 parameters", "# 410 parameters", "4 arrays, 31,810 parameters", "127,496"):
+        assert number in text  # 127,496 bytes are Flux's 124.508 KiB
+    m = model()
+    bound = math.sqrt(6 / (784 + 40))
+    assert 0.99 * bound < m[0].weight.abs().max() <= bound
+    assert m[0].bias.abs().max() == m[2].bias.abs().max() == 0
+    torch.testing.assert_close(m(torch.rand(3, 784)).sum(dim=1), torch.ones(3))
+
+
+def test_images_and_labels_as_vectors():
+    image = torch.zeros(2, 28, 28, dtype=torch.uint8)
+    image[1, 0, 1] = 255
+    image[1, 1, 0] = 51
+    vectors = mnist.as_vectors(image)
+    assert vectors.shape == (2, 784) and vectors.dtype == torch.float32
+    assert vectors[1, 1] == 1 and vectors[1, 28] == pytest.approx(0.2) and vectors.sum() == pytest.approx(1.2)
+    assert one_hot(torch.tensor(5)).tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+
+
+def test_batches_cover_every_image_once_an_epoch():
+    seen = []
+
+    class Spy(nn.Sequential):
+        def __getitem__(self, index):
+            return lambda x: seen.append(x[:, 0].tolist()) or x[:, :10] * self.weight
+
+    spy = Spy()
+    spy.weight = nn.Parameter(torch.ones(()))
+    images = torch.arange(25.0).reshape(25, 1).repeat(1, 784)
+    optimizer = torch.optim.SGD([spy.weight], lr=0.0)
+    losses = mnist.train(spy, images, one_hot(torch.arange(25) % 10), optimizer, None, 2, 10,
+                         torch.Generator().manual_seed(0), lambda: True, print)
+    assert [len(batch) for batch in seen] == [10, 10, 5] * 2 and len(losses) == 6
+    epochs = [[image for batch in part for image in batch] for part in (seen[:3], seen[3:])]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(25))
+    assert epochs[0] != epochs[1] and epochs[0] != sorted(epochs[0])  # shuffled, each time anew
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_made_up_data_set(run_here, tmp_path, packed):
+    write_idx(tmp_path / "some data", packed=packed)
+    done = run_here("mnist_mlp", "--dataset", "mnist", "--data-dir", tmp_path / "some data", "--images", 50)
+    assert done.returncode == 0, done.stderr
+    results = assert_contract(done, "mnist_mlp", *FIGURES)
+    assert results["dataset"] == "mnist" and results["train_images"] == 50 and results["test_images"] == 30
+    assert results["train_accuracy"] == 1 and results["test_accuracy"] > 0.9
+    assert [five["label"] for five in results["first_five"]] == [0, 7, 4, 1, 8]
+    assert sum(results["unseen"]["probabilities"]) == pytest.approx(1)
+    assert 0 <= results["unseen"]["index"] < 30
+    trained = model()
+    trained.load_state_dict(torch.load(done.folder / "model.pt", weights_only=True))
+    assert "10th image, untrained" in done.stdout and "MNIST" in done.stdout
+
+
+def test_same_seed_same_bytes(run_here, tmp_path):
+    write_idx(tmp_path / "data")
+    files = []
+    for seed in (1, 1, 2):
+        done = run_here("mnist_mlp", "--data-dir", tmp_path / "data", "--images", "all", "--batch-size", 16,
+                        "--epochs", 5, "--seed", seed, "--schedule", "one-cycle", "--quiet")
+        assert done.returncode == 0, done.stderr
+        files.append((done.folder / "losses.npy").read_bytes())
+    assert files[0] == files[1] != files[2]
+    assert len(np.load(done.folder / "losses.npy")) == 5 * 4
+
+
+def test_without_files_and_network_the_bundled_digits_with_a_warning(run, tmp_path):
+    done = run("mnist_mlp", "--data-dir", tmp_path / "nothing")
+    assert done.returncode == 0, done.stderr
+    results = assert_contract(done, "mnist_mlp", *FIGURES)
+    assert "warning:" in done.stderr and "bundled digits instead of MNIST" in done.stderr
+    assert results["dataset"] == "digits" and results["test_accuracy"] > 0.7
+    assert "scikit-learn digits" in done.stdout and "MNIST" not in done.stdout
+
+
+def test_mnist_never_falls_back(run_here, tmp_path):
+    done = run_here("mnist_mlp", "--dataset", "mnist", "--data-dir", tmp_path / "nothing")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: MNIST is not in") and done.stderr.count("\n") == 1
+    for part in (str(tmp_path / "nothing" / "MNIST" / "raw"), "train-images-idx3-ubyte", "--dataset digits"):
+        assert part in done.stderr
+    assert not any((tmp_path / "nothing").iterdir())
+
+
+def test_divergence_leaves_the_losses(run_here, tmp_path):
+    write_idx(tmp_path / "data")
+    done = run_here("mnist_mlp", "--data-dir", tmp_path / "data", "--images", 50, "--epochs", 3, "--quiet")
+    assert done.returncode == 0, done.stderr
+    images, labels = torch.full((4, 784), torch.inf), one_hot(torch.arange(4))
+    m = model()
+    losses = mnist.train(m, images, labels, torch.optim.Adam(m.parameters()), None, 5, 4, None, lambda: True, print)
+    assert np.isnan(losses).all()
+    mnist.save_losses(done.folder, np.array([2.3, 1e30]), "made up")
+    assert sorted(p.name for p in done.folder.iterdir() if p.name != ".lock") == ["loss.png", "losses.npy"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_first_five_of_mnist(mnist_root, seed):
+    from pathlib import Path
+
+    from common import digits
+
+    data = digits.load("mnist", Path(mnist_root))
+    assert data.y_train[:5].tolist() == [5, 0, 4, 1, 9]
+    generator = torch.Generator().manual_seed(seed)
+    m = mnist.glorot_model(40, generator)
+    images, labels = mnist.as_vectors(data.x_train[:100]), one_hot(data.y_train[:100])
+    mnist.train(m, images, labels, torch.optim.Adam(m.parameters(), lr=0.001), None, 100, 100, generator, lambda: True,
+                print)
+    results, _, _, _ = mnist.evaluate(m, data, images, 100, generator)
+    assert [five["prediction"] for five in results["first_five"]] == [5, 0, 4, 1, 9]
+    assert 0.62 < results["test_accuracy"] < 0.73
+
+
+def test_real_mnist_run(run, mnist_root):
+    done = run("mnist_mlp", MNIST_ROOT=mnist_root)
+    assert done.returncode == 0, done.stderr
+    results = assert_contract(done, "mnist_mlp", *FIGURES)
+    assert results["dataset"] == "mnist" and results["parameters"] == 31_810 and results["test_images"] == 10_000
+    assert results["train_accuracy"] == 1
+    assert json.dumps(results["first_five"]) == json.dumps([{"label": k, "prediction": k} for k in (5, 0, 4, 1, 9)])

@@ -1,0 +1,81 @@
+"""Faults that every script meets in the same way, run as a user runs them."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import PROJECT, environment
+
+BROKEN = {"numba": "raise ImportError('no numba here')",
+          "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')"}
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A folder for PYTHONPATH in which numba and torchvision cannot be imported."""
+    for name, line in BROKEN.items():
+        (tmp_path / f"{name}.py").write_text(line)
+    return str(tmp_path)
+
+
+def test_without_numba_and_torchvision_the_plain_loop_with_one_warning(run, broken):
+    for script, option in (("linear_recovery", "--samples"), ("ann_revisited", "--steps")):
+        done = run(script, option, 300, PYTHONPATH=broken)
+        assert done.returncode == 0, done.stderr
+        assert done.metrics["results"]["engine"] == "eager"
+        assert done.stderr.count("warning:") == 1 and "no numba here" in done.stderr
+
+
+def test_fused_without_numba_is_an_error(run, broken):
+    done = run("ann_revisited", "--engine", "fused", PYTHONPATH=broken)
+    assert done.returncode == 1 and done.stderr.startswith("error: --engine fused needs numba")
+
+
+def test_torchvision_that_does_not_fit(run, broken, tmp_path):
+    done = run("mnist_mlp", "--dataset", "mnist", "--data-dir", tmp_path, PYTHONPATH=broken)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    for part in ("operator torchvision::nms does not exist", "torch 2", "--force-reinstall", "--dataset digits"):
+        assert part in done.stderr
+    done = run("mnist_mlp", "--dataset", "digits", "--quiet", PYTHONPATH=broken)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_output_folder_that_is_a_file(run, tmp_path):
+    (tmp_path / "file").touch()
+    done = run("linear_recovery", "--output-dir", tmp_path / "file")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: cannot write into") and done.stderr.count("\n") == 1
+
+
+def test_more_steps_than_memory(run_here):
+    done = run_here("ann_revisited", "--steps", 1_000_000_000, "--repeats", 1000)
+    assert done.returncode == 1 and done.stderr.startswith("error: --steps and --repeats need")
+
+
+def test_show_without_a_display_says_so(run_here):
+    done = run_here("linear_recovery", "--samples", 100, "--show", "--quiet")
+    assert done.returncode == 0 and "warning: --show" in done.stderr
+
+
+@pytest.mark.parametrize("engine, steps, number, code", [("eager", 1_000_000, signal.SIGINT, 130),
+                                                         ("fused", 20_000_000, signal.SIGTERM, 143)])
+def test_interrupted_runs_keep_what_was_computed(tmp_path, engine, steps, number, code):
+    process = subprocess.Popen(
+        [sys.executable, PROJECT / "lectures" / "ann_revisited.py", "--engine", engine, "--steps", str(steps),
+         "--output-dir", tmp_path], env=environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if f"{engine} engine" in line:
+            break
+    time.sleep(1.5)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert errors.splitlines()[-1].startswith("interrupted: ")
+    losses = np.load(tmp_path / "losses.npy")
+    assert 0 < len(losses) < steps and np.isfinite(losses).all()
+    for name in ("loss.png", "metrics.json", "model.pt"):
+        assert (tmp_path / name).exists()
