@@ -1,11 +1,12 @@
 # make lectures   the three scripts; figures and numbers in outputs/
-# make test       the tests          make lint   the style          make clean   what runs and tools left behind
+# make test       the tests      make lint      the style       make clean   what runs and tools left behind
+# make bench      the speed claims, docs/benchmarks.md           make figures   README's pictures; needs MNIST
 # VENV=path uses an environment that exists; else .venv is made with what requirements-dev.txt names.
 VENV ?= .venv
 PYTHON = $(VENV)/bin/python
 READY = $(VENV)/.ready-for-lectures
 
-.PHONY: lectures test lint bench clean
+.PHONY: lectures test lint bench figures clean
 
 lectures: $(READY)
 	"$(PYTHON)" lectures/linear_recovery.py
@@ -20,6 +21,16 @@ lint: $(READY)
 
 bench: $(READY)
 	"$(PYTHON)" benchmarks/run.py
+
+figures: $(READY)
+	"$(PYTHON)" lectures/linear_recovery.py --quiet
+	cp outputs/linear_recovery/loss.png docs/figures/linear_recovery_loss.png
+	-"$(PYTHON)" lectures/linear_recovery.py --quiet --raw
+	cp outputs/linear_recovery/loss.png docs/figures/linear_recovery_raw_loss.png
+	"$(PYTHON)" lectures/ann_revisited.py --quiet
+	cp outputs/ann_revisited/regions.png docs/figures/ann_revisited_regions.png
+	"$(PYTHON)" lectures/mnist_mlp.py --quiet --dataset mnist
+	cp outputs/mnist_mlp/first_five.png docs/figures/mnist_mlp_first_five.png
 
 clean:
 	rm -rf outputs/*/ .pytest_cache .ruff_cache .hypothesis

@@ -11,7 +11,6 @@ import importlib.util
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -156,24 +155,35 @@ def bench_step(rounds: int) -> list[dict]:
 
 
 def bench_lengths(rounds: int) -> list[dict]:
-    """Cost against the number of steps and of starts, with the process's peak memory, each in a process of its own."""
+    """Cost against the number of steps and of starts, and what a run adds to peak memory, each in its own process."""
     rows = []
-    for steps, repeats in [(10**k, 1) for k in (4, 5, 6, 7)] + [(10**6, r) for r in (2, 4, 8, 16, 32, 64)]:
-        text = subprocess.run([sys.executable, __file__, "--one", str(steps), str(repeats), str(1 if steps > 10**6
-                               or repeats > 8 else rounds)], capture_output=True, text=True, check=True).stdout
-        rows.append({"steps": steps, "starts": repeats, **json.loads(text)})
-    single = next(row["seconds"] for row in rows if (row["steps"], row["starts"]) == (10**6, 1))
-    for row in rows:
-        row["times single runs"] = row["seconds"] / (single * row["starts"] * row["steps"] / 10**6)
+    for steps, starts in [(10**k, 1) for k in (4, 5, 6, 7)] + [(10**6, r) for r in (2, 4, 8, 16, 32, 64)]:
+        few = min(rounds, 3) if steps * starts > 10**7 else rounds
+        text = subprocess.run([sys.executable, __file__, "--one", str(steps), str(starts), str(few)],
+                              capture_output=True, text=True, check=True).stdout
+        rows.append({"steps": steps, "starts": starts, **json.loads(text)})
     return rows
 
 
-def one_length(steps: int, repeats: int, rounds: int) -> None:
+def one_length(steps: int, starts: int, rounds: int) -> None:
+    """A row of `bench_lengths`: training `starts` starts at once takes turns with training one."""
     fused.load(torch.float64)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    took = statistics.median(seconds(lambda: fused_steps(steps, repeats)) for _ in range(rounds))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": took, "peak MB": peak / 1024, "of it for the run, MB": (peak - before) / 1024}))
+    before = peak_memory()
+    fused_steps(steps, starts)
+    rise = None if before is None else peak_memory() - before
+    took = medians({"one": (lambda: fused_steps(steps), 1), "all": (lambda: fused_steps(steps, starts), 1)}, rounds)
+    print(json.dumps({"seconds": took["all"], "microseconds a step": 1e6 * took["all"] / (steps * starts),
+                      "times as many single runs": took["all"] / (starts * took["one"]),
+                      "added to peak memory, MB": rise}))
+
+
+def peak_memory(pid: int | str = "self") -> float | None:
+    """A process's largest memory so far in MB, where Linux tells it; the usual getrusage would count its parent's."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), None)
 
 
 def bench_widths(rounds: int) -> list[dict]:
@@ -247,13 +257,13 @@ def bench_mnist(data: digits.Digits) -> list[dict]:
 
         yield seconds(epoch), mnist_mlp.accuracy(mnist_mlp.predict(model, test), data.y_test)
 
-    def to_97(epochs) -> float | None:
+    def to_97(epochs) -> float | str:
         total = 0.0
         for took, accuracy in epochs:
             total += took
             if accuracy >= 0.97:
                 return total
-        return None
+        return "not in 30 epochs"
 
     rows = []
     for batch in (128, 512):
@@ -282,19 +292,27 @@ def bench_start(rounds: int, data_dir: Path) -> list[dict]:
         with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as folder:
             runs = []
             for _ in range(rounds + 1):
-                total = seconds(lambda: subprocess.run(
+                start = time.perf_counter()
+                process = subprocess.Popen(
                     [sys.executable, cli.PROJECT / "lectures" / f"{script}.py", "--output-dir", folder, "--quiet"],
-                    check=True, stdout=subprocess.DEVNULL, env=os.environ | {"NUMBA_CACHE_DIR": cache,
-                                                                             "MNIST_ROOT": str(data_dir)}))
+                    stdout=subprocess.DEVNULL, env=os.environ | {"NUMBA_CACHE_DIR": cache, "MNIST_ROOT": str(data_dir)})
+                peak = 0.0
+                while process.poll() is None:
+                    peak = max(peak, peak_memory(process.pid) or 0)
+                    time.sleep(0.01)
+                total = time.perf_counter() - start
+                if process.returncode:
+                    raise cli.RunError(f"{script}.py ended with {process.returncode}")
                 phases = json.loads((Path(folder) / "metrics.json").read_text())["seconds"]
                 # What the phases do not cover is Python's own start and end, most of it before the first line.
                 before = total - sum(phases.values()) + sum(
                     t for name, t in phases.items() if name not in ("training", "figures"))
                 runs.append({"total": total, **phases, "to the first step": before,
-                             "first step / import torch": before / bare})
+                             "first step / import torch": before / bare, "peak memory, MB": peak or None})
         for name, group in (("first", runs[:1]), ("warm", runs[1:])):
             rows.append({"command": f"{script}.py", "run": name,
-                         **{key: statistics.median(r[key] for r in group) for key in group[0]}})
+                         **{key: statistics.median(r[key] for r in group) for key in group[0]
+                            if group[0][key] is not None}})
     return rows
 
 

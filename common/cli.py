@@ -32,6 +32,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see --help)\n")
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """--help with the defaults, except of flags and of options whose text says what leaving them out means."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
+
+
 def parser(description: str, script: str) -> Parser:
     """A parser with the options all lectures have.
 
@@ -39,7 +46,7 @@ def parser(description: str, script: str) -> Parser:
         description: what the script does, for ``--help``.
         script: its name without ``.py``; the run's folder is ``outputs/<script>`` of the project by default.
     """
-    options = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    options = Parser(description=description, formatter_class=_Help)
     options.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0,
                          help="seed of every random draw, 0 to 4294967295")
     options.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")

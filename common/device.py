@@ -10,8 +10,8 @@ from torch import nn
 from common.cli import RunError
 
 # Beyond this many multiplications in a forward pass over one batch, PyTorch's matrix products make up for what each of
-# its operations costs, and the eager loop is the faster one: benchmarks/, table "hidden width".
-FUSED_LIMIT = 40_000
+# its operations costs, and the eager loop is the faster one: docs/benchmarks.md, "Wider networks".
+FUSED_LIMIT = 350_000
 
 
 def choose_device(requested: str, *, small: bool) -> tuple[torch.device, str]:
