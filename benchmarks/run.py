@@ -62,12 +62,19 @@ def start_weights() -> np.ndarray:
 # The rivals of a step.
 
 def eager(steps: int):
-    pairs = ann.training_pairs("randn", steps, device.generator(0))
-    return ann.train(start_model(), *pairs, lambda p: torch.optim.SGD(p, lr=RATE), lambda: True)
+    return train_eager(start_model(), ann.training_pairs("randn", steps, device.generator(0)))
 
 
-def fused_steps(steps: int, repeats: int = 1):
-    return ann.train_fused([start_model(seed) for seed in range(repeats)], steps, RATE, lambda n: True)[0]
+def train_eager(model: nn.Sequential, pairs: tuple[torch.Tensor, torch.Tensor]) -> np.ndarray:
+    return ann.train(model, *pairs, lambda p: torch.optim.SGD(p, lr=RATE), np.full(len(pairs[0]), np.nan), lambda: True)
+
+
+def fused_steps(steps: int, starts: int = 1):
+    return train_fused([start_model(seed) for seed in range(starts)], steps)[0]
+
+
+def train_fused(models: list[nn.Sequential], steps: int) -> np.ndarray:
+    return ann.train_fused(models, RATE, np.full((len(models), steps), np.nan), lambda steps: True)
 
 
 def c_loop(folder: str) -> Callable[[int], np.ndarray] | None:
@@ -199,8 +206,8 @@ def bench_widths(rounds: int) -> list[dict]:
         count = max(20, 4_000_000 // work)
         pairs = ann.training_pairs("randn", 300, device.generator(0))
         t = medians({
-            "eager": (lambda m=make: ann.train(m(), *pairs, lambda p: torch.optim.SGD(p, lr=RATE), lambda: True), 300),
-            "fused": (lambda m=make, n=count: ann.train_fused([m()], n, RATE, lambda n: True), count)}, rounds)
+            "eager": (lambda m=make: train_eager(m(), pairs), 300),
+            "fused": (lambda m=make, n=count: train_fused([m()], n), count)}, rounds)
         rows.append({"hidden width": hidden, "multiplications a pass": work, "eager, microseconds": 1e6 * t["eager"],
                      "fused, microseconds": 1e6 * t["fused"], "eager / fused": t["eager"] / t["fused"],
                      "auto takes": "fused" if work <= device.FUSED_LIMIT else "eager"})
@@ -220,7 +227,8 @@ def bench_mnist(data: digits.Digits) -> list[dict]:
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, rate, total_steps=cycle * -(-len(images) // batch)) if cycle else None
         for _ in range(epochs):
-            took = seconds(lambda: mnist_mlp.train(model, images, labels, optimizer, schedule, 1, batch, generator,
+            losses = np.full(-(-len(images) // batch), np.nan)
+            took = seconds(lambda: mnist_mlp.train(model, images, labels, optimizer, schedule, batch, generator, losses,
                                                    lambda: True, print))
             yield took, mnist_mlp.accuracy(mnist_mlp.predict(model, test), data.y_test)
 
@@ -321,8 +329,8 @@ def bench_cuda() -> list[dict]:
     rows = []
     for where in ("cuda", "cpu"):
         models = [start_model(seed).to(where) for seed in range(10_000)]
-        ann.train_fused(models, 10, RATE, lambda n: True)
-        took = seconds(lambda m=models: ann.train_fused(m, 10_000, RATE, lambda n: True))
+        train_fused(models, 10)
+        took = seconds(lambda m=models: train_fused(m, 10_000))
         rows.append({"where": where, "starts": 10_000, "steps": 10_000, "seconds": took, "steps a second": 1e8 / took})
     return rows
 

@@ -29,10 +29,10 @@ HELD_OUT = 5_000
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--data-dir", type=Path, default=os.environ.get("MNIST_ROOT") or cli.PROJECT / "data")
-    options.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 256, 512])
-    options.add_argument("--rates", type=float, nargs="+", default=[0.003, 0.006, 0.01, 0.02])
-    options.add_argument("--epochs", type=int, nargs="+", default=[12, 15, 20])
-    options.add_argument("--seeds", type=int, default=2)
+    options.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 128, 256])
+    options.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.015, 0.02])
+    options.add_argument("--epochs", type=int, nargs="+", default=[12, 18])
+    options.add_argument("--seeds", type=int, default=4)
     args = options.parse_args()
     data = digits.load("mnist", args.data_dir)
     images, labels = mnist_mlp.as_vectors(data.x_train), one_hot(data.y_train)
@@ -47,8 +47,8 @@ def main():
             steps = epochs * -(-(len(images) - HELD_OUT) // batch_size)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
             start = time.perf_counter()
-            mnist_mlp.train(model, images[known], labels[known], optimizer, schedule, epochs, batch_size, generator,
-                            lambda: True, print)
+            mnist_mlp.train(model, images[known], labels[known], optimizer, schedule, batch_size, generator,
+                            np.full(steps, np.nan), lambda: True, print)
             seconds.append(time.perf_counter() - start)
             scores.append(100 * mnist_mlp.accuracy(mnist_mlp.predict(model, images[held]), data.y_train[held]))
         print(f"{batch_size:6}{rate:8g}{epochs:8}{np.mean(scores):13.2f} +- {np.std(scores):.2f}"

@@ -2,12 +2,16 @@
 
 Exit codes: 0 done; 1 the run could not be done (one line on stderr that begins ``error:``); 2 an argument was
 refused; 130 interrupted by Ctrl-C, 143 by SIGTERM, with what was computed so far saved.
+
+A script imports this module first, before PyTorch, and calls `hear_signals`: it takes a few hundredths of a second.
 """
 
 import argparse
 import math
+import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +21,11 @@ from tqdm import tqdm
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# The signal that asked the run to end, and whether training has begun, so that there is something to save.
-_interrupt = SimpleNamespace(signal=None, training=False)
+CHECKPOINT_SECONDS = 10  # of training, from one checkpoint to the next
+
+# The signal that asked the run to end; whether `run` is there to catch a KeyboardInterrupt; and whether training has
+# begun, so that there is something to save.
+_interrupt = SimpleNamespace(signal=None, running=False, training=False)
 
 
 class RunError(Exception):
@@ -66,6 +73,13 @@ def add_engine_options(options: Parser) -> None:
                          help="train R starts, with the seeds SEED to SEED + R - 1; 1 to 100000")
 
 
+def add_resume_option(options: Parser) -> None:
+    """Adds ``--resume``, for runs that can take longer than a student's patience."""
+    options.add_argument("--resume", action="store_true",
+                         help="go on from the checkpoint that an interrupted or killed run with the same options left "
+                              "in the folder")
+
+
 def whole_number(low: int, high: int) -> Callable[[str], int]:
     """An argparse type: whole numbers from `low` to `high`, both included; ``1_000_000`` is one."""
 
@@ -98,26 +112,32 @@ def real_number(low: float, high: float, *, above: bool = False) -> Callable[[st
 
 
 @contextmanager
-def progress(total: int, label: str, *, quiet: bool = False) -> Iterator[Callable[..., bool]]:
+def progress(total: int, label: str, *, quiet: bool = False, made: int = 0,
+             checkpoint: Callable[[], None] | None = None) -> Iterator[Callable[..., bool]]:
     """A progress bar for training, which also hears Ctrl-C and SIGTERM.
 
-    Yields ``advance(steps=1, note="")``: it moves the bar and returns False once the run was asked to end. From the
-    first call of this function on, such a request no longer raises: the loop ends by itself after a whole step, and
-    what was computed can be saved. A second request ends the run at once.
+    Yields ``advance(steps=1)``: it moves the bar and returns False once the run was asked to end. From the first call
+    of this function on, such a request no longer raises: the loop ends by itself after a whole step, and what was
+    computed can be saved. A second request ends the run at once.
 
     Args:
         total: the number of steps.
         label: what stands before the bar; it is drawn from the second second on, and only on a terminal.
         quiet: no bar.
+        made: steps that an earlier run made, whose checkpoint this one goes on from.
+        checkpoint: called by `advance` about every CHECKPOINT_SECONDS.
     """
     _interrupt.training = True
-    with tqdm(total=total, desc=label, delay=1, disable=quiet or not sys.stderr.isatty(), unit_scale=True,
-              unit=" steps") as bar:
+    saved = time.monotonic()
+    with tqdm(total=total, initial=made, desc=label, delay=1, disable=quiet or not sys.stderr.isatty(),
+              unit_scale=True, unit=" steps") as bar:
 
-        def advance(steps: int = 1, note: str = "") -> bool:
-            if note:
-                bar.set_postfix_str(note, refresh=False)
+        def advance(steps: int = 1) -> bool:
+            nonlocal saved
             bar.update(steps)
+            if checkpoint and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+                checkpoint()
+                saved = time.monotonic()
             return _interrupt.signal is None
 
         yield advance
@@ -138,31 +158,40 @@ def diverged(step: int, learning_rate: float, hint: str) -> RunError:
     return RunError(f"the loss is not finite at step {step:,} with learning rate {learning_rate:g}: {hint}")
 
 
+def hear_signals() -> None:
+    """From here on Ctrl-C and SIGTERM end the run with one line and the contract's exit code."""
+    signal.signal(signal.SIGINT, _on_signal)
+    signal.signal(signal.SIGTERM, _on_signal)
+
+
 def _on_signal(number: int, frame) -> None:
     again = _interrupt.signal is not None
     _interrupt.signal = number
+    if not _interrupt.running:  # while PyTorch is imported: an exception would surface somewhere in its middle
+        os.write(2, b"interrupted: nothing was saved, training had not begun\n")
+        os._exit(128 + number)
     if again or not _interrupt.training:
         raise KeyboardInterrupt
 
 
 def run(main: Callable[[], None]) -> None:
     """Runs a script's `main` and ends the process with the contract's exit codes; foreseeable faults get one line."""
-    signal.signal(signal.SIGINT, _on_signal)
-    signal.signal(signal.SIGTERM, _on_signal)
+    hear_signals()
+    _interrupt.running = True
     code = 0
     try:
         main()
         last_line = "interrupted: what was computed so far is saved"
-    except RunError as error:
-        last_line = f"error: {error}"
-        code = 1
-    except OSError as error:  # a full disk, a folder without rights: the message names the file
+    except (RunError, OSError) as error:  # of OSErrors, the message names the file
         last_line = f"error: {error}"
         code = 1
     except KeyboardInterrupt:
-        last_line = "interrupted: nothing was saved" + ("" if _interrupt.training else ", training had not begun")
+        last_line = ("interrupted a second time: what was not yet saved is lost" if _interrupt.training else
+                     "interrupted: nothing was saved, training had not begun")
     if interrupted():
         code = 128 + _interrupt.signal
     if code:
         print(last_line, file=sys.stderr)
+    for number in (signal.SIGINT, signal.SIGTERM):  # all is done; Python still takes its time to end
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(code)

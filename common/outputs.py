@@ -1,11 +1,14 @@
 """A run's folder: every file in it is written whole or not at all."""
 
 import argparse
+import io
 import json
 import os
 import platform
+import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,38 +18,55 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from common.cli import RunError
+from common.cli import RunError, interrupted
 
 _PARTIAL = ".partial"
-
+CHECKPOINT = "checkpoint.pt"
 
 _locks = []  # held until the process ends
 
 
-def open_folder(path: Path) -> None:
-    """Makes the folder, checks that it can be written to, and locks it until the process ends.
+def open_folder(path: Path, size: int = 0) -> None:
+    """Makes the folder, checks that a run can write into it, and locks it until the process ends.
 
     What a killed run left half-written is removed. The operating system releases the lock, however the process ends.
 
+    Args:
+        path: the folder.
+        size: the bytes that the run will write, nearly.
+
     Raises:
-        RunError: not a folder, not writable, or another run is writing into it.
+        RunError: not a folder, not writable, too little room on its disk, or another run is writing into it; that one
+            is named.
     """
+    owner = path / ".owner"
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / ".lock")
         lock.acquire(timeout=0)
+        owner.write_text(f"{Path(sys.argv[0]).name}, process {os.getpid()}, started {time.strftime('%H:%M:%S')}")
+        for leftover in path.glob(f".*{_PARTIAL}"):
+            leftover.unlink()
+        free = shutil.disk_usage(path).free
     except Timeout:
-        raise RunError(f"another run is writing into {path}; wait for it, or choose another --output-dir") from None
+        name = owner.read_text() if owner.exists() else "unknown"
+        raise RunError(f"another run ({name}) is writing into {path}; wait for it, or choose another "
+                       "--output-dir") from None
     except OSError as error:
         raise RunError(f"cannot write into {path}: {error.strerror}; choose another --output-dir") from None
-    for leftover in path.glob(f".*{_PARTIAL}"):
-        leftover.unlink()
     _locks.append(lock)
+    if size > free:
+        raise RunError(f"the run writes {size / 1e6:,.0f} MB, the disk of {path} has {free / 1e6:,.0f} MB left: free "
+                       "some, or choose another --output-dir")
 
 
 @contextmanager
 def _whole(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that takes `path`'s place when the block ends without an error, and is gone when it does not."""
+    """A binary file that takes `path`'s place when the block ends without an error, and is gone when it does not.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     partial = path.with_name(f".{path.name}{_PARTIAL}")
     try:
         with partial.open("wb") as file:
@@ -54,6 +74,9 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; free some space, or choose another "
+                       "--output-dir") from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -100,14 +123,122 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 def save_state(path: Path, state: dict[str, torch.Tensor]) -> None:
     """Writes a state_dict, on the CPU; read it with ``torch.load(path, weights_only=True)``."""
+    _save_torch(path, {name: tensor.detach().cpu().clone() for name, tensor in state.items()})
+
+
+def _save_torch(path: Path, content: dict) -> None:
+    """`torch.save` by way of memory: of a file that cannot be written it says less than Python does."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with _whole(path) as file:
-        torch.save({name: tensor.detach().cpu() for name, tensor in state.items()}, file)
+        file.write(buffer.getbuffer())
+
+
+def load_state(path: Path, like: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Reads a state_dict with the names, shapes and types of `like`. Nothing in the file is executed.
+
+    Raises:
+        RunError: not there, not a state_dict, or another model's.
+    """
+    state = _load_torch(path)
+    check_state(path, state, like)
+    return state
+
+
+def check_state(path: Path, state: dict, like: dict[str, torch.Tensor]) -> None:
+    """Raises a RunError that names `path` unless `state` has the names, shapes and types of `like`, all finite."""
+
+    def form(tensors) -> dict:
+        return {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
+
+    if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
+        raise RunError(f"{path} holds no model's parameters")
+    if form(state) != form(like):
+        wrong = next(n for n in [*like, *state] if form(state).get(n) != form(like).get(n))
+        raise RunError(f"{path} holds another model: {wrong} is {form(state).get(wrong, 'missing')}, expected "
+                       f"{form(like).get(wrong, 'nothing of that name')}")
+    if not all(t.isfinite().all() for t in state.values()):
+        raise RunError(f"{path} has parameters that are infinite or not numbers")
+
+
+def _load_torch(path: Path):
+    """`torch.load` of tensors and plain values alone, on the CPU; a RunError where that cannot be done."""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles it does not read anyway
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RunError(f"there is no {path}") from None
+    except Exception as error:  # what a damaged file makes of the unpickler has no common class
+        raise RunError(f"{path} cannot be read ({type(error).__name__}): it is damaged, or holds more than "
+                       "tensors") from None
+
+
+def save_checkpoint(folder: Path, settings: dict, losses: np.ndarray, **states: dict[str, torch.Tensor]) -> None:
+    """Writes what `--resume` goes on from: the settings it holds for, the losses so far, and named state_dicts.
+
+    Where that fails, as on a full disk, the training goes on with a warning.
+    """
+    try:
+        _save_torch(folder / CHECKPOINT, {"settings": settings, "losses": torch.tensor(losses), **states})
+    except RunError as error:
+        print(f"warning: no checkpoint: {error}", file=sys.stderr)
+
+
+def load_checkpoint(folder: Path, settings: dict, losses: np.ndarray, **like: dict[str, torch.Tensor]) -> dict:
+    """Reads a checkpoint of a run with these settings. Nothing in the file is executed.
+
+    Args:
+        folder: the run's.
+        settings: what must be the same in the run that left the checkpoint.
+        losses: shape (steps,) or (starts, steps): those of the checkpoint are put in.
+        like: for each state_dict, one with the same names, shapes and types.
+
+    Returns:
+        The state_dicts by their names.
+
+    Raises:
+        RunError: there is no checkpoint, it is damaged, or a setting differs, which is named.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        raise RunError(f"--resume: there is no {path}; run without --resume")
+    content = _load_torch(path)
+    found = content.get("settings") if isinstance(content, dict) else None
+    made = content.get("losses") if isinstance(found, dict) else None
+    if not isinstance(made, torch.Tensor) or made.dtype != torch.float64 or made.dim() != losses.ndim:
+        raise RunError(f"{path} is no checkpoint; run without --resume")
+    for name in settings:
+        if found.get(name) != settings[name]:
+            raise RunError(f"--resume: the checkpoint in {folder} is of a run with {name} {found.get(name)}, this one "
+                           f"has {settings[name]}; use its options, or run without --resume")
+    if made.shape[:-1] != losses.shape[:-1] or made.shape[-1] > losses.shape[-1]:
+        raise RunError(f"{path} has losses of shape {tuple(made.shape)}, more than the run's {losses.shape}")
+    for name, state in like.items():
+        check_state(path, content.get(name), state)
+    losses[..., :made.shape[-1]] = made.numpy()
+    return {name: content[name] for name in like}
 
 
 def save_figure(path: Path, figure) -> None:
     """Writes a matplotlib figure as PNG."""
     with _whole(path) as file:
         figure.savefig(file, format="png")
+
+
+def save_run(folder: Path, losses: np.ndarray, initial: dict, trained: dict, figures: dict) -> None:
+    """Writes losses.npy, model_initial.pt, model.pt and the figures, given by their file names."""
+    save_array(folder / "losses.npy", losses)
+    save_state(folder / "model_initial.pt", initial)
+    save_state(folder / "model.pt", trained)
+    for name, figure in figures.items():
+        save_figure(folder / name, figure)
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """A run that is done needs none; one that was interrupted keeps it."""
+    if not interrupted():
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def stopwatch(start: float) -> Callable[[], float]:

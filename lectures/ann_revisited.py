@@ -13,11 +13,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
 
+from common import cli
+
+cli.hear_signals()
+
 import numpy as np
 import torch
 from torch import nn
 
-from common import cli, device, outputs
+from common import device, outputs
 from common.layers import describe
 from common.onehot import one_cold, one_hot
 
@@ -52,14 +56,14 @@ def loss(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor
     return (0.5 * ((model(POINTS.to(x.device)) - LABELS.to(x.device)) ** 2).sum(dim=1)).sum() / 10
 
 
-def train(model, x_train, y_train, optimizer, advance) -> np.ndarray:
-    """The plain PyTorch loop: one step for each pair. Returns the loss of every step, shape (steps,).
+def train(model, x_train, y_train, optimizer, losses, advance) -> np.ndarray:
+    """The plain PyTorch loop: one step for each pair. Fills in `losses`, shape (steps,), NaN so far; returns them.
 
-    A loss that is not finite ends the training; steps that were not made have the loss NaN.
+    It begins at the first step without a loss, which is not step 0 where a run is resumed. A loss that is not finite
+    ends the training.
     """
-    losses = np.full(len(x_train), np.nan)
     optimizer = optimizer(model.parameters())
-    for step in range(len(x_train)):
+    for step in range(int(np.isfinite(losses).sum()), len(x_train)):
         value = loss(model, x_train[step], y_train[step])
         losses[step] = value.item()
         if not np.isfinite(losses[step]):
@@ -72,12 +76,27 @@ def train(model, x_train, y_train, optimizer, advance) -> np.ndarray:
     return losses
 
 
-def train_fused(models, steps, learning_rate, advance) -> np.ndarray:
-    """The same steps for all starts at once, in one compiled loop; losses of shape (starts, steps)."""
+def train_fused(models, learning_rate, losses, advance, checkpoint=lambda: None) -> np.ndarray:
+    """The same steps for all starts at once, in one compiled loop; `losses` as above, of shape (starts, steps)."""
     from common import fused
 
-    return fused.train_sgd(models, POINTS[None], LABELS[None], learning_rate=learning_rate, steps=steps,
-                           scale=0.5 / 10, advance=advance)
+    made, before = steps_made(losses), -1
+    while before < made < losses.shape[1] and not cli.interrupted():  # once, in a run of a few seconds
+        if before >= 0:
+            checkpoint()
+        begin = time.monotonic()
+        going = [r for r in range(len(models)) if np.isfinite(losses[r, :made]).all()]
+        losses[going, made:] = fused.train_sgd(
+            [models[r] for r in going], POINTS[None], LABELS[None], learning_rate=learning_rate,
+            steps=losses.shape[1] - made, scale=0.5 / 10,
+            advance=lambda steps, begin=begin: advance(steps) and time.monotonic() < begin + cli.CHECKPOINT_SECONDS)
+        made, before = steps_made(losses), made
+    return losses
+
+
+def steps_made(losses: np.ndarray) -> int:
+    """How many steps the start that came furthest has made; losses of shape (starts, steps), NaN where none was."""
+    return int(np.isfinite(losses).sum(axis=1).max())
 
 
 def points_correct(model: nn.Sequential) -> torch.Tensor:
@@ -123,6 +142,7 @@ def arguments():
     options.add_argument("--train-data", choices=("randn", "rand"), default="randn",
                          help="how the pairs are drawn that the lecture hands to its loss, which ignores them")
     cli.add_engine_options(options)
+    cli.add_resume_option(options)
     return options.parse_args()
 
 
@@ -130,9 +150,10 @@ def main():
     args = arguments()
     lap, report = outputs.stopwatch(START), cli.reporter(args.quiet)
     seconds = {"imports": lap()}
-    outputs.open_folder(args.output_dir)
+    folder = args.output_dir
     where, why = device.choose_device(args.device, small=True)
     device.require_memory(8 * args.steps * (4 + 2 * args.repeats), "--steps and --repeats")
+    outputs.open_folder(folder, size=16 * args.steps * args.repeats)
 
     # Step 1, the task: tell the five points with the label (1, 0) from the five with (0, 1), POINTS and LABELS above.
 
@@ -155,12 +176,28 @@ def main():
     seconds["engine"] = lap()
 
     # Step 6, the training.
-    with cli.progress(args.repeats * args.steps, "training", quiet=args.quiet) as advance:
+    losses = np.full((args.repeats, args.steps), np.nan)
+    kept = {name: vars(args)[name] for name in ("seed", "steps", "lr", "train_data", "repeats")}
+    kept |= {"engine": engine, "device": where.type}
+    everything = nn.ModuleList(models)
+    if args.resume:
+        saved = outputs.load_checkpoint(folder, kept, losses, models=everything.state_dict())
+        everything.load_state_dict(saved["models"])
+
+    def checkpoint():
+        outputs.save_checkpoint(folder, kept, losses[:, :steps_made(losses)], models=everything.state_dict())
+
+    resumed = int(np.isfinite(losses).sum())
+    with cli.progress(args.repeats * args.steps, "training", quiet=args.quiet, made=resumed,
+                      checkpoint=checkpoint if engine == "eager" else None) as advance:
         if engine == "fused":
-            losses = train_fused(models, len(x_train), args.lr, advance)  # (starts, steps)
+            train_fused(models, args.lr, losses, advance, checkpoint)
         else:
-            losses = np.stack([train(m, x_train, y_train, optimizer, advance) for m in models])
+            for m, row in zip(models, losses):
+                train(m, x_train, y_train, optimizer, row, advance)
     seconds["training"] = lap()
+    if cli.interrupted():
+        checkpoint()
 
     # The results are those of start 0; `starts` has those of all.
     models = [m.cpu() for m in models]
@@ -171,7 +208,7 @@ def main():
         final = [loss(m, POINTS, LABELS).item() for m in models]
     results = {"parameters": sum(p.numel() for p in model.parameters()), "initial_loss": losses[0, 0],
                "final_loss": final[0], "points_correct": correct[0], "engine": engine, "steps": steps,
-               "microseconds_per_step": 1e6 * seconds["training"] / max(1, int(finite.sum()))}
+               "microseconds_per_step": 1e6 * seconds["training"] / max(1, int(finite.sum()) - resumed)}
     report(table(model))
     print(f"after {steps:,} steps: {correct[0]} of 10 points right, loss {final[0]:.4g}; "
           f"{results['microseconds_per_step']:.2f} microseconds a step")
@@ -182,15 +219,11 @@ def main():
         print("this start is still on a plateau, as some are even after a million steps: "
               "try more --steps or another --seed, or --repeats 32 to see how many")
 
-    folder = args.output_dir
-    outputs.save_array(folder / "losses.npy", losses if args.repeats > 1 else losses[0, :steps])
-    outputs.save_state(folder / "model_initial.pt", initial)
-    outputs.save_state(folder / "model.pt", model.state_dict())
     figures = draw(losses[:, :max(1, steps)], model, setting)
-    for name, figure in figures.items():
-        outputs.save_figure(folder / name, figure)
+    outputs.save_run(folder, losses if args.repeats > 1 else losses[0, :steps], initial, model.state_dict(), figures)
     seconds["figures"] = lap()
     outputs.save_metrics(folder, args, where, seconds, results)
+    outputs.remove_checkpoint(folder)
     if not finite.all() and not cli.interrupted():
         raise cli.diverged(np.argwhere(~finite)[0][1] + 1, args.lr, f"try a smaller --lr; the losses so far are in "
                            f"{folder}")

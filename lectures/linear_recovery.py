@@ -13,12 +13,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
 
+from common import cli
+
+cli.hear_signals()
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from common import cli, device, outputs
+from common import device, outputs
 
 W_TRUE = torch.tensor([[1, 2, 3, 4, 5], [5, 4, 3, 2, 1]], dtype=torch.float64)
 B_TRUE = torch.tensor([-1, -2], dtype=torch.float64)
@@ -200,9 +204,10 @@ def main():
     args = arguments()
     lap, report = outputs.stopwatch(START), cli.reporter(args.quiet)
     seconds = {"imports": lap()}
-    outputs.open_folder(args.output_dir)
+    folder = args.output_dir
     where, why = device.choose_device(args.device, small=True)
     device.require_memory(args.repeats * args.samples * 8 * (1 + 12 + 2 * 7), "--samples and --repeats")
+    outputs.open_folder(folder, size=8 * args.samples * (args.repeats + 7))
 
     # Step 1, the task: recover W_TRUE and B_TRUE, above, from x_train and y_train.
 
@@ -250,14 +255,11 @@ def main():
         print(f"all {args.repeats} starts: W within {np.max(results['starts']['max_weight_error']):.2g}, "
               f"b within {np.max(results['starts']['max_bias_error']):.2g}")
 
-    folder = args.output_dir
-    outputs.save_array(folder / "losses.npy", losses if args.repeats > 1 else losses[0, :results["steps"]])
-    outputs.save_arrays(folder / "train_data.npz", x=x_train[0].numpy(), y=y_train[0].numpy())
-    outputs.save_state(folder / "model_initial.pt", state(initial, centres[0]))
-    outputs.save_state(folder / "model.pt", {key: torch.from_numpy(results[key]) for key in ("weight", "bias")})
     figures = draw(losses, iterates, centres, results, setting)
-    for name, figure in figures.items():
-        outputs.save_figure(folder / name, figure)
+    trained = {key: torch.from_numpy(results[key]) for key in ("weight", "bias")}
+    outputs.save_arrays(folder / "train_data.npz", x=x_train[0].numpy(), y=y_train[0].numpy())
+    outputs.save_run(folder, losses if args.repeats > 1 else losses[0, :results["steps"]],
+                     state(initial, centres[0]), trained, figures)
     seconds["figures"] = lap()
     outputs.save_metrics(folder, args, where, seconds, results)
     failed = np.argwhere(~np.isfinite(losses))

@@ -7,18 +7,23 @@ import time
 
 START = time.perf_counter()  # before the imports, which are a phase of the run
 
+import functools
 import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
 
+from common import cli
+
+cli.hear_signals()
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from common import cli, device, digits, outputs
+from common import device, digits, outputs
 from common.layers import describe
 from common.onehot import one_cold, one_hot
 
@@ -50,18 +55,21 @@ def loss(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor
     return functional.cross_entropy(model[:-1](x), y)
 
 
-def train(model, images, labels, optimizer, scheduler, epochs, batch_size, generator, advance, report) -> np.ndarray:
-    """The plain PyTorch loop over epochs and batches. Returns the loss of every step.
+def train(model, images, labels, optimizer, scheduler, batch_size, generator, losses, advance, report) -> np.ndarray:
+    """The plain PyTorch loop over epochs and batches. Fills in `losses`, one a step, NaN so far; returns them.
 
-    With more than one batch, the images are shuffled in every epoch. A loss that is not finite ends the training;
-    steps that were not made have the loss NaN.
+    With more than one batch, the images are shuffled in every epoch. Steps that have a loss already, because a run is
+    resumed, are not made again; the shuffles are, so that the generator goes on as if it had never stopped. A loss
+    that is not finite ends the training.
     """
-    whole = batch_size >= len(images)
-    losses = np.full(epochs * -(-len(images) // batch_size), np.nan)
-    step, reported = 0, time.perf_counter()
-    for epoch in range(1, epochs + 1):
-        order = torch.randperm(len(images), generator=generator).to(images.device)
-        for batch in [slice(None)] if whole else order.split(batch_size):
+    batches = -(-len(images) // batch_size)
+    made, reported = int(np.isfinite(losses).sum()), time.perf_counter()
+    for epoch in range(len(losses) // batches):
+        order = torch.randperm(len(images), generator=generator)
+        shuffled = [slice(None)] if batches == 1 else order.to(images.device).split(batch_size)
+        for step, batch in enumerate(shuffled, start=epoch * batches):
+            if step < made:
+                continue
             value = loss(model, images[batch], labels[batch])
             losses[step] = value.item()
             if not np.isfinite(losses[step]):
@@ -71,13 +79,39 @@ def train(model, images, labels, optimizer, scheduler, epochs, batch_size, gener
             optimizer.step()
             if scheduler:
                 scheduler.step()
-            step += 1
             if time.perf_counter() - reported >= 10:  # as the lecture's throttle(progress, 10)
                 reported = time.perf_counter()
-                report(f"epoch {epoch} of {epochs}: loss {losses[step - 1]:.4f}")
+                report(f"epoch {epoch + 1} of {len(losses) // batches}: loss {losses[step]:.4f}")
             if not advance():  # Ctrl-C
                 return losses
     return losses
+
+
+def one_cycle(optimizer, learning_rate: float, steps: int, made: int):
+    """The one-cycle schedule up to `learning_rate` over `steps` steps, `made` of which were made before."""
+    schedule = functools.partial(torch.optim.lr_scheduler.OneCycleLR, optimizer, learning_rate, total_steps=steps)
+    scheduler = schedule()  # also marks the optimizer as a schedule's, which the next line expects
+    return schedule(last_epoch=made - 1) if made else scheduler
+
+
+def adam_state(optimizer: torch.optim.Adam) -> dict[str, torch.Tensor]:
+    """Adam's state as named tensors: for each parameter the number of steps and the two moments."""
+    return {f"{i}.{name}": tensor for i, state in optimizer.state_dict()["state"].items()
+            for name, tensor in state.items()}
+
+
+def resume(folder, kept, model, optimizer, losses) -> None:
+    """Goes back to the folder's checkpoint: the model's parameters, Adam's state, the losses.
+
+    Raises:
+        RunError: there is none with the settings `kept`, or it is damaged.
+    """
+    shapes = {"step": lambda p: torch.zeros(()), "exp_avg": torch.zeros_like, "exp_avg_sq": torch.zeros_like}
+    like = {f"{i}.{name}": zeros(p) for i, p in enumerate(model.parameters()) for name, zeros in shapes.items()}
+    saved = outputs.load_checkpoint(folder, kept, losses, model=model.state_dict(), optimizer=like)
+    model.load_state_dict(saved["model"])
+    state = {i: {name: saved["optimizer"][f"{i}.{name}"] for name in shapes} for i in range(len(like) // len(shapes))}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def predict(model: nn.Sequential, images: torch.Tensor) -> torch.Tensor:
@@ -182,6 +216,7 @@ def arguments():
     options.add_argument("--schedule", choices=("constant", "one-cycle"), default="constant",
                          help="one-cycle: the learning rate rises to LR and falls to nearly 0")
     options.add_argument("--hidden", type=cli.whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000")
+    cli.add_resume_option(options)
     return options, options.parse_args()
 
 
@@ -189,7 +224,8 @@ def main():
     options, args = arguments()
     lap, report = outputs.stopwatch(START), cli.reporter(args.quiet)
     seconds = {"imports": lap()}
-    outputs.open_folder(args.output_dir)
+    folder = args.output_dir
+    outputs.open_folder(folder, size=2**20)
     where, why = device.choose_device(args.device, small=False)
     generator = device.generator(args.seed)
     data = digits.load(args.dataset, args.data_dir)
@@ -197,6 +233,7 @@ def main():
     if count > len(data.x_train):
         options.error(f"argument --images: {data.title} has {len(data.x_train)} training images, got {count}")
     batch_size = min(args.batch_size or count, count)
+    device.require_memory(4 * (2 * 784 * count + 6 * args.hidden * max(batch_size, 10_000)), "--images and --hidden")
     print(f"{data.title}: {data.source}; {count:,} of {len(data.x_train):,} images to train on; {where.type}: {why}")
 
     # Step 1, the labels as vectors: 5 is [0, 0, 0, 0, 0, 1, 0, 0, 0, 0].
@@ -218,20 +255,29 @@ def main():
     # Step 5, the optimizer: Adam, whose other settings are Flux's and PyTorch's defaults.
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
     batches = -(-count // batch_size)
-    scheduler = None
-    if args.schedule == "one-cycle":
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.epochs * batches)
+    losses = np.full(args.epochs * batches, np.nan)
+    kept = {name: vars(args)[name] for name in ("seed", "epochs", "lr", "schedule", "hidden")}
+    kept |= {"dataset": data.name, "images": count, "batch size": batch_size, "device": where.type}
+    if args.resume:
+        resume(folder, kept, model, optimizer, losses)
+    made = int(np.isfinite(losses).sum())
+    scheduler = one_cycle(optimizer, args.lr, len(losses), made) if args.schedule == "one-cycle" else None
     seconds["model"] = lap()
 
     # Step 6, the training.
-    with cli.progress(args.epochs * batches, "training", quiet=args.quiet) as advance:
-        losses = train(model, images, labels, optimizer, scheduler, args.epochs, batch_size, generator, advance, report)
+    def checkpoint():
+        steps = int(np.isfinite(losses).sum())
+        outputs.save_checkpoint(folder, kept, losses[:steps], model=model.state_dict(), optimizer=adam_state(optimizer))
+
+    with cli.progress(len(losses), "training", quiet=args.quiet, made=made, checkpoint=checkpoint) as advance:
+        train(model, images, labels, optimizer, scheduler, batch_size, generator, losses, advance, report)
     seconds["training"] = lap()
 
-    folder = args.output_dir
     setting = (f"{count:,} images, {args.epochs} epochs, {f'batches of {batch_size}' if batches > 1 else 'one batch'}, "
                f"Adam {args.lr:g}{', one-cycle' if scheduler else ''}")
     steps = int(np.isfinite(losses).sum())
+    if cli.interrupted() and steps:
+        checkpoint()
     if steps < len(losses) and not cli.interrupted():
         save_losses(folder, losses[:steps], f"{data.title}; {setting}")
         raise cli.diverged(steps + 1, args.lr, f"try a smaller --lr; the losses so far are in {folder}")
@@ -239,20 +285,17 @@ def main():
     with torch.no_grad():
         final_loss = loss(model, images, labels).item()
     results |= {"dataset": data.name, "parameters": sum(p.numel() for p in model.parameters()), "train_images": count,
-                "test_images": len(test), "final_loss": final_loss, "steps": steps,
-                "seconds_per_epoch": seconds["training"] / max(1, steps) * batches}
+                "test_images": len(test), "final_loss": final_loss, "steps": steps}
     report(rows)
     print(f"after {steps:,} steps: loss {final_loss:.4f}; right are {results['train_accuracy']:.1%} of the {count:,} "
-          f"images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
+          f"images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images; "
+          f"{seconds['training'] / max(1, steps - made) * batches:.2g} s an epoch")
 
-    outputs.save_array(folder / "losses.npy", losses[:steps])
-    outputs.save_state(folder / "model_initial.pt", initial)
-    outputs.save_state(folder / "model.pt", model.state_dict())
     figures = draw(data, setting, losses[:max(1, steps)], first_five, test, results["unseen"]["index"], batches)
-    for name, figure in figures.items():
-        outputs.save_figure(folder / name, figure)
+    outputs.save_run(folder, losses[:steps], initial, model.state_dict(), figures)
     seconds["figures"] = lap()
     outputs.save_metrics(folder, args, where, seconds, results)
+    outputs.remove_checkpoint(folder)
     print(f"figures and numbers: {folder}")
     if args.show:
         from common import plotting

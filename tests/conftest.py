@@ -56,7 +56,7 @@ def run_here(tmp_path, monkeypatch, capfd):
     def call(script: str, *options: str) -> SimpleNamespace:
         module = importlib.import_module(f"lectures.{script}")
         monkeypatch.setattr(sys, "argv", [f"{script}.py", "--output-dir", str(folder), *map(str, options)])
-        monkeypatch.setattr(cli, "_interrupt", SimpleNamespace(signal=None, training=False))
+        monkeypatch.setattr(cli, "_interrupt", SimpleNamespace(signal=None, running=False, training=False))
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as ended:
@@ -121,7 +121,7 @@ KEYS = {  # of `results`, by script
 def assert_contract(done: subprocess.CompletedProcess, script: str, *files: str) -> dict:
     """Checks a run's folder: the files, whole and nothing else, and metrics.json. Returns its `results`."""
     expected = {"metrics.json", "losses.npy", "model_initial.pt", "model.pt", "loss.png", *files}
-    assert {path.name for path in done.folder.iterdir() if path.name != ".lock"} == expected
+    assert {path.name for path in done.folder.iterdir()} - {".lock", ".owner"} == expected
     for path in done.folder.glob("*.png"):
         with Image.open(path) as picture:
             picture.load()

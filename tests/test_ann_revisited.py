@@ -65,8 +65,8 @@ def test_plain_loop_and_fused_engine_agree():
     pytest.importorskip("numba")
     one, two = model(), model()
     pairs = ann.training_pairs("randn", 500, torch.Generator().manual_seed(0))
-    plain = ann.train(one, *pairs, lambda p: torch.optim.SGD(p, lr=0.01), lambda: True)
-    quick = ann.train_fused([two], 500, 0.01, lambda steps: True)
+    plain = ann.train(one, *pairs, lambda p: torch.optim.SGD(p, lr=0.01), np.full(500, np.nan), lambda: True)
+    quick = ann.train_fused([two], 0.01, np.full((1, 500), np.nan), lambda steps: True)
     np.testing.assert_allclose(quick[0], plain, rtol=1e-9)
     for a, b in zip(one.parameters(), two.parameters()):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)

@@ -96,20 +96,6 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["numbers.npy"]
 
 
-def test_a_folder_has_one_run_at_a_time_and_no_leftovers(tmp_path):
-    folder = tmp_path / "new" / "run"
-    folder.mkdir(parents=True)
-    (folder / ".loss.png.partial").write_bytes(b"what a killed run left")
-    outputs.open_folder(folder)
-    assert [p.name for p in folder.iterdir()] == [".lock"]
-    with pytest.raises(cli.RunError, match="another run is writing into"):
-        outputs.open_folder(folder)
-    with pytest.raises(cli.RunError, match="cannot write into"):
-        file = tmp_path / "a file"
-        file.touch()
-        outputs.open_folder(file)
-
-
 def test_json_has_no_nan(tmp_path):
     outputs.save_json(tmp_path / "m.json", {"a": math.nan, "b": [np.float64(math.inf), np.int64(3)], "c": np.eye(2),
                                             "d": torch.tensor([1.5, math.nan])})

@@ -80,9 +80,9 @@ def test_batches_cover_every_image_once_an_epoch():
     spy.weight = nn.Parameter(torch.ones(()))
     images = torch.arange(25.0).reshape(25, 1).repeat(1, 784)
     optimizer = torch.optim.SGD([spy.weight], lr=0.0)
-    losses = mnist.train(spy, images, one_hot(torch.arange(25) % 10), optimizer, None, 2, 10,
-                         torch.Generator().manual_seed(0), lambda: True, print)
-    assert [len(batch) for batch in seen] == [10, 10, 5] * 2 and len(losses) == 6
+    losses = mnist.train(spy, images, one_hot(torch.arange(25) % 10), optimizer, None, 10,
+                         torch.Generator().manual_seed(0), np.full(6, np.nan), lambda: True, print)
+    assert [len(batch) for batch in seen] == [10, 10, 5] * 2 and np.isfinite(losses).all()
     epochs = [[image for batch in part for image in batch] for part in (seen[:3], seen[3:])]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(25))
     assert epochs[0] != epochs[1] and epochs[0] != sorted(epochs[0])  # shuffled, each time anew
@@ -140,10 +140,11 @@ def test_divergence_leaves_the_losses(run_here, tmp_path):
     assert done.returncode == 0, done.stderr
     images, labels = torch.full((4, 784), torch.inf), one_hot(torch.arange(4))
     m = model()
-    losses = mnist.train(m, images, labels, torch.optim.Adam(m.parameters()), None, 5, 4, None, lambda: True, print)
-    assert np.isnan(losses).all()
+    losses = mnist.train(m, images, labels, torch.optim.Adam(m.parameters()), None, 4, None, np.full(5, np.nan),
+                         lambda: True, print)
+    assert not np.isfinite(losses[0]) and np.isnan(losses[1:]).all()
     mnist.save_losses(done.folder, np.array([2.3, 1e30]), "made up")
-    assert sorted(p.name for p in done.folder.iterdir() if p.name != ".lock") == ["loss.png", "losses.npy"]
+    assert {path.name for path in done.folder.iterdir()} == {".lock", ".owner", "loss.png", "losses.npy"}
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -157,8 +158,8 @@ def test_first_five_of_mnist(mnist_root, seed):
     generator = torch.Generator().manual_seed(seed)
     m = mnist.glorot_model(40, generator)
     images, labels = mnist.as_vectors(data.x_train[:100]), one_hot(data.y_train[:100])
-    mnist.train(m, images, labels, torch.optim.Adam(m.parameters(), lr=0.001), None, 100, 100, generator, lambda: True,
-                print)
+    mnist.train(m, images, labels, torch.optim.Adam(m.parameters(), lr=0.001), None, 100, generator,
+                np.full(100, np.nan), lambda: True, print)
     results, _, _, _ = mnist.evaluate(m, data, images, 100, generator)
     assert [five["prediction"] for five in results["first_five"]] == [5, 0, 4, 1, 9]
     assert 0.62 < results["test_accuracy"] < 0.73

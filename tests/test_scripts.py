@@ -1,13 +1,6 @@
 """Faults that every script meets in the same way, run as a user runs them."""
 
-import signal
-import subprocess
-import sys
-import time
-
-import numpy as np
 import pytest
-from conftest import PROJECT, environment
 
 BROKEN = {"numba": "raise ImportError('no numba here')",
           "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')"}
@@ -58,24 +51,3 @@ def test_more_steps_than_memory(run_here):
 def test_show_without_a_display_says_so(run_here):
     done = run_here("linear_recovery", "--samples", 100, "--show", "--quiet")
     assert done.returncode == 0 and "warning: --show" in done.stderr
-
-
-@pytest.mark.parametrize("engine, steps, number, code", [("eager", 1_000_000, signal.SIGINT, 130),
-                                                         ("fused", 20_000_000, signal.SIGTERM, 143)])
-def test_interrupted_runs_keep_what_was_computed(tmp_path, engine, steps, number, code):
-    process = subprocess.Popen(
-        [sys.executable, PROJECT / "lectures" / "ann_revisited.py", "--engine", engine, "--steps", str(steps),
-         "--output-dir", tmp_path], env=environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if f"{engine} engine" in line:
-            break
-    time.sleep(1.5)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
-    assert errors.splitlines()[-1].startswith("interrupted: ")
-    losses = np.load(tmp_path / "losses.npy")
-    assert 0 < len(losses) < steps and np.isfinite(losses).all()
-    for name in ("loss.png", "metrics.json", "model.pt"):
-        assert (tmp_path / name).exists()
