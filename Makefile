@@ -1,12 +1,13 @@
 # make lectures   the three scripts; figures and numbers in outputs/
 # make test       the tests      make lint      the style       make clean   what runs and tools left behind
 # make bench      the speed claims, docs/benchmarks.md           make figures   README's pictures; needs MNIST
+# make soak       kills 200 runs and damages thousands of files; up to half an hour
 # VENV=path uses an environment that exists; else .venv is made with what requirements-dev.txt names.
 VENV ?= .venv
 PYTHON = $(VENV)/bin/python
 READY = $(VENV)/.ready-for-lectures
 
-.PHONY: lectures test lint bench figures clean
+.PHONY: lectures test lint bench figures soak clean
 
 lectures: $(READY)
 	"$(PYTHON)" lectures/linear_recovery.py
@@ -18,6 +19,9 @@ test: $(READY)
 
 lint: $(READY)
 	"$(PYTHON)" -m ruff check .
+
+soak: $(READY)
+	"$(PYTHON)" -m pytest -m soak
 
 bench: $(READY)
 	"$(PYTHON)" benchmarks/run.py

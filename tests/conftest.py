@@ -13,9 +13,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from common import cli, outputs
+
+torch.set_num_threads(1)  # the tests themselves run side by side, one process a core
 
 PROJECT = Path(__file__).resolve().parent.parent
 

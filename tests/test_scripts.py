@@ -15,11 +15,10 @@ def broken(tmp_path):
 
 
 def test_without_numba_and_torchvision_the_plain_loop_with_one_warning(run, broken):
-    for script, option in (("linear_recovery", "--samples"), ("ann_revisited", "--steps")):
-        done = run(script, option, 300, PYTHONPATH=broken)
-        assert done.returncode == 0, done.stderr
-        assert done.metrics["results"]["engine"] == "eager"
-        assert done.stderr.count("warning:") == 1 and "no numba here" in done.stderr
+    done = run("ann_revisited", "--steps", 300, PYTHONPATH=broken)
+    assert done.returncode == 0, done.stderr
+    assert done.metrics["results"]["engine"] == "eager"
+    assert done.stderr.count("warning:") == 1 and "no numba here" in done.stderr
 
 
 def test_fused_without_numba_is_an_error(run, broken):

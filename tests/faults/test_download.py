@@ -57,7 +57,7 @@ def mirrors(tmp_path, monkeypatch):
     server.daemon_threads = True
     server.files, server.asked, server.closing = files, [], threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(digits, "DOWNLOAD_TIMEOUT", 1)
+    monkeypatch.setattr(digits, "DOWNLOAD_TIMEOUT", 0.3)
     monkeypatch.setattr(datasets.MNIST, "resources",
                         [(name, hashlib.md5(content).hexdigest()) for name, content in files.items()])
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
