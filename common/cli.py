@@ -89,7 +89,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
         except ValueError:
             number = None
         if number is None or not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text[:40]!r}")
         return number
 
     return convert
@@ -105,7 +105,7 @@ def real_number(low: float, high: float, *, above: bool = False) -> Callable[[st
             number = math.nan
         if not low <= number <= high or (above and number == low):
             kind = f"above {low:g} and up to" if above else f"from {low:g} to"
-            raise argparse.ArgumentTypeError(f"expected a number {kind} {high:g}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"expected a number {kind} {high:g}, got {text[:40]!r}")
         return number
 
     return convert

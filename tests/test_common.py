@@ -38,6 +38,23 @@ def test_nonsense_is_refused_in_one_line(script, option, value, monkeypatch, cap
     assert value in message
 
 
+NUMBERS = {linear_recovery: "--seed --samples --lr --noise --low --high --repeats",
+           ann_revisited: "--seed --steps --lr --repeats",
+           mnist_mlp: "--seed --images --epochs --batch-size --lr --hidden"}
+
+
+@pytest.mark.parametrize("script", NUMBERS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "-1e9", "1e99", "1" * 5000, "text", "", " ", "0x10"])
+def test_every_number_refuses_what_is_none(script, value, monkeypatch, capsys):
+    for option in NUMBERS[script].split():
+        monkeypatch.setattr(sys, "argv", ["script", f"{option}={value}"])
+        with pytest.raises(SystemExit) as caught:
+            script.arguments()
+        message = capsys.readouterr().err
+        assert caught.value.code == 2 and message.count("\n") == 1
+        assert message.startswith(f"error: argument {option}: expected a") and len(message) < 300
+
+
 @pytest.mark.parametrize("script", [linear_recovery, ann_revisited, mnist_mlp])
 def test_help_names_defaults(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["script", "--help"])
