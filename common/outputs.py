@@ -127,9 +127,13 @@ def save_state(path: Path, state: dict[str, torch.Tensor]) -> None:
 
 
 def _save_torch(path: Path, content: dict) -> None:
-    """`torch.save` by way of memory: of a file that cannot be written it says less than Python does."""
+    _save_by_memory(path, lambda file: torch.save(content, file))
+
+
+def _save_by_memory(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Writes a file by way of memory, for writers that say less than Python where a disk is full, or say it badly."""
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    write(buffer)
     with _whole(path) as file:
         file.write(buffer.getbuffer())
 
@@ -222,8 +226,7 @@ def load_checkpoint(folder: Path, settings: dict, losses: np.ndarray, **like: di
 
 def save_figure(path: Path, figure) -> None:
     """Writes a matplotlib figure as PNG."""
-    with _whole(path) as file:
-        figure.savefig(file, format="png")
+    _save_by_memory(path, lambda file: figure.savefig(file, format="png"))
 
 
 def save_run(folder: Path, losses: np.ndarray, initial: dict, trained: dict, figures: dict) -> None:

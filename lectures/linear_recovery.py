@@ -70,7 +70,7 @@ def train(model, x_train, y_train, optimizer, iterates, advance) -> np.ndarray:
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        iterates[step] = parameters_to_vector(model.parameters()).detach()
+        iterates[step] = parameters_to_vector(model.parameters()).detach().cpu().numpy()
         if not advance():  # Ctrl-C
             break
     return losses
