@@ -117,8 +117,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Writes named arrays as .npz; read them with ``numpy.load``."""
-    with _whole(path) as file:
-        np.savez(file, **arrays)
+    _save_by_memory(path, lambda file: np.savez(file, **arrays))
 
 
 def save_state(path: Path, state: dict[str, torch.Tensor]) -> None:
