@@ -1,5 +1,6 @@
 # make lectures   the three scripts; figures and numbers in outputs/
 # make test       the tests      make lint      the style       make clean   what runs and tools left behind
+# make exercises  docs/exercises.md and its figures, in some minutes
 # make bench      the speed claims, docs/benchmarks.md           make figures   README's pictures; needs MNIST
 # make soak       kills 200 runs and damages thousands of files; up to half an hour
 # VENV=path uses an environment that exists; else .venv is made with what requirements-dev.txt names.
@@ -7,7 +8,7 @@ VENV ?= .venv
 PYTHON = $(VENV)/bin/python
 READY = $(VENV)/.ready-for-lectures
 
-.PHONY: lectures test lint bench figures soak clean
+.PHONY: lectures test lint exercises bench figures soak clean
 
 lectures: $(READY)
 	"$(PYTHON)" lectures/linear_recovery.py
@@ -19,6 +20,9 @@ test: $(READY)
 
 lint: $(READY)
 	"$(PYTHON)" -m ruff check .
+
+exercises: $(READY)
+	"$(PYTHON)" exercises/page.py
 
 soak: $(READY)
 	"$(PYTHON)" -m pytest -m soak

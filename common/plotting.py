@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+STYLES = ({"color": BLUE}, {"color": ORANGE}, {"color": GREEN}, {"color": BLUE, "linestyle": "--"},
+          {"color": ORANGE, "linestyle": "--"}, {"color": GREEN, "linestyle": "--"})
 CURVE_COLUMNS = 1500  # of a curve with more points, each of that many columns shows the smallest and the largest
 BAND = (10, 90)  # percentiles
 
@@ -108,6 +110,36 @@ def error_curves(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *,
             axes.axhline(limits[name], color="black", linestyle="--", label="least squares, all pairs")
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def lines(curves: dict[str, tuple[np.ndarray, np.ndarray]], *, title: str, xlabel: str, ylabel: str,
+          scales: tuple[str, str] = ("linear", "linear"), ylim: tuple[float, float] | None = None,
+          vertical: dict[str, float] | None = None, horizontal: dict[str, float] | None = None) -> Figure:
+    """Curves in one figure, told apart by colour and dash.
+
+    Args:
+        curves: for each label x, shape (points,), and y, shape (points,), or (runs, points): then their mean, and a
+            band from the smallest to the largest.
+        scales: of x and y, ``linear`` or ``log``.
+        ylim: the limits of y; what lies beyond is cut off.
+        vertical, horizontal: for each label the place of a reference line.
+    """
+    figure = new_figure(8.4, 5.2)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, title=title, xscale=scales[0], yscale=scales[1])
+    if ylim:
+        axes.set_ylim(*ylim)
+    for (label, (x, y)), style in zip(curves.items(), STYLES):
+        runs = np.atleast_2d(y)
+        axes.plot(x, runs.mean(axis=0), label=label, linewidth=2, **style)
+        if len(runs) > 1:
+            axes.fill_between(x, runs.min(axis=0), runs.max(axis=0), color=style["color"], alpha=0.25, linewidth=0)
+    for (label, place), dash in zip((vertical or {}).items(), ("--", ":")):
+        axes.axvline(place, color="black", linestyle=dash, label=label)
+    for (label, place), dash in zip((horizontal or {}).items(), ("--", ":")):
+        axes.axhline(place, color="black", linestyle=dash, label=label)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    axes.grid(alpha=0.3)
     return figure
 
 
