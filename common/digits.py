@@ -1,4 +1,4 @@
-"""Image data sets of 28x28 grey images in ten classes: on disk, downloaded, or bundled with scikit-learn.
+"""Image data sets of 28x28 grey images in ten classes: on disk, downloaded, or bundled; and a reader's own pictures.
 
 torchvision reads and downloads; what it reads is checked before. It is imported here when it is needed, since that
 takes as long as PyTorch itself.
@@ -12,11 +12,13 @@ import socket
 import struct
 import sys
 import tempfile
+import warnings
 import zlib
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from common.cli import RunError
@@ -28,6 +30,10 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 LARGEST_FILE = 100 * 2**20  # bytes; MNIST's training images take 47 million
 SIDE = 28
+PICTURES = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # not EPS, which Pillow hands to another program
+LARGEST_PICTURE = 50_000_000  # pixels
+LEAST_CONTRAST = 30  # of at most 441, the distance from black to white in RGB
+FAINT = 0.15  # of the darkest ink: paler is JPEG's noise
 
 
 class Digits(NamedTuple):
@@ -212,3 +218,46 @@ def _bundled() -> Digits:
     cut = int(0.8 * len(labels))
     return Digits("digits", TITLES["digits"], "bundled with scikit-learn, enlarged from 8x8", list(map(str, range(10))),
                   images[:cut], labels[:cut], images[cut:], labels[cut:])
+
+
+def read_picture(path: Path) -> torch.Tensor:
+    """A picture of one digit as MNIST's images were made: ink bright on 0, shape (28, 28), uint8.
+
+    Ink is what differs in colour from the picture's border, so that dark on light and light on dark, grey and coloured
+    are the same. It is cropped, scaled to fit 20x20 and put with its centre of mass into the middle of 28x28, as LeCun
+    et al. (1998) describe MNIST.
+
+    Raises:
+        RunError: not a picture, too large, or blank.
+    """
+    from PIL import Image, ImageOps
+
+    Image.MAX_IMAGE_PIXELS = LARGEST_PICTURE
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=PICTURES) as picture:
+                picture = ImageOps.exif_transpose(picture).convert("RGBA")
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise RunError(f"{path}: more than {LARGEST_PICTURE:,} pixels; make the picture smaller") from None
+    except FileNotFoundError:
+        raise RunError(f"{path}: there is no such file") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        what = "it is empty" if path.is_file() and path.stat().st_size == 0 else type(error).__name__
+        raise RunError(f"{path}: not a picture that can be read ({what}); expected {', '.join(PICTURES)}") from None
+    paper = Image.new("RGBA", picture.size, "white")
+    colours = np.asarray(Image.alpha_composite(paper, picture).convert("RGB"), np.float32)  # (height, width, 3)
+    border = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
+    ink = np.linalg.norm(colours - np.median(border, axis=0), axis=2)
+    if ink.max() < LEAST_CONTRAST:
+        raise RunError(f"{path}: the picture is blank; expected one digit that stands out from its background")
+    ink = np.where(ink < FAINT * ink.max(), 0, ink / ink.max())
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    ink = ink[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    size = [max(1, round(20 * side / max(ink.shape))) for side in ink.shape]
+    small = np.asarray(Image.fromarray(ink.astype(np.float32)).resize(size[::-1], Image.Resampling.BICUBIC)).clip(0, 1)
+    mass = [np.average(np.arange(n) + 0.5, weights=small.sum(axis=1 - axis)) for axis, n in enumerate(size)]
+    top, left = (min(max(round(SIDE / 2 - centre), 0), SIDE - n) for centre, n in zip(mass, size))
+    image = np.zeros((SIDE, SIDE), np.uint8)
+    image[top:top + size[0], left:left + size[1]] = (255 * small).round()
+    return torch.from_numpy(image)

@@ -137,15 +137,20 @@ def _save_by_memory(path: Path, write: Callable[[BinaryIO], None]) -> None:
         file.write(buffer.getbuffer())
 
 
-def load_state(path: Path, like: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Reads a state_dict with the names, shapes and types of `like`. Nothing in the file is executed.
+def load_state(path: Path) -> dict[str, torch.Tensor]:
+    """Reads a state_dict that `check_state` then compares with a model's. Nothing in the file is executed.
 
     Raises:
-        RunError: not there, not a state_dict, or another model's.
+        RunError: not there, damaged, or not a state_dict.
     """
     state = _load_torch(path)
-    check_state(path, state, like)
+    if not _is_state(state):
+        raise RunError(f"{path} holds no model's parameters")
     return state
+
+
+def _is_state(content) -> bool:
+    return isinstance(content, dict) and all(isinstance(tensor, torch.Tensor) for tensor in content.values())
 
 
 def check_state(path: Path, state: dict, like: dict[str, torch.Tensor]) -> None:
@@ -154,7 +159,7 @@ def check_state(path: Path, state: dict, like: dict[str, torch.Tensor]) -> None:
     def form(tensors) -> dict:
         return {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
 
-    if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
+    if not _is_state(state):
         raise RunError(f"{path} holds no model's parameters")
     if form(state) != form(like):
         wrong = next(n for n in [*like, *state] if form(state).get(n) != form(like).get(n))
@@ -171,7 +176,7 @@ def _load_torch(path: Path):
             warnings.simplefilter("ignore")  # of pickles it does not read anyway
             return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise RunError(f"there is no {path}") from None
+        raise RunError(f"there is no {path}; train a model first, or name one with --model") from None
     except Exception as error:  # what a damaged file makes of the unpickler has no common class
         raise RunError(f"{path} cannot be read ({type(error).__name__}): it is damaged, or holds more than "
                        "tensors") from None

@@ -115,14 +115,15 @@ def error_curves(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *,
 
 def lines(curves: dict[str, tuple[np.ndarray, np.ndarray]], *, title: str, xlabel: str, ylabel: str,
           scales: tuple[str, str] = ("linear", "linear"), ylim: tuple[float, float] | None = None,
-          vertical: dict[str, float] | None = None, horizontal: dict[str, float] | None = None) -> Figure:
+          yticks: Sequence[float] | None = None, vertical: dict[str, float] | None = None,
+          horizontal: dict[str, float] | None = None) -> Figure:
     """Curves in one figure, told apart by colour and dash.
 
     Args:
         curves: for each label x, shape (points,), and y, shape (points,), or (runs, points): then their mean, and a
             band from the smallest to the largest.
         scales: of x and y, ``linear`` or ``log``.
-        ylim: the limits of y; what lies beyond is cut off.
+        ylim: the limits of y; what lies beyond is cut off. yticks: the numbers along y.
         vertical, horizontal: for each label the place of a reference line.
     """
     figure = new_figure(8.4, 5.2)
@@ -138,7 +139,11 @@ def lines(curves: dict[str, tuple[np.ndarray, np.ndarray]], *, title: str, xlabe
         axes.axvline(place, color="black", linestyle=dash, label=label)
     for (label, place), dash in zip((horizontal or {}).items(), ("--", ":")):
         axes.axhline(place, color="black", linestyle=dash, label=label)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    if yticks:
+        axes.set_yticks(yticks, labels=[f"{tick:g}" for tick in yticks], minor=False)
+        axes.set_yticks([], minor=True)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if max(map(len, labels)) < 36 else 1)
     axes.grid(alpha=0.3)
     return figure
 
@@ -179,21 +184,29 @@ def image_row(images: np.ndarray, captions: Sequence[str], *, title: str, column
     return figure
 
 
-def image_with_probabilities(image: np.ndarray, probabilities: np.ndarray, names: Sequence[str], label: int, *,
-                             title: str) -> Figure:
-    """An image beside the model's probability for each class; the true class has the filled bar."""
-    figure = new_figure(9, 4.2)
+def images_with_probabilities(images: np.ndarray, probabilities: np.ndarray, names: Sequence[str], *,
+                              captions: Sequence[str], filled: Sequence[int], bars: str, title: str) -> Figure:
+    """Images, each beside the model's probability for every class.
+
+    Args:
+        images: shape (n, height, width), grey. probabilities: shape (n, classes). names: of the classes.
+        captions: for each image what stands under it.
+        filled: for each image the class whose bar is filled; `bars` says in a few words which one that is.
+        title: says data set and settings.
+    """
+    figure = new_figure(9, 0.6 + 3.6 * len(images))
     figure.suptitle(title, fontsize=14)
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.6])
-    left.imshow(image, cmap="gray_r", interpolation="nearest")
-    left.set(xticks=[], yticks=[], xlabel=f"label: {names[label]}")
-    bars = right.barh(range(len(names)), probabilities, color="white", edgecolor=BLUE, linewidth=1.5)
-    bars[label].set_facecolor(BLUE)
-    right.bar_label(bars, [f"{p:.1%}" for p in probabilities], padding=3, fontsize=11)
-    right.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 1.18), xticks=[0, 0.25, 0.5, 0.75, 1],
-              xlabel="probability (filled bar: the true class)")
-    right.invert_yaxis()
-    right.spines[["top", "right"]].set_visible(False)
+    rows = figure.subplots(len(images), 2, width_ratios=[1, 1.6], squeeze=False)
+    for (left, right), image, values, caption, full in zip(rows, images, probabilities, captions, filled):
+        left.imshow(image, cmap="gray_r", interpolation="nearest")
+        left.set(xticks=[], yticks=[], xlabel=caption)
+        drawn = right.barh(range(len(names)), values, color="white", edgecolor=BLUE, linewidth=1.5)
+        drawn[full].set_facecolor(BLUE)
+        right.bar_label(drawn, [f"{p:.1%}" for p in values], padding=3, fontsize=11)
+        right.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 1.18), xticks=[0, 0.25, 0.5, 0.75, 1],
+                  xlabel=f"probability (filled bar: {bars})")
+        right.invert_yaxis()
+        right.spines[["top", "right"]].set_visible(False)
     return figure
 
 

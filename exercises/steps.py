@@ -122,9 +122,11 @@ def of_the_lecture(grid, found, losses) -> tuple[dict, dict]:
     plateau = found[np.searchsorted(grid, 100_000)]  # (starts, 10)
     slow = np.flatnonzero(~found[-1].all(axis=1))
     figures = {
-        "loss.png": plotting.loss_curve(losses, title=f"{STARTS} starts, learning rate 0.01", log_steps=True),
+        "loss.png": plotting.loss_curve(losses, title=f"Loss on the ten points, {STARTS} starts, learning rate 0.01",
+                                        log_steps=True),
         "share.png": plotting.lines({"starts with all ten points right": (grid, 100 * share)},
-                                    title=f"{STARTS} starts, learning rate 0.01", xlabel="step", ylabel="share in %",
+                                    title=f"The ten points, {STARTS} starts, learning rate 0.01", xlabel="step",
+                                    ylabel="share in %",
                                     scales=("log", "linear"), ylim=(-3, 103), horizontal={"90 %": 90}),
     }
     return {

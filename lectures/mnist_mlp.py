@@ -27,6 +27,7 @@ from common import device, digits, outputs
 from common.layers import describe
 from common.onehot import one_cold, one_hot
 
+DRAWN = 10  # of the pictures classified, those in classified.png
 FIGURES = ("first_five.png", "loss.png", "unseen.png", "confusion.png", "mistakes.png")
 
 
@@ -174,8 +175,10 @@ def draw(data, setting, losses, first_five, test, index, batches) -> dict:
             for p, label, guess in zip(first_five.numpy(), data.y_train[:5].tolist(), one_cold(first_five).tolist())],
             title=f"The first five training images of {data.title}, label: prediction"),
         plotting.loss_curve(losses, title=f"Loss at every step\n{where}", window=batches if batches > 1 else None),
-        plotting.image_with_probabilities(images[index], test[index].numpy(), data.classes, int(labels[index]),
-                                          title=f"Test image {index + 1}, not trained on\n{where}"),
+        plotting.images_with_probabilities(
+            images[index:index + 1], test[index:index + 1].numpy(), data.classes, filled=[labels[index]],
+            captions=[f"label: {data.classes[labels[index]]}"], bars="the true class",
+            title=f"Test image {index + 1}, not trained on\n{where}"),
         plotting.confusion(counts, data.classes, title=f"Test set: {len(labels):,} images, "
                                                        f"{(guesses == labels).mean():.1%} right\n{where}"),
         plotting.image_row(images[wrong], [
@@ -192,6 +195,41 @@ def save_losses(folder, losses, setting) -> None:
         (folder / name).unlink(missing_ok=True)
     outputs.save_array(folder / "losses.npy", losses)
     outputs.save_figure(folder / "loss.png", plotting.loss_curve(losses, title=f"Loss until it diverged\n{setting}"))
+
+
+def classify(files: list[Path], path: Path, folder: Path) -> None:
+    """Classifies pictures with the model in `path`: prints a line each, draws what the network saw into `folder`.
+
+    Raises:
+        RunError: no model in `path`, or a file that cannot be classified; that is said when all others are done.
+    """
+    from common import plotting
+
+    state = outputs.load_state(path)
+    hidden = next((len(tensor) for name, tensor in state.items() if name == "0.bias" and tensor.dim() == 1), 40)
+    model = glorot_model(min(hidden, 10_000), device.generator(0))
+    outputs.check_state(path, state, model.state_dict())
+    model.load_state_dict(state)
+    print(f"model: {path}")
+    images = []
+    for file in files:
+        try:
+            image = digits.read_picture(file)  # (28, 28)
+        except cli.RunError as error:
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        probabilities = predict(model, as_vectors(image[None]))[0]
+        images.append((image.numpy(), probabilities.numpy(), f"{file.name}, as the network saw it"))
+        print(f"{file}: {int(one_cold(probabilities))} ({100 * probabilities.max():.1f} %)")
+    if images:
+        seen, probabilities, captions = zip(*images[:DRAWN])
+        figure = plotting.images_with_probabilities(
+            seen, probabilities, [str(k) for k in range(10)], captions=captions, bars="the prediction",
+            filled=[int(p.argmax()) for p in probabilities],
+            title=f"The first {DRAWN} pictures" if len(images) > DRAWN else "What the network saw and said")
+        outputs.save_figure(folder / "classified.png", figure)
+    if len(images) < len(files):
+        raise cli.RunError(f"{len(files) - len(images)} of {len(files)} files could not be classified, see above")
 
 
 def images_option(text: str) -> int | str:
@@ -216,6 +254,9 @@ def arguments():
     options.add_argument("--schedule", choices=("constant", "one-cycle"), default="constant",
                          help="one-cycle: the learning rate rises to LR and falls to nearly 0")
     options.add_argument("--hidden", type=cli.whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000")
+    options.add_argument("--classify", type=Path, nargs="+", metavar="PICTURE",
+                         help="do not train: say which digits these picture files show, with the model of the last run")
+    options.add_argument("--model", type=Path, metavar="FILE", help="the model for --classify (default: DIR/model.pt)")
     cli.add_resume_option(options)
     return options, options.parse_args()
 
@@ -226,6 +267,8 @@ def main():
     seconds = {"imports": lap()}
     folder = args.output_dir
     outputs.open_folder(folder, size=2**20)
+    if args.classify:
+        return classify(args.classify, args.model or folder / "model.pt", folder)
     where, why = device.choose_device(args.device, small=False)
     generator = device.generator(args.seed)
     data = digits.load(args.dataset, args.data_dir)
