@@ -19,7 +19,8 @@ def test_quoted_lines_stand_where_the_page_says():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", re.sub("`[^`]*`", "code", page.read_text()))
+    assert links or page.name == "benchmarks.md"
     for link in links:
         assert (page.parent / link).exists(), link
 
