@@ -34,7 +34,7 @@ def measure(data_dir) -> tuple[dict, dict]:
         test, count = mnist.as_vectors(data.x_test), len(data.x_train)
         few = mnist.predict(unseen.lecture_model(data, 0), test)
         every = mnist.predict(unseen.quick_model(data, count, 0), test)
-        rows.append({"dataset": data.title, "train": count, "test": len(test),
+        rows.append({"name": name, "dataset": data.title, "train": count, "test": len(test),
                      "few": mnist.accuracy(few, data.y_test), "every": mnist.accuracy(every, data.y_test)})
         guesses = torch.argmax(every[:5], dim=1).tolist()
         figures[f"{name}.png"] = plotting.image_row(
@@ -48,6 +48,7 @@ def text(results: dict, table) -> str:
     """The section of the page; `table` makes Markdown of rows."""
     rows = [[r["dataset"], f"{r['train']:,}", f"{r['test']:,}", f"{r['few']:.1%}", f"{r['every']:.2%}"]
             for r in results["rows"]]
+    pictures = "\n".join(f"![{r['dataset']}](figures/exercise_5_{r['name']}.png)" for r in results["rows"])
     last = results["rows"][-1]
     left_out = f" Not on this disk, and so not run: {', '.join(results['left_out'])}." if results["left_out"] else ""
     return f"""## 5. Not MNIST, but a similar good data set
@@ -58,5 +59,5 @@ With 100 images of {last["dataset"]} the lecture's model has {last["few"]:.1%} o
 
 {table(["data set", "training images", "test images", "right after 100 images", "right after all"], rows)}
 
-![The bundled digits](figures/exercise_5_digits.png)
+{pictures}
 """
