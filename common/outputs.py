@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from torch import nn
 
 from common.cli import RunError, interrupted
 
@@ -182,28 +183,30 @@ def _load_torch(path: Path):
                        "tensors") from None
 
 
-def save_checkpoint(folder: Path, settings: dict, losses: np.ndarray, **states: dict[str, torch.Tensor]) -> None:
-    """Writes what `--resume` goes on from: the settings it holds for, the losses so far, and named state_dicts.
+def save_checkpoint(folder: Path, settings: dict, losses: np.ndarray, model: nn.Module,
+                    optimizer: torch.optim.Adam | None = None) -> None:
+    """Writes what `--resume` goes on from: the settings it holds for, the losses so far, parameters, Adam's state.
 
     Where that fails, as on a full disk, the training goes on with a warning.
     """
+    state = optimizer.state_dict()["state"] if optimizer else {}
+    adam = {f"{i}.{name}": tensor for i, of_one in state.items() for name, tensor in of_one.items()}
     try:
-        _save_torch(folder / CHECKPOINT, {"settings": settings, "losses": torch.tensor(losses), **states})
+        _save_torch(folder / CHECKPOINT, {"settings": settings, "losses": torch.tensor(losses),
+                                          "model": model.state_dict(), "adam": adam})
     except RunError as error:
         print(f"warning: no checkpoint: {error}", file=sys.stderr)
 
 
-def load_checkpoint(folder: Path, settings: dict, losses: np.ndarray, **like: dict[str, torch.Tensor]) -> dict:
-    """Reads a checkpoint of a run with these settings. Nothing in the file is executed.
+def load_checkpoint(folder: Path, settings: dict, losses: np.ndarray, model: nn.Module,
+                    optimizer: torch.optim.Adam | None = None) -> None:
+    """Goes back to the checkpoint of a run with the same settings. Nothing in the file is executed.
 
     Args:
         folder: the run's.
         settings: what must be the same in the run that left the checkpoint.
-        losses: shape (steps,) or (starts, steps): those of the checkpoint are put in.
-        like: for each state_dict, one with the same names, shapes and types.
-
-    Returns:
-        The state_dicts by their names.
+        losses: shape (steps,) or (starts, steps): those of the steps made are put in.
+        model, optimizer: get the parameters, and Adam's moments.
 
     Raises:
         RunError: there is no checkpoint, it is damaged, or a setting differs, which is named.
@@ -222,10 +225,16 @@ def load_checkpoint(folder: Path, settings: dict, losses: np.ndarray, **like: di
                            f"has {settings[name]}; use its options, or run without --resume")
     if made.shape[:-1] != losses.shape[:-1] or made.shape[-1] > losses.shape[-1]:
         raise RunError(f"{path} has losses of shape {tuple(made.shape)}, more than the run's {losses.shape}")
-    for name, state in like.items():
-        check_state(path, content.get(name), state)
+    check_state(path, content.get("model"), model.state_dict())
+    if optimizer:
+        parts = {"step": lambda p: torch.zeros(()), "exp_avg": torch.zeros_like, "exp_avg_sq": torch.zeros_like}
+        like = {f"{i}.{name}": part(p) for i, p in enumerate(model.parameters()) for name, part in parts.items()}
+        adam = content.get("adam")
+        check_state(path, adam, like)
+        state = {i: {name: adam[f"{i}.{name}"] for name in parts} for i in range(len(like) // len(parts))}
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    model.load_state_dict(content["model"])
     losses[..., :made.shape[-1]] = made.numpy()
-    return {name: content[name] for name in like}
 
 
 def save_figure(path: Path, figure) -> None:

@@ -12,7 +12,7 @@ from lectures import ann_revisited as ann
 STARTS, STEPS = 100, 1_000_000
 
 
-def models(starts: int = STARTS) -> list[torch.nn.Sequential]:
+def models(starts: int) -> list[torch.nn.Sequential]:
     """The lecture's starts with the seeds 0 to `starts` - 1."""
     return [ann.random_model(device.generator(seed)) for seed in range(starts)]
 
@@ -102,7 +102,7 @@ def measure(data_dir) -> tuple[dict, dict]:
     """The results, and the figures by file name."""
     rows = []
     for name, (setting, steps) in SETTINGS.items():
-        networks = models()
+        networks = models(STARTS)
         lecture = steps == STEPS and not rows
         losses = np.empty((STARTS, steps)) if lecture else None
         grid, found = follow(networks, setting(networks), steps, losses)

@@ -181,11 +181,10 @@ def main():
     kept |= {"engine": engine, "device": where.type}
     everything = nn.ModuleList(models)
     if args.resume:
-        saved = outputs.load_checkpoint(folder, kept, losses, models=everything.state_dict())
-        everything.load_state_dict(saved["models"])
+        outputs.load_checkpoint(folder, kept, losses, everything)
 
     def checkpoint():
-        outputs.save_checkpoint(folder, kept, losses[:, :steps_made(losses)], models=everything.state_dict())
+        outputs.save_checkpoint(folder, kept, losses[:, :steps_made(losses)], everything)
 
     resumed = int(np.isfinite(losses).sum())
     with cli.progress(args.repeats * args.steps, "training", quiet=args.quiet, made=resumed,

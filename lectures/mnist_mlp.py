@@ -95,26 +95,6 @@ def one_cycle(optimizer, learning_rate: float, steps: int, made: int):
     return schedule(last_epoch=made - 1) if made else scheduler
 
 
-def adam_state(optimizer: torch.optim.Adam) -> dict[str, torch.Tensor]:
-    """Adam's state as named tensors: for each parameter the number of steps and the two moments."""
-    return {f"{i}.{name}": tensor for i, state in optimizer.state_dict()["state"].items()
-            for name, tensor in state.items()}
-
-
-def resume(folder, kept, model, optimizer, losses) -> None:
-    """Goes back to the folder's checkpoint: the model's parameters, Adam's state, the losses.
-
-    Raises:
-        RunError: there is none with the settings `kept`, or it is damaged.
-    """
-    shapes = {"step": lambda p: torch.zeros(()), "exp_avg": torch.zeros_like, "exp_avg_sq": torch.zeros_like}
-    like = {f"{i}.{name}": zeros(p) for i, p in enumerate(model.parameters()) for name, zeros in shapes.items()}
-    saved = outputs.load_checkpoint(folder, kept, losses, model=model.state_dict(), optimizer=like)
-    model.load_state_dict(saved["model"])
-    state = {i: {name: saved["optimizer"][f"{i}.{name}"] for name in shapes} for i in range(len(like) // len(shapes))}
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
 def predict(model: nn.Sequential, images: torch.Tensor) -> torch.Tensor:
     """The probability of each class for each image, shape (n, 10), on the CPU."""
     with torch.no_grad():
@@ -302,15 +282,14 @@ def main():
     kept = {name: vars(args)[name] for name in ("seed", "epochs", "lr", "schedule", "hidden")}
     kept |= {"dataset": data.name, "images": count, "batch size": batch_size, "device": where.type}
     if args.resume:
-        resume(folder, kept, model, optimizer, losses)
+        outputs.load_checkpoint(folder, kept, losses, model, optimizer)
     made = int(np.isfinite(losses).sum())
     scheduler = one_cycle(optimizer, args.lr, len(losses), made) if args.schedule == "one-cycle" else None
     seconds["model"] = lap()
 
     # Step 6, the training.
     def checkpoint():
-        steps = int(np.isfinite(losses).sum())
-        outputs.save_checkpoint(folder, kept, losses[:steps], model=model.state_dict(), optimizer=adam_state(optimizer))
+        outputs.save_checkpoint(folder, kept, losses[:int(np.isfinite(losses).sum())], model, optimizer)
 
     with cli.progress(len(losses), "training", quiet=args.quiet, made=made, checkpoint=checkpoint) as advance:
         train(model, images, labels, optimizer, scheduler, batch_size, generator, losses, advance, report)

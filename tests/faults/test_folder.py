@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from conftest import PROJECT, environment, write_idx
 
 from common import outputs
@@ -85,10 +87,8 @@ def test_a_limit_on_the_size_of_files(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_written_is_a_warning(mounted, capsys):
-    import numpy as np
-
     place = mounted("rw")
-    outputs.save_checkpoint(place, {}, np.zeros(10**6))
+    outputs.save_checkpoint(place, {}, np.zeros(10**6), torch.nn.Linear(1, 1))
     assert capsys.readouterr().err.startswith("warning: no checkpoint: cannot write") and not any(place.iterdir())
 
 

@@ -124,17 +124,17 @@ class Touch:
 
 
 def other_shape(content):
-    content["models"]["0.0.weight"] = torch.zeros(1000, 1000)
+    content["model"]["0.0.weight"] = torch.zeros(1000, 1000)
     return content
 
 
 def other_type(content):
-    content["models"]["0.0.weight"] = content["models"]["0.0.weight"].float()
+    content["model"]["0.0.weight"] = content["model"]["0.0.weight"].float()
     return content
 
 
 def not_a_number(content):
-    content["models"]["0.0.weight"][0, 0] = torch.nan
+    content["model"]["0.0.weight"][0, 0] = torch.nan
     return content
 
 
@@ -152,11 +152,11 @@ def test_checkpoints_that_do_not_fit(run_here, tmp_path):
             "device": "cpu"}
     from lectures import ann_revisited as ann
 
-    models = torch.nn.ModuleList([ann.random_model(torch.Generator().manual_seed(0))]).state_dict()
+    models = torch.nn.ModuleList([ann.random_model(torch.Generator().manual_seed(0))])
     path = done.folder / outputs.CHECKPOINT
 
     def save():
-        outputs.save_checkpoint(done.folder, kept, np.full((1, 10), 0.25), models=models)
+        outputs.save_checkpoint(done.folder, kept, np.full((1, 10), 0.25), models)
         return torch.load(path, weights_only=True)
 
     save()
@@ -167,7 +167,7 @@ def test_checkpoints_that_do_not_fit(run_here, tmp_path):
     save()
     assert run_here("ann_revisited", *options, "--resume").returncode == 0  # the checkpoint itself was good
 
-    for damage in (other_shape, other_type, not_a_number, too_many_losses, lambda c: {**c, "models": 3},
+    for damage in (other_shape, other_type, not_a_number, too_many_losses, lambda c: {**c, "model": 3},
                    lambda c: [c], lambda c: {**c, "losses": "none"}, lambda c: {"settings": c["settings"]}):
         torch.save(damage(save()), path)
         done = run_here("ann_revisited", *options, "--resume")
