@@ -116,6 +116,29 @@ def table(model: nn.Sequential) -> str:
     return "\n".join(lines)
 
 
+def evaluate(models: list[nn.Sequential], losses: np.ndarray) -> dict:
+    """The results of start 0, and where there are several those of all under `starts`; losses (starts, steps)."""
+    correct = [int(points_correct(model).sum()) for model in models]
+    with torch.no_grad():
+        final = [loss(model, POINTS, LABELS).item() for model in models]
+    results = {"parameters": sum(p.numel() for p in models[0].parameters()), "initial_loss": losses[0, 0],
+               "final_loss": final[0], "points_correct": correct[0], "steps": int(np.isfinite(losses[0]).sum())}
+    return results | ({"starts": {"final_loss": final, "points_correct": correct}} if len(models) > 1 else {})
+
+
+def summary(results: dict) -> str:
+    """The results in a line or two."""
+    text = (f"after {results['steps']:,} steps: {results['points_correct']} of 10 points right, loss "
+            f"{results['final_loss']:.4g}; {results['microseconds_per_step']:.2f} microseconds a step")
+    if "starts" in results:
+        correct = results["starts"]["points_correct"]
+        return f"{text}\n{correct.count(10)} of {len(correct)} starts have all ten points right"
+    if results["points_correct"] < 10:
+        return (f"{text}\nthis start is still on a plateau, as some are even after a million steps: try more --steps "
+                "or another --seed, or --repeats 32 to see how many")
+    return text
+
+
 def draw(losses, model, setting) -> dict:
     """The figures by file name; losses of shape (starts, steps)."""
     from common import plotting  # here, because matplotlib takes a second to import
@@ -198,25 +221,12 @@ def main():
     if cli.interrupted():
         checkpoint()
 
-    # The results are those of start 0; `starts` has those of all.
-    models = [m.cpu() for m in models]
-    finite = np.isfinite(losses)
+    finite, everything = np.isfinite(losses), everything.cpu()
     steps = int(finite[0].sum())
-    correct = [int(points_correct(m).sum()) for m in models]
-    with torch.no_grad():
-        final = [loss(m, POINTS, LABELS).item() for m in models]
-    results = {"parameters": sum(p.numel() for p in model.parameters()), "initial_loss": losses[0, 0],
-               "final_loss": final[0], "points_correct": correct[0], "engine": engine, "steps": steps,
-               "microseconds_per_step": 1e6 * seconds["training"] / max(1, int(finite.sum()) - resumed)}
+    results = evaluate(models, losses) | {
+        "engine": engine, "microseconds_per_step": 1e6 * seconds["training"] / max(1, int(finite.sum()) - resumed)}
     report(table(model))
-    print(f"after {steps:,} steps: {correct[0]} of 10 points right, loss {final[0]:.4g}; "
-          f"{results['microseconds_per_step']:.2f} microseconds a step")
-    if args.repeats > 1:
-        results["starts"] = {"final_loss": final, "points_correct": correct}
-        print(f"{correct.count(10)} of {args.repeats} starts have all ten points right")
-    elif correct[0] < 10:
-        print("this start is still on a plateau, as some are even after a million steps: "
-              "try more --steps or another --seed, or --repeats 32 to see how many")
+    print(summary(results))
 
     figures = draw(losses[:, :max(1, steps)], model, setting)
     outputs.save_run(folder, losses if args.repeats > 1 else losses[0, :steps], initial, model.state_dict(), figures)

@@ -151,6 +151,16 @@ def table(results: dict) -> str:
                                for name, row in zip(names, zip(*columns))])
 
 
+def summary(results: dict) -> str:
+    """The results in a line or two."""
+    text = (f"after {results['steps']:,} steps: averaged W within {results['max_weight_error']:.2g} of the truth, "
+            f"b within {results['max_bias_error']:.2g}")
+    if "starts" in results:
+        weight, bias = results["starts"].values()
+        text += f"\nall {len(weight)} starts: W within {np.max(weight):.2g}, b within {np.max(bias):.2g}"
+    return text
+
+
 def draw(losses, iterates, centres, results, setting) -> dict:
     """The figures by file name, of losses (starts, N), iterates (starts, N, 12), centres (starts, 5)."""
     from common import plotting  # here, because matplotlib takes a second to import
@@ -247,13 +257,10 @@ def main():
     x_train, y_train, centres = x_train.cpu(), y_train.cpu(), centres.cpu().numpy()
     starts = [evaluate(*of_start, initial) for of_start in zip(losses, iterates, x_train, y_train, centres)]
     results = starts[0] | {"noise_floor": 2 * args.noise**2, "stable_lr_limit": limit, "engine": engine}
-    report(table(results))
-    print(f"after {results['steps']:,} steps: averaged W within {results['max_weight_error']:.2g} of the truth, "
-          f"b within {results['max_bias_error']:.2g}")
     if args.repeats > 1:
         results["starts"] = {key: [start[key] for start in starts] for key in ("max_weight_error", "max_bias_error")}
-        print(f"all {args.repeats} starts: W within {np.max(results['starts']['max_weight_error']):.2g}, "
-              f"b within {np.max(results['starts']['max_bias_error']):.2g}")
+    report(table(results))
+    print(summary(results))
 
     figures = draw(losses, iterates, centres, results, setting)
     trained = {key: torch.from_numpy(results[key]) for key in ("weight", "bias")}

@@ -117,20 +117,28 @@ def table(rows: list[tuple[str, torch.Tensor, int]], data: digits.Digits) -> str
     return "\n".join(lines)
 
 
-def evaluate(model, data, images, count, generator) -> tuple[dict, str, torch.Tensor, torch.Tensor]:
-    """The results, their table, and the probabilities of the first five training images and of the test images."""
+def evaluate(model, data, images, labels, generator) -> tuple[dict, str, torch.Tensor, torch.Tensor]:
+    """The results, their table, and the probabilities of the first five training images and of the test images.
+
+    `images`, shape (count, 784), and `labels`, one-hot, are those trained on.
+    """
+    count = len(images)
+    with torch.no_grad():
+        final_loss = loss(model, images, labels).item()
     train_probabilities = predict(model, images)  # (count, 10)
     first_five = predict(model, as_vectors(data.x_train[:5]).to(images.device))
     test = predict(model, as_vectors(data.x_test).to(images.device))
     known, index = (int(torch.randint(size, (), generator=generator)) for size in (count, len(test)))
-    labels = data.y_train.tolist()
-    rows = [(f"image {i + 1}", p, labels[i]) for i, p in enumerate(first_five)]
-    rows += [(f"training image {known + 1}", train_probabilities[known], labels[known]),
+    known_labels = data.y_train.tolist()
+    rows = [(f"image {i + 1}", p, known_labels[i]) for i, p in enumerate(first_five)]
+    rows += [(f"training image {known + 1}", train_probabilities[known], known_labels[known]),
              (f"unseen test image {index + 1}", test[index], int(data.y_test[index]))]
     results = {
+        "dataset": data.name, "parameters": sum(p.numel() for p in model.parameters()), "train_images": count,
+        "test_images": len(test), "final_loss": final_loss,
         "train_accuracy": accuracy(train_probabilities, data.y_train[:count]),
         "test_accuracy": accuracy(test, data.y_test),
-        "first_five": [{"label": label, "prediction": int(one_cold(p))} for p, label in zip(first_five, labels)],
+        "first_five": [{"label": label, "prediction": int(one_cold(p))} for p, label in zip(first_five, known_labels)],
         "unseen": {"index": index, "label": int(data.y_test[index]), "prediction": int(one_cold(test[index])),
                    "probabilities": test[index]},
     }
@@ -303,14 +311,11 @@ def main():
     if steps < len(losses) and not cli.interrupted():
         save_losses(folder, losses[:steps], f"{data.title}; {setting}")
         raise cli.diverged(steps + 1, args.lr, f"try a smaller --lr; the losses so far are in {folder}")
-    results, rows, first_five, test = evaluate(model, data, images, count, generator)
-    with torch.no_grad():
-        final_loss = loss(model, images, labels).item()
-    results |= {"dataset": data.name, "parameters": sum(p.numel() for p in model.parameters()), "train_images": count,
-                "test_images": len(test), "final_loss": final_loss, "steps": steps}
+    results, rows, first_five, test = evaluate(model, data, images, labels, generator)
+    results["steps"] = steps
     report(rows)
-    print(f"after {steps:,} steps: loss {final_loss:.4f}; right are {results['train_accuracy']:.1%} of the {count:,} "
-          f"images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images; "
+    print(f"after {steps:,} steps: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} "
+          f"of the {count:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images; "
           f"{seconds['training'] / max(1, steps - made) * batches:.2g} s an epoch")
 
     figures = draw(data, setting, losses[:max(1, steps)], first_five, test, results["unseen"]["index"], batches)

@@ -160,7 +160,7 @@ def test_first_five_of_mnist(mnist_root, seed):
     images, labels = mnist.as_vectors(data.x_train[:100]), one_hot(data.y_train[:100])
     mnist.train(m, images, labels, torch.optim.Adam(m.parameters(), lr=0.001), None, 100, generator,
                 np.full(100, np.nan), lambda: True, print)
-    results, _, _, _ = mnist.evaluate(m, data, images, 100, generator)
+    results, _, _, _ = mnist.evaluate(m, data, images, labels, generator)
     assert [five["prediction"] for five in results["first_five"]] == [5, 0, 4, 1, 9]
     assert 0.62 < results["test_accuracy"] < 0.73
 
