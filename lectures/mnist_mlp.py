@@ -241,6 +241,8 @@ def arguments():
                          help="learning rate, above 0 and up to 1000")
     options.add_argument("--schedule", choices=("constant", "one-cycle"), default="constant",
                          help="one-cycle: the learning rate rises to LR and falls to nearly 0")
+    options.add_argument("--weight-decay", type=cli.real_number(0, 1), default=0.0, metavar="DECAY",
+                         help="Adam's: adds DECAY times each parameter to its gradient, 0 to 1")
     options.add_argument("--hidden", type=cli.whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000")
     options.add_argument("--classify", type=Path, nargs="+", metavar="PICTURE",
                          help="do not train: say which digits these picture files show, with the model of the last run")
@@ -283,11 +285,11 @@ def main():
 
     # Step 4, the loss: `loss` above, the cross-entropy.
 
-    # Step 5, the optimizer: Adam, whose other settings are Flux's and PyTorch's defaults.
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
+    # Step 5, the optimizer: Adam, whose moments are Flux's and PyTorch's default, (0.9, 0.999).
+    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True)
     batches = -(-count // batch_size)
     losses = np.full(args.epochs * batches, np.nan)
-    kept = {name: vars(args)[name] for name in ("seed", "epochs", "lr", "schedule", "hidden")}
+    kept = {name: vars(args)[name] for name in ("seed", "epochs", "lr", "weight_decay", "schedule", "hidden")}
     kept |= {"dataset": data.name, "images": count, "batch size": batch_size, "device": where.type}
     if args.resume:
         outputs.load_checkpoint(folder, kept, losses, model, optimizer)
@@ -304,7 +306,8 @@ def main():
     seconds["training"] = lap()
 
     setting = (f"{count:,} images, {args.epochs} epochs, {f'batches of {batch_size}' if batches > 1 else 'one batch'}, "
-               f"Adam {args.lr:g}{', one-cycle' if scheduler else ''}")
+               f"Adam {args.lr:g}{', one-cycle' if scheduler else ''}"
+               f"{f', weight decay {args.weight_decay:g}' if args.weight_decay else ''}")
     steps = int(np.isfinite(losses).sum())
     if cli.interrupted() and steps:
         checkpoint()

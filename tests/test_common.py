@@ -40,7 +40,7 @@ def test_nonsense_is_refused_in_one_line(script, option, value, monkeypatch, cap
 
 NUMBERS = {linear_recovery: "--seed --samples --lr --noise --low --high --repeats",
            ann_revisited: "--seed --steps --lr --repeats",
-           mnist_mlp: "--seed --images --epochs --batch-size --lr --hidden"}
+           mnist_mlp: "--seed --images --epochs --batch-size --lr --weight-decay --hidden"}
 
 
 @pytest.mark.parametrize("script", NUMBERS)
