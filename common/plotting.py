@@ -174,7 +174,7 @@ def regions(values: np.ndarray, points: np.ndarray, labels: np.ndarray, *, title
 def image_row(images: np.ndarray, captions: Sequence[str], *, title: str, columns: int = 5) -> Figure:
     """Grey images, shape (n, height, width), with a caption under each."""
     rows = -(-len(images) // columns)
-    figure = new_figure(2.0 * columns, 2.5 * rows + 0.6)
+    figure = new_figure(2.0 * columns, 2.5 * rows + 0.3 * (2 + title.count("\n")))
     figure.suptitle(title, fontsize=14)
     for position, (image, caption) in enumerate(zip(images, captions)):
         axes = figure.add_subplot(rows, columns, position + 1)

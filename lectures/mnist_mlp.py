@@ -149,7 +149,6 @@ def draw(data, setting, losses, first_five, test, index, batches) -> dict:
     """The figures by file name; `test` are the test images' probabilities, `index` the unseen image's place there."""
     from common import plotting  # here, because matplotlib takes a second to import
 
-    where = f"{data.title}; {setting}"
     images, labels = data.x_test.numpy(), data.y_test.numpy()
     guesses = one_cold(test).numpy()
     sure = test.max(dim=1).values.numpy()
@@ -162,16 +161,16 @@ def draw(data, setting, losses, first_five, test, index, batches) -> dict:
             f"{data.classes[label]}: {data.classes[guess]} ({p[guess]:.0%})"
             for p, label, guess in zip(first_five.numpy(), data.y_train[:5].tolist(), one_cold(first_five).tolist())],
             title=f"The first five training images of {data.title}, label: prediction"),
-        plotting.loss_curve(losses, title=f"Loss at every step\n{where}", window=batches if batches > 1 else None),
+        plotting.loss_curve(losses, title=f"Loss at every step\n{setting}", window=batches if batches > 1 else None),
         plotting.images_with_probabilities(
             images[index:index + 1], test[index:index + 1].numpy(), data.classes, filled=[labels[index]],
             captions=[f"label: {data.classes[labels[index]]}"], bars="the true class",
-            title=f"Test image {index + 1}, not trained on\n{where}"),
+            title=f"Test image {index + 1}, not trained on\n{setting}"),
         plotting.confusion(counts, data.classes, title=f"Test set: {len(labels):,} images, "
-                                                       f"{(guesses == labels).mean():.1%} right\n{where}"),
+                                                       f"{(guesses == labels).mean():.1%} right\n{setting}"),
         plotting.image_row(images[wrong], [
             f"{data.classes[labels[i]]}, said {data.classes[guesses[i]]}\n({sure[i]:.1%})" for i in wrong],
-            title=f"The most confident mistakes in the test set\n{where}"),
+            title=f"The most confident mistakes in the test set\n{setting}"),
     )))
 
 
@@ -305,14 +304,15 @@ def main():
         train(model, images, labels, optimizer, scheduler, batch_size, generator, losses, advance, report)
     seconds["training"] = lap()
 
-    setting = (f"{count:,} images, {args.epochs} epochs, {f'batches of {batch_size}' if batches > 1 else 'one batch'}, "
-               f"Adam {args.lr:g}{', one-cycle' if scheduler else ''}"
+    setting = (f"{data.title}; {count:,} images, {args.epochs} epochs, "
+               f"{f'batches of {batch_size}' if batches > 1 else 'one batch'},\n"  # two lines of a figure's title
+               f"Adam with learning rate {args.lr:g}{', one-cycle' if scheduler else ''}"
                f"{f', weight decay {args.weight_decay:g}' if args.weight_decay else ''}")
     steps = int(np.isfinite(losses).sum())
     if cli.interrupted() and steps:
         checkpoint()
     if steps < len(losses) and not cli.interrupted():
-        save_losses(folder, losses[:steps], f"{data.title}; {setting}")
+        save_losses(folder, losses[:steps], setting)
         raise cli.diverged(steps + 1, args.lr, f"try a smaller --lr; the losses so far are in {folder}")
     results, rows, first_five, test = evaluate(model, data, images, labels, generator)
     results["steps"] = steps
