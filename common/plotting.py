@@ -156,7 +156,8 @@ def regions(values: np.ndarray, points: np.ndarray, labels: np.ndarray, *, title
         points: shape (n, 2). labels: shape (n,), 0 or 1, the output that should win.
     """
     figure = new_figure(7.2, 5.6)
-    axes = figure.add_subplot(xlabel="$x_1$", ylabel="$x_2$", title=title, aspect="equal", xlim=(0, 1), ylim=(0, 1))
+    figure.suptitle(title, fontsize=14)  # above the axes' highest tick label, which a wide title would touch
+    axes = figure.add_subplot(xlabel="$x_1$", ylabel="$x_2$", aspect="equal", xlim=(0, 1), ylim=(0, 1))
     side = np.linspace(0, 1, len(values))
     difference = values[..., 0] - values[..., 1]
     colours = matplotlib.colors.LinearSegmentedColormap.from_list("wins", [ORANGE, "white", BLUE])

@@ -147,11 +147,11 @@ def draw(losses, model, setting) -> dict:
     x1, x2 = torch.meshgrid(side, side, indexing="xy")
     with torch.no_grad():
         values = model(torch.stack([x1, x2], dim=-1)).numpy()  # (201, 201, 2)
-    right = int(points_correct(model).sum())
+    right = f"{int(points_correct(model).sum())} of 10 points right{' (first start)' if len(losses) > 1 else ''}"
     return {
         "loss.png": plotting.loss_curve(losses, title=f"Loss at every step, ten points\n{setting}", log_steps=True),
         "regions.png": plotting.regions(values, POINTS.numpy(), one_cold(LABELS).numpy(),
-                                        title=f"Where each output of F wins: {right} of 10 points right\n{setting}"),
+                                        title=f"Where each output of F wins: {right}\n{setting}"),
     }
 
 
