@@ -129,16 +129,16 @@ def evaluate(model, data, images, labels, generator) -> tuple[dict, str, torch.T
     first_five = predict(model, as_vectors(data.x_train[:5]).to(images.device))
     test = predict(model, as_vectors(data.x_test).to(images.device))
     known, index = (int(torch.randint(size, (), generator=generator)) for size in (count, len(test)))
-    known_labels = data.y_train.tolist()
-    rows = [(f"image {i + 1}", p, known_labels[i]) for i, p in enumerate(first_five)]
-    rows += [(f"training image {known + 1}", train_probabilities[known], known_labels[known]),
+    train_labels = data.y_train.tolist()
+    rows = [(f"image {i + 1}", p, train_labels[i]) for i, p in enumerate(first_five)]
+    rows += [(f"training image {known + 1}", train_probabilities[known], train_labels[known]),
              (f"unseen test image {index + 1}", test[index], int(data.y_test[index]))]
     results = {
         "dataset": data.name, "parameters": sum(p.numel() for p in model.parameters()), "train_images": count,
         "test_images": len(test), "final_loss": final_loss,
         "train_accuracy": accuracy(train_probabilities, data.y_train[:count]),
         "test_accuracy": accuracy(test, data.y_test),
-        "first_five": [{"label": label, "prediction": int(one_cold(p))} for p, label in zip(first_five, known_labels)],
+        "first_five": [{"label": label, "prediction": int(one_cold(p))} for p, label in zip(first_five, train_labels)],
         "unseen": {"index": index, "label": int(data.y_test[index]), "prediction": int(one_cold(test[index])),
                    "probabilities": test[index]},
     }

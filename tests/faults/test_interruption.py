@@ -86,7 +86,7 @@ RUNS = {
     "fused": ("ann_revisited", "--steps", 2_000_000),
     "fused, three starts": ("ann_revisited", "--steps", 1_000_000, "--repeats", 3),
     "batches": ("mnist_mlp", "--images", "all", "--epochs", 100, "--batch-size", 4, "--schedule", "one-cycle",
-                "--lr", 0.01),
+                "--lr", 0.01, "--weight-decay", 1e-4),
 }
 
 
