@@ -105,8 +105,8 @@ def advice(model: nn.Module, losses: np.ndarray) -> str:
     if torch.minimum(outputs, 1 - outputs).max() < 1e-3:
         return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is likely far too large"
     if len(losses) >= 1000 and 0 <= before - last < 0.01 * before:
-        return (f"\nthe loss fell by {(before - last) / before:.2%} in the last tenth of the steps, a plateau: try more "
-                "--steps, a larger --lr or another --seed")
+        return (f"\nthe loss fell by {(before - last) / before:.2%} in the last tenth of the steps, a plateau: try "
+                "more --steps, a larger --lr or another --seed")
     return ""
 
 

@@ -131,12 +131,11 @@ def table(rows: list[tuple[str, Tensor, int]], data: digits.Digits) -> str:
     return "\n".join(lines)
 
 
-def draw(data: digits.Digits, losses: np.ndarray, model: nn.Module, test: Tensor, title: str) -> dict:
-    """The figures by name; `test` are the test images' probabilities."""
+def draw(data: digits.Digits, losses: np.ndarray, first_five: Tensor, test: Tensor, unseen: int, title: str) -> dict:
+    """The figures by name; `first_five` and `test` are the images' probabilities."""
     from common import plotting  # here, because matplotlib takes its time to import
 
     images, labels, guesses = data.x_test.numpy(), data.y_test.numpy(), one_cold(test).numpy()
-    first_five = predict(model, as_vectors(data.x_train[:5])).numpy()
     sure = test.max(dim=1).values.numpy()
     wrong = np.flatnonzero(guesses != labels)
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:10]
@@ -144,9 +143,13 @@ def draw(data: digits.Digits, losses: np.ndarray, model: nn.Module, test: Tensor
     np.add.at(counts, (labels, guesses), 1)
     return {"first_five": plotting.image_row(data.x_train[:5].numpy(), [
                 f"{data.classes[label]}: {data.classes[p.argmax()]} ({p.max():.0%})"
-                for p, label in zip(first_five, data.y_train[:5].tolist())],
+                for p, label in zip(first_five.numpy(), data.y_train[:5].tolist())],
                 title=f"The first five training images of {data.title}, label: prediction"),
             "loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}"),
+            "unseen": plotting.images_with_probabilities(
+                images[unseen:unseen + 1], test[unseen:unseen + 1].numpy(), data.classes, filled=[labels[unseen]],
+                captions=[f"label: {data.classes[labels[unseen]]}"], bars="the true class",
+                title=f"Test image {unseen + 1}, not trained on\n{title}"),
             "confusion": plotting.confusion(counts, data.classes, title=f"Test set: {len(labels):,} images, "
                                             f"{(guesses == labels).mean():.1%} right\n{title}"),
             "mistakes": plotting.image_row(images[wrong], [
@@ -229,11 +232,12 @@ def main() -> None:
     results = evaluate(model, data, args.images, test, unseen) | {"final_loss": loss(model, images, labels).item()}
     shown = as_vectors(torch.cat([data.x_train[:5], data.x_train[known:known + 1]]))
     names = [f"image {i}" for i in range(1, 6)] + [f"training image {known + 1}"]
-    rows = list(zip(names, predict(model, shown), [*data.y_train[:5].tolist(), int(data.y_train[known])]))
+    trained = predict(model, shown)
+    rows = list(zip(names, trained, [*data.y_train[:5].tolist(), int(data.y_train[known])]))
     rows.append((f"unseen test image {unseen + 1}", test[unseen], int(data.y_test[unseen])))
     done = f"{run.done(results)} ({run.made / steps * args.epochs:.3g} epochs)"
     title = f"{data.title}; {args.images:,} images; {done}\n{settings(args)}"
-    run.finish(results, draw(data, losses[:run.made], model, test, title), table(rows, data),
+    run.finish(results, draw(data, losses[:run.made], trained[:5], test, unseen, title), table(rows, data),
                f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the "
                f"{args.images:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 
