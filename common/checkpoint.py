@@ -46,7 +46,8 @@ def load(path: Path, settings: dict, losses: np.ndarray, parts: dict[str, Any]) 
     content = folder.load(path)
     found = content.get("settings") if isinstance(content, dict) else None
     made = content.get("losses") if isinstance(found, dict) else None
-    if not isinstance(made, torch.Tensor) or made.dtype != torch.float64 or made.dim() != 1 or len(made) > len(losses):
+    if (not isinstance(found, dict) or not isinstance(made, torch.Tensor) or made.dtype != torch.float64
+            or made.dim() != 1 or len(made) > len(losses)):
         raise RunError(f"{path} is no checkpoint of this run; delete it, or run without --resume")
     for name, value in settings.items():
         if found.get(name) != value:

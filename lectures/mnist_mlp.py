@@ -36,9 +36,10 @@ def glorot_model(hidden: int, generator: torch.Generator) -> nn.Sequential:
     makes ten probabilities of the ten outputs (Goodfellow, Bengio & Courville 2016, sections 6.3.1 and 6.2.2.3).
     """
     model = nn.Sequential(nn.Linear(28 * 28, hidden), nn.ReLU(), nn.Linear(hidden, 10), nn.Softmax(dim=1))
-    for layer in (model[0], model[2]):
-        nn.init.xavier_uniform_(layer.weight, generator=generator)
-        nn.init.zeros_(layer.bias)
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)
     return model
 
 
