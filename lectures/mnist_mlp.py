@@ -35,11 +35,11 @@ def glorot_model(hidden: int, generator: torch.Generator) -> nn.Sequential:
     relu(x) = max(x, 0) leaves a unit silent until its weighted inputs exceed 0; softmax(x)_k = exp(x_k) / sum exp(x_j)
     makes ten probabilities of the ten outputs (Goodfellow, Bengio & Courville 2016, sections 6.3.1 and 6.2.2.3).
     """
-    model = nn.Sequential(nn.Linear(28 * 28, hidden), nn.ReLU(), nn.Linear(hidden, 10), nn.Softmax(dim=1))
-    for layer in (model[0], model[2]):
+    first, second = nn.Linear(28 * 28, hidden), nn.Linear(hidden, 10)
+    for layer in (first, second):
         nn.init.xavier_uniform_(layer.weight, generator=generator)
         nn.init.zeros_(layer.bias)
-    return model
+    return nn.Sequential(first, nn.ReLU(), second, nn.Softmax(dim=1))
 
 
 # Step 4, the loss function.
