@@ -105,8 +105,8 @@ def advice(model: nn.Module, losses: np.ndarray) -> str:
         return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is likely far too large"
     fall = 1 - losses[-1] / losses[-len(losses) // 10] if len(losses) >= 1000 else 1
     if 0 <= fall < 0.01:
-        return (f"\nthe loss fell by {fall:.2%} in the last tenth of the steps, a plateau: try more --steps, a larger --lr "
-                "or another --seed")
+        return (f"\nthe loss fell by {fall:.2%} in the last tenth of the steps, a plateau: try more --steps, a larger "
+                "--lr or another --seed")
     return ""
 
 
