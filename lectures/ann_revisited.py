@@ -1,18 +1,19 @@
 """An Artificial Neural Network Revisited: a 2-2-3-2 sigmoid network on ten points, a million gradient steps."""
 
-import argparse
-import functools
-import math
+import os
 import sys
-from collections.abc import Iterable
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run  # before PyTorch, so that Ctrl-C is heard while that loads
+from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
 from common import options, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
+
+import argparse
+import functools
+import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch

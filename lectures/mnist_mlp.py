@@ -1,18 +1,18 @@
 """Recognizing Handwritten Numbers: a 784-40-10 network on the first 100 images of MNIST, or on all of them."""
 
-import argparse
-import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run  # before PyTorch, so that Ctrl-C is heard while that loads
+from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
 from common import digits, options, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
+
+import argparse
+import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
