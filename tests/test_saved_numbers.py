@@ -141,7 +141,7 @@ def test_the_time_of_a_step(undrawn):
 DIGITS = {
     "a few epochs": ("--images", 45, "--epochs", 3, "--hidden", 15),
     "batches": ("--images", "all", "--epochs", 2, "--batch-size", 25, "--schedule", "one-cycle", "--seed", 3),
-    "decay": ("--images", 30, "--epochs", 4, "--weight-decay", 0.1, "--lr", 0.0005),
+    "decay": ("--images", 30, "--epochs", 4, "--weight-decay", 0.01),
 }
 
 
