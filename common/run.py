@@ -3,8 +3,9 @@
 Options, device, engine, random numbers, the run's folder, the progress bar, Ctrl-C, checkpoints, divergence, files.
 """
 
-from common import program  # first: from here on Ctrl-C is heard, while PyTorch is imported
+from common import program  # before PyTorch: from here on Ctrl-C is heard
 
+# isort: split
 import argparse
 import gc
 import itertools
@@ -86,8 +87,8 @@ class Run:
     def begin(self, steps: int, **parts: Any) -> np.ndarray:
         """Ends the preparations: all is drawn and made, training comes next.
 
-        Chooses the engine, says where the run computes, and with ``--resume`` goes back to the folder's checkpoint. From
-        here on Ctrl-C ends the training after a whole step, and what was computed is saved.
+        Chooses the engine, says where the run computes, and with ``--resume`` goes back to the folder's checkpoint.
+        From here on Ctrl-C ends the training after a whole step, and what was computed is saved.
 
         Args:
             steps: how many will be made.
@@ -217,10 +218,10 @@ class Run:
         trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
         initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
         figures = {f"{name}.{args.format}": figure for name, figure in files.items() if "." not in name}
-        files = {name: content for name, content in files.items() if "." in name} | figures
-        losses = self._losses[:self.made]
+        contents = {"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained}
+        contents |= {name: content for name, content in files.items() if "." in name} | figures
         try:
-            for name, content in ({"losses.npy": losses, "model_initial.pt": initial, "model.pt": trained} | files).items():
+            for name, content in contents.items():
                 folder.save(args.output_dir / name, content)
             self._phase("figures")
             self._save_metrics(results | {"ended": ended})

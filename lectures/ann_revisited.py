@@ -1,4 +1,4 @@
-"""An Artificial Neural Network Revisited: a 2-2-3-2 sigmoid network on ten labelled points, a million gradient steps."""
+"""An Artificial Neural Network Revisited: a 2-2-3-2 sigmoid network on ten points, a million gradient steps."""
 
 import argparse
 import functools
@@ -96,16 +96,16 @@ def table(model: nn.Module) -> str:
 
 
 def advice(model: nn.Module, losses: np.ndarray) -> str:
-    """For points that are wrong what the outputs and the last tenth of the losses show of the reason, if anything."""
+    """A line for points that are wrong: the reason, as far as the outputs and the last tenth of the losses show it."""
     with torch.no_grad():
         outputs = model(POINTS)
     before, last = losses[-1 - len(losses) // 10], losses[-1]
     if points_correct(model).all():
         return ""
     if torch.minimum(outputs, 1 - outputs).max() < 1e-3:
-        return "all outputs are stuck at 0 or 1, where a sigmoid has no slope: the learning rate is likely far too large"
+        return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is likely far too large"
     if len(losses) >= 1000 and 0 <= before - last < 0.01 * before:
-        return (f"the loss fell by {(before - last) / before:.2%} in the last tenth of the steps, a plateau: try more "
+        return (f"\nthe loss fell by {(before - last) / before:.2%} in the last tenth of the steps, a plateau: try more "
                 "--steps, a larger --lr or another --seed")
     return ""
 
@@ -161,7 +161,7 @@ def main() -> None:
 
     # Step 6, the training: one step for each pair.
     losses = run.begin(args.steps, model=model, optimizer=optimizer)
-    if args.engine == "fused":  # the same steps in one compiled loop, and the same loss: `scale` times the sum of squares
+    if args.engine == "fused":  # the same steps in one compiled loop; the loss is `scale` times the sum of squares
         from common import fused
 
         run.follow(fused.sgd(model, POINTS[None], LABELS[None], losses, learning_rate=args.lr, scale=0.5 / 10,
@@ -174,8 +174,9 @@ def main() -> None:
     model, losses = model.cpu(), losses[:run.made]
     results = evaluate(model, losses)
     title = f"{run.done(results)}, learning rate {args.lr:g}, seed {args.seed}"
-    summary = f"{run.done(results)}: {results['points_correct']} of 10 points right, loss {results['final_loss']:.4g}"
-    run.finish(results, draw(losses, model, title), table(model), "\n".join(filter(None, [summary, advice(model, losses)])))
+    run.finish(results, draw(losses, model, title), table(model),
+               f"{run.done(results)}: {results['points_correct']} of 10 points right, loss {results['final_loss']:.4g}"
+               f"{advice(model, losses)}")
 
 
 if __name__ == "__main__":

@@ -159,8 +159,9 @@ def arguments() -> argparse.Namespace:
     parser = options.lecture_parser(__doc__.splitlines()[0], "mnist_mlp", lr=0.001)
     parser.add_argument("--dataset", choices=("auto", *digits.TORCHVISION_NAMES, "digits"), default="auto",
                         help="auto: mnist, or without files and network scikit-learn's digits, with a warning")
-    parser.add_argument("--data-dir", type=options.folder, default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
-                        metavar="DIR", help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it")
+    parser.add_argument("--data-dir", type=options.folder, metavar="DIR",
+                        default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
+                        help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it")
     parser.add_argument("--images", type=options.whole_number_or_all(1, 60_000), default=100, metavar="N",
                         help="train on the first N images, 1 to 60000, or on all")
     parser.add_argument("--epochs", type=options.whole_number(1, 100_000), default=100, help="1 to 100000")
@@ -184,8 +185,16 @@ def load(args: argparse.Namespace) -> digits.Digits:
     if args.images > available:
         options.refuse(f"argument --images: {data.title} has {available:,} training images, got {args.images:,}")
     args.batch_size = min(args.batch_size or args.images, args.images)
-    print(f"{data.title}: {data.source}; {args.images:,} of {available:,} images to train on, {len(data.x_test):,} to test")
+    print(f"{data.title}: {data.source}; {args.images:,} of {available:,} images to train on, {len(data.x_test):,} "
+          "to test")
     return data
+
+
+def settings(args: argparse.Namespace) -> str:
+    """The settings that a figure's title names."""
+    return (f"Adam at {args.lr:g}{', one-cycle' * (args.schedule == 'one-cycle')}, batches of {args.batch_size:,}"
+            f"{f', weight decay {args.weight_decay:g}' * (args.weight_decay > 0)}{', distorted' * args.distort}, seed "
+            f"{args.seed}")
 
 
 def main() -> None:
@@ -222,14 +231,11 @@ def main() -> None:
     names = [f"image {i}" for i in range(1, 6)] + [f"training image {known + 1}"]
     rows = list(zip(names, predict(model, shown), [*data.y_train[:5].tolist(), int(data.y_train[known])]))
     rows.append((f"unseen test image {unseen + 1}", test[unseen], int(data.y_test[unseen])))
-    title = (f"{data.title}; {args.images:,} images, batches of {args.batch_size:,}; "
-             f"{run.made / steps * args.epochs:.3g} epochs; {run.done(results)}\n"
-             f"Adam with learning rate {args.lr:g}{', one-cycle' if args.schedule == 'one-cycle' else ''}"
-             f"{f', weight decay {args.weight_decay:g}' if args.weight_decay else ''}{', distorted' if args.distort else ''}"
-             f", seed {args.seed}")
-    summary = (f"{run.done(results)}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} "
-               f"of the {args.images:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
-    run.finish(results, draw(data, losses[:run.made], model, test, title), table(rows, data), summary)
+    done = f"{run.done(results)} ({run.made / steps * args.epochs:.3g} epochs)"
+    title = f"{data.title}; {args.images:,} images; {done}\n{settings(args)}"
+    run.finish(results, draw(data, losses[:run.made], model, test, title), table(rows, data),
+               f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the "
+               f"{args.images:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 
 
 if __name__ == "__main__":
