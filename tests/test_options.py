@@ -75,6 +75,7 @@ OPTIONS = [
      "model_initial first loss,count"),
     ("mnist_mlp", (), ("--weight-decay", 0), ("--weight-decay", 0.1), "losses model",
      "model_initial first loss,count"),
+    ("mnist_mlp", (), (), ("--distort",), "losses model", "model_initial count,unseen's index"),
     ("mnist_mlp", (), ("--epochs", 6), ("--epochs", 7), "losses count model", "model_initial first loss,unseen's index"),
     ("mnist_mlp", (), (), ("--batch-size", 20), "losses count model", "model_initial unseen's index"),
     ("mnist_mlp", (), ("--images", 50), ("--images", "all"), "losses model", "model_initial count"),
@@ -326,7 +327,7 @@ def test_config_names_every_option_resolved(run_here, made_up, monkeypatch, scri
     assert config["device"] in ("cpu", "cuda")
     resolved = {"linear_recovery": {"high": 10, "engine": "fused", "raw": False},
                 "ann_revisited": {"engine": "fused", "train_data": "randn"},
-                "mnist_mlp": {"images": 60, "batch_size": 60, "dataset": "mnist", "data_dir": str(made_up)}}[script]
+                "mnist_mlp": {"images": 60, "batch_size": 60, "distort": False, "dataset": "mnist", "data_dir": str(made_up)}}[script]
     for key, value in resolved.items():
         assert config[key] == value, key
 
@@ -336,7 +337,7 @@ GIVEN = {
                         "engine": "eager"},
     "ann_revisited": {"steps": 30, "lr": 0.005, "train_data": "rand", "engine": "eager"},
     "mnist_mlp": {"dataset": "fashion-mnist", "images": 40, "epochs": 3, "batch_size": 10, "lr": 0.005,
-                  "schedule": "one-cycle", "weight_decay": 0.01, "hidden": 12},
+                  "schedule": "one-cycle", "weight_decay": 0.01, "hidden": 12, "distort": True},
 }
 
 
@@ -364,7 +365,7 @@ def test_every_option_is_where_design_says(run_here):
     own = {script: set(given) for script, given in GIVEN.items()}
     own["mnist_mlp"].add("data_dir")
     for script in SCRIPTS:
-        assert options_of(run_here, script) == common | own[script]
+        assert options_of(run_here, script) == (common | own[script]) - {"help"}
 
 
 def test_the_folder_of_the_data(run_here, made_up, monkeypatch, tmp_path):

@@ -55,6 +55,8 @@ def test_the_numbers_of_linear_recovery(undrawn, name):
     assert x.shape == (count, 5) and y.shape == (count, 2) and losses.shape == (count,)
     centre = np.zeros(5) if config["raw"] else x.mean(axis=0)
 
+    for file in ("model_initial", "model"):
+        assert (done.folder / f"{file}.pt").stat().st_size < 3000  # and not all iterates with it
     initial, trained = (load_state(done.folder / f"{file}.pt") for file in ("model_initial", "model"))
     assert {key: value.dtype for key, value in initial.items()} == {"weight": np.float64, "bias": np.float64}
     start = initial["bias"] + initial["weight"] @ centre  # b = c - W mean; both are drawn from [0, 1)
@@ -140,7 +142,7 @@ def test_the_time_of_a_step(undrawn):
 
 DIGITS = {
     "a few epochs": ("--images", 45, "--epochs", 3, "--hidden", 15),
-    "batches": ("--images", "all", "--epochs", 2, "--batch-size", 25, "--schedule", "one-cycle", "--seed", 3),
+    "batches": ("--images", "all", "--epochs", 4, "--batch-size", 25, "--schedule", "one-cycle", "--seed", 3),
     "decay": ("--images", 30, "--epochs", 4, "--weight-decay", 0.01),
 }
 
