@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from common.cli import RunError
+from common.program import RunError
 
 # Names on the command line; torchvision's classes, which are also the names of its folders; names in titles.
 TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}

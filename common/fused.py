@@ -330,3 +330,27 @@ def _cuda_kernel():
                               iterates[:, :, r], values[:, :, r], deltas[:, :, r])
 
     return kernel
+
+
+def refusal(model):
+    return None
+
+
+def sgd(model, inputs, targets, losses, *, learning_rate, scale=1.0, iterates=None, first=0):
+    return _chunks(model, inputs, targets, losses, learning_rate, scale, iterates, first)
+
+
+def _chunks(model, inputs, targets, losses, learning_rate, scale, iterates, first):
+    while first < len(losses):
+        count = min(100_000, len(losses) - first)
+        order = torch.arange(first, first + count) % len(inputs) if len(inputs) > 1 else torch.zeros(1, dtype=int)
+        part = np.empty((count, 0)) if iterates is None else np.empty((count, iterates.shape[1]))
+        losses[first:first + count] = train_sgd(model, inputs[order], targets[order], learning_rate=learning_rate,
+                                                steps=count, scale=scale, iterates=None if iterates is None else part)
+        if iterates is not None:
+            iterates[first:first + count] = part
+        made = int(np.isfinite(losses[first:first + count]).sum())
+        first += made
+        yield made
+        if made < count:
+            return
