@@ -11,6 +11,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
 
 BACKEND = os.environ.pop("MPLBACKEND", None)  # it may name one that is not installed, with which no import succeeds
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where HOME cannot be written, and goes on
@@ -18,6 +19,8 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where HOME c
 import matplotlib  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.axis import Axis, XAxis  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.collections import LineCollection  # noqa: E402
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
@@ -25,6 +28,7 @@ from matplotlib.font_manager import findfont, get_font  # noqa: E402
 from matplotlib.image import AxesImage  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.ticker import MaxNLocator, NullLocator  # noqa: E402
+from PIL import Image  # noqa: E402
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 AROUND_ZERO = LinearSegmentedColormap.from_list("around zero", [ORANGE, "white", BLUE])
@@ -36,6 +40,8 @@ BEYOND = 1e8  # a loss that grows without end is drawn up to that many times the
 DRAWN = 40  # hidden units, of a layer that has more
 STRONGEST = 80  # weights drawn of a layer that has more
 TEXT, SMALL = 12, 11  # points
+DASHES: tuple[Literal[":", "-", "--", "-."], ...] = (":", "-", "--", "-.")
+MINUS = "\u2212"  # as wide as a plus
 
 matplotlib.rcdefaults()  # whatever a reader has set for figures of his own
 matplotlib.rcParams.update({"font.size": TEXT, "axes.labelsize": TEXT, "axes.titlesize": TEXT, "legend.fontsize": SMALL,
@@ -122,35 +128,38 @@ def plain(number: float) -> str:
     """A number as it is written by hand: 0.001, 20,000, 10⁻⁶, 2·10⁷."""
     exponent = math.floor(math.log10(abs(number))) if number else 0
     if -5 < exponent < 6:
-        return f"{number:,.10g}".replace("-", "−")
+        return f"{number:,.10g}".replace("-", MINUS)
     power = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     mantissa = f"{number / 10.0**exponent:.8g}"
-    return power if mantissa == "1" else f"{mantissa}·{power}".replace("-", "−")
+    return power if mantissa == "1" else f"{mantissa}·{power}".replace("-", MINUS)
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """At most ten places on a logarithmic axis: powers of ten; their double and fivefold on fewer than three decades;
+def ticks(low: float, high: float, most: int = 9) -> list[float]:
+    """At most that many places on a logarithmic axis: powers of ten; their double and fivefold where there is room;
     evenly spaced ones on less than one decade."""
-    decades = math.log10(high / low)
+    decades = math.log10(high) - math.log10(low)
     if decades < 1:
-        places = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)
+        places = MaxNLocator(most * 2 // 3, steps=[1, 2, 5, 10]).tick_values(low, high)
     else:
-        factors, stride = ((1, 2, 5), 1) if decades < 3 else ((1,), math.ceil(decades / 9))
-        places = [factor * 10.0**power for power in range(-324, 309) if power % stride == 0 for factor in factors]
+        factors, stride = ((1, 2, 5), 1) if decades <= most / 3 else ((1,), math.ceil(decades / most))
+        places = [factor * 10.0**power for power in range(-307, 308) if power % stride == 0 for factor in factors]
     return [float(place) for place in places if low <= place <= high]
 
 
-def logarithmic(axis, values: Iterable[float], room: float = 0) -> None:
+def logarithmic(axis: Axis, values: Iterable[float], room: float = 0) -> None:
     """Makes an axis logarithmic with plain numbers, from the smallest to the largest of the values that it can show,
     and leaves a share of it, `room`, free at the end."""
-    shown = np.array([value for value in values if 0 < value < np.inf] or [1.0])
-    low, high = float(shown.min()), float(shown.max())
-    if high / low < 1 + 1e-6:
-        low, high = low / 1.5, high * 1.5
-    stretch = (high / low) ** 0.03
-    low, end = low / stretch, high * stretch * (high / low) ** (room / (1 - room))
-    places = ticks(low, high * stretch)
-    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, end)})
+    powers = [math.log10(value) for value in values if 1e-300 < value < 1e300] or [0.0]
+    low, high = min(powers), max(powers)
+    if high - low < 1e-6:
+        low, high = low - 0.2, high + 0.2
+    low, high = low - 0.03 * (high - low), high + 0.03 * (high - low)
+    places = ticks(10.0**low, 10.0**high, most=5 if isinstance(axis, XAxis) else 9)
+    limits = (10.0**low, 10.0 ** min(308, high + (high - low) * room / (1 - room)))
+    if isinstance(axis, XAxis):
+        axis.axes.set(xscale="log", xlim=limits)
+    else:
+        axis.axes.set(yscale="log", ylim=limits)
     axis.set_minor_locator(NullLocator())
     axis.set_ticks(places, labels=[plain(place) for place in places])
 
@@ -173,23 +182,23 @@ def envelope(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(edges, 2), np.column_stack([low, high]).ravel()
 
 
-def centred_mean(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places (counted from 0) and the mean of `window` values around each, of fewer near the start.
+def centred_mean(values: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places (counted from 0) and the mean of the `half` values before each, itself, and as many after it.
 
-    There it reaches a quarter of the way back, so that it keeps to a curve which falls by decades; it ends where no
-    whole window is left. A mean, not a median or a mean of logarithms: those lie below the loss that is expected.
+    Near the start it reaches only a quarter of the way back, so that it keeps to a curve which falls by decades; it
+    ends where no whole window is left. A mean, not a median or a mean of logarithms: those lie below the loss that is
+    expected.
     """
-    half = window // 2
     places = np.arange(len(values) - half)
     reach = np.minimum(half, places // 4)
-    sums = np.concatenate([[0.0], np.cumsum(values)])
+    with np.errstate(over="ignore"):
+        sums = np.concatenate([[0.0], np.cumsum(values)])
     return places, (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
 
 
-def mark(axes: Axes, marks: dict[int, str]) -> None:
+def mark(figure: Figure, axes: Axes, marks: dict[int, str]) -> None:
     """Lines at some steps, each with its text at the top, in rows where texts would overlap."""
-    width = axes.get_position().width * axes.figure.get_size_inches()[0]
-    height = axes.get_position().height * axes.figure.get_size_inches()[1]
+    width, height = axes.get_position().size * figure.get_size_inches()
     for (step, text), (place, row, side) in zip(marks.items(), rows_of(marks, axes.get_xlim()[1], width)):
         top = 1 - (0.02 + 0.2 * row) / height
         axes.axvline(step, ymax=top, color=GREY, linewidth=1, linestyle=":")
@@ -218,8 +227,8 @@ def loss_curve(losses: np.ndarray, *, title: str, window: int | None = None, flo
     """The loss at every step, on a logarithmic scale.
 
     Args:
-        losses: shape (steps,). Where one is not finite the run has overflowed: that is said, with the step, and the
-            axes show where the loss leaves the stable region.
+        losses: shape (steps,). Where one is infinite the run has overflowed: that is said, with the step, and the axes
+            show where the loss leaves the stable region. It ends before one that is not a number: a step not made.
         title: what it shows; from the second line on data set, settings, what was done.
         window: also the mean of about that many steps, when there are more.
         floor: a loss that no model can stay under, drawn as a line.
@@ -228,13 +237,13 @@ def loss_curve(losses: np.ndarray, *, title: str, window: int | None = None, flo
     figure = sheet(8, 4.6, title)
     axes = figure.add_subplot(ylabel="loss")
     values, overflow = until_overflow(np.asarray(losses, dtype=float))
-    values = values[:stable(values)] if overflow or len(values) and values[-1] > BEYOND**2 * values[0] else values
+    values = values[:stable(values)] if overflow else values
     steps, shown = envelope(values)
-    half = window // 2 if window and len(values) > window else None
+    half = window // 2 if window and len(values) > window else 0
     axes.plot(steps + 1, shown, color=BLUE, alpha=0.45 if half else 1, linewidth=1 if half else 1.5, label="each step",
               marker="o" if len(values) < 20 else None)
     if half:
-        places, means = centred_mean(values, window)
+        places, means = centred_mean(values, half)
         axes.plot(places + 1, means, color=ORANGE, linewidth=2,
                   label=f"mean of {2 * half + 1:,} steps around it, of fewer at the start")
     if floor:
@@ -254,19 +263,22 @@ def loss_curve(losses: np.ndarray, *, title: str, window: int | None = None, flo
     if marks:
         rows = 1 + max(row for _, row, _ in rows_of(marks, axes.get_xlim()[1], 6.5))
         logarithmic(axes.yaxis, [*shown, floor or 0], room=0.07 * rows)
-        mark(axes, marks)
+        mark(figure, axes, marks)
     return figure
 
 
 def until_overflow(losses: np.ndarray) -> tuple[np.ndarray, int | None]:
-    """The losses before the first that is not finite, and that one's step, counted from 1, or None."""
+    """The losses before the first that is not finite; and if that is infinite its step, counted from 1, else None."""
     bad = np.flatnonzero(~np.isfinite(losses))
-    return (losses[:bad[0]], int(bad[0]) + 1) if len(bad) else (losses, None)
+    if not len(bad):
+        return losses, None
+    return losses[:bad[0]], int(bad[0]) + 1 if np.isinf(losses[bad[0]]) else None
 
 
 def stable(values: np.ndarray) -> int:
     """How many values of a run that grows without end show where it does: up to BEYOND times the first."""
-    inside = np.flatnonzero(values <= BEYOND * values[:1])
+    with np.errstate(over="ignore"):
+        inside = np.flatnonzero(values <= BEYOND * values[:1])
     return int(inside[-1]) + 1 if len(inside) else 0
 
 
@@ -327,7 +339,7 @@ def regions(values: np.ndarray, points: np.ndarray, labels: np.ndarray, *, title
         side = np.linspace(0, 1, len(difference))
         axes.contour(side, side, difference, levels=[0], colors="black", linewidths=2)
     draw_points(axes, points, labels, right)
-    scale(figure, image, (5.55, 0.95, 0.22, 4.5), "F₁ − F₂ (black line: 0, the boundary)",
+    scale(figure, image, (5.55, 0.95, 0.22, 4.5), f"F₁ {MINUS} F₂ (black line: 0, the boundary)",
           [-limit, -limit / 2, 0, limit / 2, limit])
     legend(figure, *axes.get_legend_handles_labels())
     return figure
@@ -341,19 +353,20 @@ def surfaces(values: np.ndarray, points: np.ndarray, labels: np.ndarray, *, titl
     """
     values = np.nan_to_num(values)
     low, high = float(values.min()), float(values.max())
-    levels, bottom = [0, 0.25, 0.5, 0.75, 1], 1.0
+    levels: Sequence[float] = [0, 0.25, 0.5, 0.75, 1]
+    bottom = 1.0
     if high - low < 0.2:
         spread = max(high - low, 0.001)
-        levels = MaxNLocator(4, steps=[1, 2, 5, 10], min_n_ticks=3).tick_values(low, low + spread).tolist()
+        levels = MaxNLocator(4, steps=[1, 2, 5, 10], min_n_ticks=3).tick_values(low, low + spread)
         bottom = 1.2  # room for a second row of the legend
         title += f"\nThe outputs hardly vary: the colours span {plain(levels[0])} to {plain(levels[-1])}, not 0 to 1"
-    figure, side, dashes = sheet(9.2, bottom + 3.7, title), np.linspace(0, 1, len(values)), (":", "-", "--", "-.")
+    figure, side = sheet(9.2, bottom + 3.7, title), np.linspace(0, 1, len(values))
     for column in range(2):
         axes = panel(figure, 0.75 + 3.7 * column, bottom, 3.35, 3.35)
         image = unit_square(axes, values[..., column], matplotlib.colormaps["cividis"].resampled(20),
                             (levels[0], levels[-1]))
         lowest, largest = values[..., column].min(), values[..., column].max()
-        for level, dash in zip(levels[1:-1], dashes):
+        for level, dash in zip(levels[1:-1], DASHES):
             if lowest < level < largest:
                 axes.contour(side, side, values[..., column], levels=[level], colors="white", linestyles=dash)
         draw_points(axes, points, labels, right)
@@ -362,10 +375,78 @@ def surfaces(values: np.ndarray, points: np.ndarray, labels: np.ndarray, *, titl
             axes.set(ylabel="", yticklabels=[])
     scale(figure, image, (7.95, bottom, 0.2, 3.35), "", levels)
     handles, names = axes.get_legend_handles_labels()
-    drawn = list(zip(levels[1:-1], dashes))
+    drawn = list(zip(levels[1:-1], DASHES))
     legend(figure, [*handles, *(Line2D([], [], color=GREY, linestyle=dash) for _, dash in drawn)],
            [*names, *(f"F = {plain(level)}" for level, _ in drawn)])
     return figure
+
+
+class Frames(NamedTuple):
+    """What a network of two inputs and two outputs was like after some numbers of steps."""
+
+    steps: np.ndarray  # (frames,)
+    values: np.ndarray  # (frames, side, side, 2): its outputs on a grid, as in `regions`
+    right: np.ndarray  # (frames, points): whether it had the points right
+
+
+def animation(frames: Frames, losses: np.ndarray, points: np.ndarray, labels: np.ndarray, *, title: str) -> bytes:
+    """A GIF that shows a network learning: where each output wins, beside the loss; in a loop of at most 12 seconds.
+
+    Args:
+        frames: what to show; the last is held for some seconds.
+        losses: shape (steps,), at least as many as the last frame has made.
+        points, labels: as in `regions`.
+        title: what it shows; from the second line on data set, settings, what was done.
+    """
+    figure = sheet(8, 4.4, title)
+    figure.set_dpi(90)
+    square, chart = panel(figure, 0.75, 0.95, 3, 3), panel(figure, 4.75, 0.95, 3, 3)
+    image = unit_square(square, np.zeros_like(frames.values[0, ..., 0]), WINNERS, (-1, 1))
+    drawn = draw_points(square, points, labels, np.zeros(len(points), bool))
+    places = np.unique(np.geomspace(frames.steps[0], frames.steps[-1], 500).astype(int))
+    shown = np.nan_to_num(losses[places - 1])
+    chart.plot(places, shown, color=GREY, linewidth=2)
+    chart.set(xlabel="steps", ylabel="loss")
+    logarithmic(chart.xaxis, places[[0, -1]])
+    logarithmic(chart.yaxis, shown)
+    cursor = chart.plot([], [], "o", color=BLUE, markersize=10, clip_on=False)[0]
+    line = chart.axvline(1, color=BLUE, linewidth=1)
+    text = chart.set_title("", weight="bold")
+    legend(figure, [*drawn], [artist.get_label() for artist in drawn])
+    moving = [image, *drawn, line, cursor, text]
+    for artist in moving:
+        artist.set_animated(True)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    still, pictures = canvas.copy_from_bbox(figure.bbox), []
+    for step, values, right in zip(frames.steps.tolist(), frames.values, frames.right):
+        image.set_data(np.nan_to_num(values[..., 0] - values[..., 1]))
+        drawn[-1].set_offsets(points[~right])
+        line.set_xdata([step])
+        cursor.set_data([step], [losses[step - 1]])
+        text.set_text(f"{step:,} steps: {right.sum()} of {len(points)} right")
+        canvas.restore_region(still)
+        for artist in moving:
+            figure.draw_artist(artist)
+        pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+    return gif(pictures, seconds=8.5, still=3)
+
+
+def gif(pictures: list[Image.Image], seconds: float, still: float) -> bytes:
+    """Pictures as an animation with one palette, the last held for `still` seconds more."""
+    first, last = pictures[0], pictures[-1]
+    both = Image.new("RGB", (first.width, 2 * first.height))
+    both.paste(first)
+    both.paste(last, (0, first.height))
+    palette = both.quantize(96, method=Image.Quantize.MEDIANCUT)
+    white = [255 if colour > 250 else colour for colour in palette.getpalette() or []]  # near white, it became
+    palette.putpalette(white)
+    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    each = max(20, 10 * int(100 * seconds / len(frames)))  # a GIF counts in hundredths of a second
+    content = io.BytesIO()
+    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], loop=0,
+                   duration=[each] * (len(frames) - 1) + [each + int(1000 * still)])
+    return content.getvalue()
 
 
 def ceiling(number: float) -> float:
@@ -390,10 +471,12 @@ def draw_points(axes: Axes, points: np.ndarray, labels: np.ndarray, right: np.nd
     """The points by label, circles and squares, the wrong ones crossed out; returns what was drawn."""
     drawn = []
     for label, marker, colour, text in ((0, "o", BLUE, "label (1, 0)"), (1, "s", ORANGE, "label (0, 1)")):
-        drawn.append(axes.scatter(*points[labels == label].T, marker=marker, s=110, color=colour, edgecolor="white",
+        x1, x2 = points[labels == label].T
+        drawn.append(axes.scatter(x1, x2, marker=marker, s=110, color=colour, edgecolor="white",
                                   linewidth=1.5, label=text, clip_on=False, zorder=3))
     if right is not None and not right.all():
-        drawn.append(axes.scatter(*points[~right].T, marker="x", s=280, color="black", linewidth=2.5, clip_on=False,
+        x1, x2 = points[~right].T
+        drawn.append(axes.scatter(x1, x2, marker="x", s=280, color="black", linewidth=2.5, clip_on=False,
                                   label="crossed out: wrong", zorder=4))
     return drawn
 
@@ -449,7 +532,7 @@ def node_places(count: int) -> np.ndarray:
     return 2.55 - (np.arange(drawn) - (drawn - 1) / 2) * min(1.3, 3.8 / max(1, drawn))
 
 
-def edge_style(weight: float, largest: float, thickest: float) -> dict:
+def edge_style(weight: float, largest: float, thickest: float) -> dict[str, Any]:
     """Colour, dashes and width of a weight's line; a weight that is not finite is grey and dotted."""
     if not math.isfinite(weight):
         return {"color": GREY, "linestyle": ":", "linewidth": 1.0}
@@ -480,7 +563,8 @@ def draw_network(axes: Axes, network: Sequence[np.ndarray], left: float, inputs:
         styles = [edge_style(float(weight[pair]), *scales) for pair in pairs]
         axes.add_collection(LineCollection(
             [[(columns[layer], begin[j]), (columns[layer + 1], end[i])] for i, j in pairs],
-            **{f"{name}s": [style[name] for style in styles] for name in ("color", "linestyle", "linewidth")}))
+            colors=[style["color"] for style in styles], linestyles=[style["linestyle"] for style in styles],
+            linewidths=[style["linewidth"] for style in styles]))
     for layer in range(int(image), len(counts)):
         what = "inputs" if layer == 0 else "outputs" if layer == len(counts) - 1 else "hidden"
         more = f", {DRAWN} drawn" if counts[layer] > DRAWN else ""
@@ -493,14 +577,15 @@ def draw_nodes(axes: Axes, column: float, heights: np.ndarray, content: list[str
     """A layer's nodes with names or biases; where numbers have no room, a circle or, if negative, a square."""
     diameter = 0.62 if len(heights) < 7 else 0.75 * 3.8 / len(heights)
     if diameter > 0.5:
-        axes.scatter([column] * len(heights), heights, s=(72 * diameter) ** 2, color="white", edgecolor="black", zorder=5)
+        axes.scatter([column] * len(heights), heights, s=(72 * diameter) ** 2, color="white", edgecolor="black",
+                     zorder=5)
         for value, height in zip(content, heights):
-            axes.text(column, height, value if isinstance(value, str) else f"{value:.2g}".replace("-", "−"),
+            axes.text(column, height, value if isinstance(value, str) else f"{value:.2g}".replace("-", MINUS),
                       horizontalalignment="center", verticalalignment="center", zorder=6, fontsize=SMALL)
         return
     negative = np.asarray(content)[:len(heights)] < 0
-    for chosen, marker, colour in ((~negative, "o", BLUE), (negative, "s", ORANGE)):
-        axes.scatter([column] * int(chosen.sum()), heights[chosen], s=(60 * diameter) ** 2, color=colour,
+    for chosen, marker, colour, size in ((~negative, "o", BLUE, 60), (negative, "s", ORANGE, 50)):
+        axes.scatter([column] * int(chosen.sum()), heights[chosen], s=(size * diameter) ** 2, color=colour,
                      marker=marker, edgecolor="black", linewidth=0.5, zorder=5)
 
 
@@ -598,8 +683,8 @@ def confusion(counts: np.ndarray, names: Sequence[str], *, title: str) -> Figure
     image = axes.imshow(share, cmap=colours, vmin=0, vmax=most, interpolation="nearest", aspect="auto")
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            axes.text(column, row, f"{count:,}", horizontalalignment="center", verticalalignment="center", fontsize=10.5,
-                      weight="bold" if row == column else "normal",
+            axes.text(column, row, f"{count:,}", horizontalalignment="center", verticalalignment="center",
+                      fontsize=10.5, weight="bold" if row == column else "normal",
                       color="white" if share[row, column] > 0.55 * most else "black")
     axes.set(xlabel="the network says", ylabel="label")
     axes.set_xticks(range(len(names)), labels=names, rotation=45 if long else 0, ha="right" if long else "center")
