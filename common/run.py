@@ -184,6 +184,8 @@ class Run:
             report()
         finally:
             self._phase("training")
+        if self._stopped:  # now, because what follows may change the model, as folding a centre into it does
+            self._save_checkpoint()
 
     def done(self, results: dict) -> str:
         """What was done, in words, for the titles of figures: "10,000 steps", "diverged at step 232 of 10,000"."""
@@ -213,8 +215,6 @@ class Run:
             Interrupted: Ctrl-C was pressed.
         """
         args, ended = self.args, self._ended(results)
-        if ended == "interrupted":
-            self._save_checkpoint()
         trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
         initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
         figures = {f"{name}.{args.format}": figure for name, figure in files.items() if "." not in name}
@@ -223,11 +223,15 @@ class Run:
         try:
             for name, content in contents.items():
                 folder.save(args.output_dir / name, content)
+            for name in figures:  # those of an earlier run in another format would be taken for this one's
+                for ending in {"png", "svg", "pdf"} - {args.format}:
+                    (args.output_dir / name).with_suffix(f".{ending}").unlink(missing_ok=True)
             self._phase("figures")
             self._save_metrics(results | {"ended": ended})
             if ended != "interrupted":
                 self._checkpoint.unlink(missing_ok=True)
         finally:  # where the disk is full, the results are on the terminal at least
+            self._lock.release()
             if not args.quiet:
                 print(table)
             print(summary)
@@ -272,6 +276,7 @@ class Run:
             complete = False
         if complete:
             print(f"complete: the run in {self.args.output_dir} has all {_steps(len(self._losses))}")
+            self._lock.release()
             sys.exit(0)
         print(f"no checkpoint in {self.args.output_dir}: beginning at the start")
 

@@ -1,18 +1,19 @@
 """An Artificial Neural Network Revisited: a 2-2-3-2 sigmoid network on ten points, a million gradient steps."""
 
-import argparse
-import functools
-import math
+import os
 import sys
-from collections.abc import Iterable
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run  # before PyTorch, so that Ctrl-C is heard while that loads
+from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
 from common import options, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
+
+import argparse
+import functools
+import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -99,14 +100,14 @@ def advice(model: nn.Module, losses: np.ndarray) -> str:
     """A line for points that are wrong: the reason, as far as the outputs and the last tenth of the losses show it."""
     with torch.no_grad():
         outputs = model(POINTS)
-    before, last = losses[-1 - len(losses) // 10], losses[-1]
     if points_correct(model).all():
         return ""
     if torch.minimum(outputs, 1 - outputs).max() < 1e-3:
         return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is likely far too large"
-    if len(losses) >= 1000 and 0 <= before - last < 0.01 * before:
-        return (f"\nthe loss fell by {(before - last) / before:.2%} in the last tenth of the steps, a plateau: try "
-                "more --steps, a larger --lr or another --seed")
+    fall = 1 - losses[-1] / losses[-len(losses) // 10] if len(losses) >= 1000 else 1
+    if 0 <= fall < 0.01:
+        return (f"\nthe loss fell by {fall:.2%} in the last tenth of the steps, a plateau: try more --steps, a larger "
+                "--lr or another --seed")
     return ""
 
 

@@ -1,15 +1,16 @@
 """Getting Started with Flux: recover a 2x5 matrix and a 2-vector from noisy samples by gradient descent."""
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
+
+from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
+from common import options, program
+
 import argparse
 import math
-import sys
 from collections.abc import Iterable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
-
-from common.run import Run  # before PyTorch, so that Ctrl-C is heard while that loads
-from common import options, program
 
 import numpy as np
 import torch

@@ -1,18 +1,18 @@
 """Recognizing Handwritten Numbers: a 784-40-10 network on the first 100 images of MNIST, or on all of them."""
 
-import argparse
-import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run  # before PyTorch, so that Ctrl-C is heard while that loads
+from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
 from common import digits, options, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
+
+import argparse
+import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -35,11 +35,11 @@ def glorot_model(hidden: int, generator: torch.Generator) -> nn.Sequential:
     relu(x) = max(x, 0) leaves a unit silent until its weighted inputs exceed 0; softmax(x)_k = exp(x_k) / sum exp(x_j)
     makes ten probabilities of the ten outputs (Goodfellow, Bengio & Courville 2016, sections 6.3.1 and 6.2.2.3).
     """
-    model = nn.Sequential(nn.Linear(28 * 28, hidden), nn.ReLU(), nn.Linear(hidden, 10), nn.Softmax(dim=1))
-    for layer in (model[0], model[2]):
+    first, second = nn.Linear(28 * 28, hidden), nn.Linear(hidden, 10)
+    for layer in (first, second):
         nn.init.xavier_uniform_(layer.weight, generator=generator)
         nn.init.zeros_(layer.bias)
-    return model
+    return nn.Sequential(first, nn.ReLU(), second, nn.Softmax(dim=1))
 
 
 # Step 4, the loss function.
