@@ -206,6 +206,17 @@ def mark(figure: Figure, axes: Axes, marks: dict[int, str]) -> None:
                   horizontalalignment=side)
 
 
+def milestones(steps: np.ndarray, counts: np.ndarray) -> dict[int, str]:
+    """Marks where a count rises for good: for the step from which on it is never smaller, what it is at least then.
+
+    Args:
+        steps: shape (looks,). counts: shape (looks,), how many points were right then.
+    """
+    least = np.minimum.accumulate(counts[::-1])[::-1]
+    rises = [0, *(np.flatnonzero(np.diff(least)) + 1)] if len(least) else []
+    return {int(steps[look]): f"{least[look]:g} right" for look in rises}
+
+
 def rows_of(marks: dict[int, str], steps: float, width: float) -> list[tuple[float, int, str]]:
     """For each mark the place along x, the row from the top, and the side of the text on which its line is."""
     ends: list[float] = []  # of each row, in inches
@@ -393,11 +404,13 @@ def animation(frames: Frames, losses: np.ndarray, points: np.ndarray, labels: np
     """A GIF that shows a network learning: where each output wins, beside the loss; in a loop of at most 12 seconds.
 
     Args:
-        frames: what to show; the last is held for some seconds.
+        frames: what to show, about 45 of them, to the last, which is held for some seconds.
         losses: shape (steps,), at least as many as the last frame has made.
         points, labels: as in `regions`.
         title: what it shows; from the second line on data set, settings, what was done.
     """
+    chosen = np.unique(np.linspace(0, len(frames.steps) - 1, 45).round().astype(int))
+    frames = Frames(*(part[chosen] for part in frames))
     figure = sheet(8, 4.4, title)
     figure.set_dpi(90)
     square, chart = panel(figure, 0.75, 0.95, 3, 3), panel(figure, 4.75, 0.95, 3, 3)
@@ -447,6 +460,12 @@ def gif(pictures: list[Image.Image], seconds: float, still: float) -> bytes:
     frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], loop=0,
                    duration=[each] * (len(frames) - 1) + [each + int(1000 * still)])
     return content.getvalue()
+
+
+def unit_grid(side: int) -> np.ndarray:
+    """The points of a regular grid over [0, 1] x [0, 1], shape (side, side, 2), for `regions` and `surfaces`."""
+    places = np.linspace(0, 1, side)
+    return np.stack(np.meshgrid(places, places, indexing="xy"), axis=-1)
 
 
 def ceiling(number: float) -> float:
@@ -612,6 +631,12 @@ def hidden_units(weights: np.ndarray, *, title: str) -> Figure:
 
 
 # Images and what the network says of them.
+
+def captions(probabilities: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> list[str]:
+    """For each image what it is and what the network says, of probabilities, shape (n, classes)."""
+    return [f"label {names[label]},\nnetwork says {names[guess]} ({100 * row[guess]:.0f} %)"
+            for row, label, guess in zip(probabilities, labels, probabilities.argmax(axis=1))]
+
 
 def image_row(images: np.ndarray, captions: Sequence[str], *, title: str, columns: int = 5) -> Figure:
     """Grey images, shape (n, height, width), with a caption under each, such as "label 5, network says 5 (94 %)"."""

@@ -144,15 +144,15 @@ def draw(losses: np.ndarray, iterates: Tensor, exact: Tensor, floor: float, titl
     """The figures by name; `exact` are the parameters of least squares, shape (12,)."""
     from common import plotting  # here, because matplotlib takes its time to import
 
-    steps = np.unique(np.geomspace(1, max(1, len(losses)), 200).astype(int))
+    steps = np.unique(np.geomspace(1, max(1, len(iterates) - 1), 200).astype(int))
     grid = torch.from_numpy(steps).clamp(max=len(iterates) - 1)
     last, mean = largest_errors(iterates[grid]), largest_errors(averages(iterates, grid))
-    panels = {name: {"last iterate": last[k][None].numpy(), "averaged iterate": mean[k][None].numpy()}
+    panels = {name: {"last iterate": last[k].numpy(), "averaged iterate": mean[k].numpy()}
               for k, name in enumerate("Wb")}
-    return {"loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100,
-                                        floor=floor),
-            "parameter_error": plotting.error_curves(steps, panels, title=f"Error of the parameters\n{title}",
-                                                     limits=dict(zip("Wb", map(float, largest_errors(exact)))))}
+    return {"loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100, floor=floor),
+            "parameter_error": plotting.error_curves(
+                steps, panels, title=f"Error of the parameters\n{title}", overflow=plotting.until_overflow(losses)[1],
+                limits=dict(zip("Wb", map(float, largest_errors(exact)))))}
 
 
 def arguments() -> argparse.Namespace:
@@ -214,7 +214,7 @@ def main() -> None:
              f"{args.lr:g}, seed {args.seed}")
     weight, bias = split(iterates[0])
     run.finish(results, {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": {"weight": weight, "bias": bias},
-                         **draw(losses[:run.made], iterates, found["least squares"], floor, title)}, table(found),
+                         **draw(losses[:run.made + 1], iterates, found["least squares"], floor, title)}, table(found),
                f"{run.done(results)}: averaged W within {results['max_weight_error']:.2g} of the truth, b within "
                f"{results['max_bias_error']:.2g}")
 
