@@ -124,7 +124,7 @@ def evaluate(model: nn.Module, losses: np.ndarray) -> dict:
 
 
 def history(model: nn.Sequential, looks: np.ndarray, grid: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """A run's start, trained once more by the engine: its outputs on a grid, and the points it has right, at `looks`."""
+    """A run's start, trained once more by the engine: at `looks` its outputs on a grid, and the points it has right."""
     from common import fused
 
     values, right = [], []

@@ -121,57 +121,40 @@ def evaluate(model: nn.Module, data: digits.Digits, count: int, test: Tensor, un
                        "probabilities": test[unseen]}}
 
 
-def table(rows: list[tuple[str, Tensor, int]], data: digits.Digits) -> str:
-    """Images, a line each: name, ten probabilities in percent, prediction; `rows` of (name, probabilities, label)."""
-    lines = [f"{data.title + ', in %':26}" + "".join(f"{name[:5]:>6}" for name in data.classes) + "   prediction"]
-    for name, probabilities, label in rows:
-        guess = int(one_cold(probabilities))
-        lines.append(f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in probabilities.tolist()) + f"   "
-                     f"{data.classes[guess]} ({'right' if guess == label else f'WRONG, it is {data.classes[label]}'})")
-    return "\n".join(lines)
-
-
 def draw(data: digits.Digits, models: Sequence[nn.Sequential], losses: np.ndarray, unseen: int, title: str) -> dict:
     """The figures by name; `models` before and after training."""
     from common import plotting  # here, because matplotlib takes its time to import
 
-    five, test = (predict(models[1], as_vectors(images)) for images in (data.x_train[:5], data.x_test))
-    wrong = torch.nonzero(one_cold(test) != data.y_test)[:, 0]
-    wrong = wrong[test[wrong].amax(dim=1).argsort(descending=True, stable=True)[:10]]
-    counts = torch.bincount(10 * data.y_test + one_cold(test), minlength=100).view(10, 10)  # label, prediction
+    names, labels, images = data.classes, data.y_test.numpy(), data.x_test.numpy()
+    five, test = (predict(models[1], as_vectors(x)).numpy() for x in (data.x_train[:5], data.x_test))
+    guesses = test.argmax(axis=1)
+    wrong = np.flatnonzero(guesses != labels)
+    wrong = wrong[np.argsort(-test.max(axis=1)[wrong], kind="stable")][:10]
+    counts = np.bincount(10 * labels + guesses, minlength=100).reshape(10, 10)
     before, after = ([p.detach().cpu().numpy() for p in model.parameters()] for model in models)
-    of_wrong, of_unseen = (plotting.captions(test[i].numpy(), data.y_test[i].tolist(), data.classes)
-                           for i in (wrong, [unseen]))
     return {
         "first_five": plotting.image_row(
-            data.x_train[:5].numpy(), plotting.captions(five.numpy(), data.y_train[:5].tolist(), data.classes),
+            data.x_train[:5].numpy(), plotting.captions(five, data.y_train[:5].tolist(), names),
             title=f"The first five training images\n{title}"),
         "loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100),
         "unseen": plotting.images_with_probabilities(
-            data.x_test[[unseen]].numpy(), test[[unseen]].numpy(), data.classes, captions=of_unseen,
+            images[[unseen]], test[[unseen]], names, captions=plotting.captions(test[[unseen]], labels[[unseen]], names),
             title=f"Test image {unseen + 1:,}, which the network never saw\n{title}"),
-        "confusion": plotting.confusion(
-            counts.numpy(), data.classes,
-            title=f"Test set: {len(test):,} images, {accuracy(test, data.y_test):.1%} right\n{title}"),
-        "mistakes": plotting.image_row(data.x_test[wrong].numpy(), of_wrong,
+        "confusion": plotting.confusion(counts, names, title=f"Test set: {len(test):,} images, "
+                                        f"{np.mean(guesses == labels):.1%} right\n{title}"),
+        "mistakes": plotting.image_row(images[wrong], plotting.captions(test[wrong], labels[wrong], names),
                                        title=f"The most confident mistakes in the test set\n{title}"),
-        "hidden_units": plotting.hidden_units(after[0].reshape(-1, 28, 28), title=f"Weights of the hidden units: ink "
+        "hidden_units": plotting.hidden_units(after[0].reshape(-1, 28, 28), title="Weights of the hidden units: ink "
                                               f"where they are blue excites the unit, orange inhibits it\n{title}"),
-        "layers": plotting.layers(
-            {"before training": before, "after training": after}, inputs=data.x_train[0].numpy(), outputs=data.classes,
-            title=f"The network in short: a grey line for 784 weights; negative biases are squares\n{title}")}
+        "layers": plotting.layers({"before training": before, "after training": after}, inputs=data.x_train[0].numpy(),
+                                  outputs=names, title="The network in short: a grey line for 784 weights; negative "
+                                  f"biases are squares\n{title}")}
 
 
 def arguments() -> argparse.Namespace:
     """The options, see --help."""
     parser = options.lecture_parser(__doc__.splitlines()[0], "mnist_mlp", lr=0.001)
-    parser.add_argument("--dataset", choices=("auto", *digits.TORCHVISION_NAMES, "digits"), default="auto",
-                        help="auto: mnist, or without files and network scikit-learn's digits, with a warning")
-    parser.add_argument("--data-dir", type=options.folder, metavar="DIR",
-                        default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
-                        help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it")
-    parser.add_argument("--images", type=options.whole_number_or_all(1, 60_000), default=100, metavar="N",
-                        help="train on the first N images, 1 to 60000, or on all")
+    digits.add_options(parser)
     parser.add_argument("--epochs", type=options.whole_number(1, 100_000), default=100, help="1 to 100000")
     parser.add_argument("--batch-size", type=options.whole_number(1, 60_000), metavar="N",
                         help="images a step, 1 to 60000 (default: all the images at once)")
@@ -185,19 +168,6 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(args: argparse.Namespace) -> digits.Digits:
-    """The data set; --dataset, --images and --batch-size become what they come to with it."""
-    data = digits.load(args.dataset, args.data_dir)
-    available = len(data.x_train)
-    args.dataset, args.images = data.name, available if args.images == "all" else args.images
-    if args.images > available:
-        options.refuse(f"argument --images: {data.title} has {available:,} training images, got {args.images:,}")
-    args.batch_size = min(args.batch_size or args.images, args.images)
-    print(f"{data.title}: {data.source}; {args.images:,} of {available:,} images to train on, {len(data.x_test):,} "
-          "to test")
-    return data
-
-
 def settings(args: argparse.Namespace) -> str:
     """The settings that a figure's title names."""
     return (f"Adam at {args.lr:g}{', one-cycle' * (args.schedule == 'one-cycle')}, batches of {args.batch_size:,}"
@@ -208,7 +178,8 @@ def settings(args: argparse.Namespace) -> str:
 def main() -> None:
     args = arguments()
     run = Run(args, memory=10_000 * 60_000)
-    data = load(args)
+    data = digits.load_chosen(args)
+    args.batch_size = min(args.batch_size or args.images, args.images)
 
     # Steps 1 and 2, representing the labels and the images as vectors.
     labels = one_hot(data.y_train[:args.images]).to(args.device)  # (images, 10)
@@ -218,7 +189,7 @@ def main() -> None:
     model = glorot_model(args.hidden, run.generator("model")).to(args.device)
     tenth = predict(model, as_vectors(data.x_train[9:10]))[0]
     if not args.quiet:
-        print(describe(model), table([("10th image, untrained", tenth, int(data.y_train[9]))], data), sep="\n")
+        print(describe(model), digits.table([("10th image, untrained", tenth, int(data.y_train[9]))], data), sep="\n")
 
     # Steps 4 and 5, the loss and the optimizer.
     steps = args.epochs * math.ceil(args.images / args.batch_size)
@@ -243,7 +214,7 @@ def main() -> None:
     done = f"{run.done(results)} ({run.made / steps * args.epochs:.3g} epochs)"
     title = f"{data.title}; {args.images:,} images; {done}\n{settings(args)}"
     models = glorot_model(args.hidden, run.generator("model")), model
-    run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), table(rows, data),
+    run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), digits.table(rows, data),
                f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the "
                f"{args.images:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 
