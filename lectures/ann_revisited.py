@@ -13,7 +13,7 @@ from common.onehot import one_cold, one_hot
 import argparse
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -116,38 +116,35 @@ def advice(model: nn.Module, losses: np.ndarray) -> str:
 
 def evaluate(model: nn.Module, losses: np.ndarray) -> dict:
     """The results, for losses of shape (steps made,)."""
-    with torch.no_grad():
-        final_loss = loss(model, POINTS, LABELS).item()
+    final_loss = loss(model, POINTS, LABELS).item()
     return {"parameters": sum(p.numel() for p in model.parameters()), "final_loss": final_loss,
             "initial_loss": losses[0] if len(losses) else final_loss,
             "points_correct": int(points_correct(model).sum())}
 
 
-def history(model: nn.Sequential, looks: np.ndarray, grid: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """A run's start, trained once more by the engine: at `looks` its outputs on a grid, and the points it has right."""
+def replay(args: argparse.Namespace, looks: np.ndarray) -> Iterator[nn.Sequential]:
+    """The run's model after each number of steps in `looks`: its start, trained once more by the engine."""
     from common import fused
 
-    values, right = [], []
+    model = random_model(generator(args.seed, "model"))
     for steps in np.diff(looks, prepend=0).tolist():
-        fused.train_sgd(model, POINTS[None], LABELS[None], learning_rate=rate, steps=steps, scale=0.5 / 10)
-        values.append(outputs(model, grid))
-        right.append(points_correct(model).numpy())
-    return np.array(values), np.array(right)
+        fused.train_sgd(model, POINTS[None], LABELS[None], learning_rate=args.lr, steps=steps, scale=0.5 / 10)
+        yield model
 
 
 def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, title: str) -> dict:
     """The figures by name, and with --animate training.gif."""
     from common import plotting  # here, because matplotlib takes its time to import
 
-    start, steps, files, marks = random_model(generator(args.seed, "model")), len(losses), {}, None
-    before, after = ([p.detach().clone().numpy() for p in network.parameters()] for network in (start, model))
+    steps, marks, files, start = len(losses), None, {}, random_model(generator(args.seed, "model"))
+    before, after = ([p.detach().numpy() for p in network.parameters()] for network in (start, model))
     values, right = outputs(model, plotting.unit_grid(201)), points_correct(model).numpy()
     points, labels, title = POINTS.numpy(), one_cold(LABELS).numpy(), f"{right.sum()} of 10 points right after {title}"
-    if args.engine == "fused" and (args.animate or 0 < steps <= 2_000_000):  # more would take seconds
-        looks = np.unique(np.geomspace(max(1, steps // 100), max(1, steps), 177).astype(int))
-        grid = plotting.unit_grid(61 if args.animate else 2)
-        frames = plotting.Frames(looks, *history(start, looks, grid, args.lr))
-        marks = plotting.milestones(looks, frames.right.sum(axis=1))
+    if args.engine == "fused" and steps and (args.animate or steps <= 2_000_000):  # more would take seconds
+        looks, grid = plotting.looks(steps), plotting.unit_grid(61 if args.animate else 2)
+        seen = zip(*((outputs(past, grid), points_correct(past).numpy()) for past in replay(args, looks)))
+        frames = plotting.Frames(looks, *map(np.array, seen))
+        marks = plotting.milestones(frames)
         if args.animate:
             files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
     return files | {

@@ -138,11 +138,11 @@ def draw(data: digits.Digits, models: Sequence[nn.Sequential], losses: np.ndarra
             title=f"The first five training images\n{title}"),
         "loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100),
         "unseen": plotting.images_with_probabilities(
-            images[[unseen]], test[[unseen]], names, captions=plotting.captions(test[[unseen]], labels[[unseen]], names),
-            title=f"Test image {unseen + 1:,}, which the network never saw\n{title}"),
+            images[[unseen]], test[[unseen]], names, title=f"Test image {unseen + 1:,}, never seen before\n{title}",
+            captions=plotting.captions(test[[unseen]], labels[[unseen]].tolist(), names)),
         "confusion": plotting.confusion(counts, names, title=f"Test set: {len(test):,} images, "
                                         f"{np.mean(guesses == labels):.1%} right\n{title}"),
-        "mistakes": plotting.image_row(images[wrong], plotting.captions(test[wrong], labels[wrong], names),
+        "mistakes": plotting.image_row(images[wrong], plotting.captions(test[wrong], labels[wrong].tolist(), names),
                                        title=f"The most confident mistakes in the test set\n{title}"),
         "hidden_units": plotting.hidden_units(after[0].reshape(-1, 28, 28), title="Weights of the hidden units: ink "
                                               f"where they are blue excites the unit, orange inhibits it\n{title}"),
