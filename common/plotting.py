@@ -92,17 +92,16 @@ def envelope(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def centred_mean(values: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places (counted from 0) and the mean of the `half` values before each, itself, and as many after it.
+    """Places (counted from 0), and the mean of the `half` values before each, itself, and as many after it.
 
     Near the start it reaches only a quarter of the way back, so that it keeps to a curve which falls by decades; it
     ends where no whole window is left. A mean, not a median or a mean of logarithms: those lie below the loss that is
     expected.
     """
-    places = np.arange(len(values) - half)
+    places = np.unique(np.linspace(0, len(values) - half - 1, 2 * COLUMNS).astype(int))
     reach = np.minimum(half, places // 4)
-    with np.errstate(over="ignore"):
-        sums = np.concatenate([[0.0], np.cumsum(values)])
-    return places, (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
+    # Not from differences of one running sum: beside the first losses, the last may be too small for it.
+    return places, np.array([values[i - r:i + r + 1].mean() for i, r in zip(places, reach)])
 
 
 def until_overflow(losses: np.ndarray) -> tuple[np.ndarray, int | None]:
@@ -358,8 +357,8 @@ def layers(networks: dict[str, Sequence[np.ndarray]], *, inputs: Sequence[str] |
     if any(weight.size > STRONGEST for network in arrays.values() for weight in network[first::2]):
         title += f"\nDrawn are the {STRONGEST} largest weights"
     width = 4.2 + max(sheets.width_of(name, TEXT) for name in outputs)
-    figure = sheets.new(width * len(arrays), 4.9, title)
-    axes = sheets.canvas(figure, width * len(arrays), 4.9)
+    figure = sheets.new(max(8, width * len(arrays)), 4.9, title)
+    axes = sheets.canvas(figure, max(8, width * len(arrays)), 4.9)
     for place, (name, network) in enumerate(arrays.items()):
         left = 0.1 + place * width
         axes.text(left + 2.0, 4.85, name, horizontalalignment="center", verticalalignment="top", weight="bold")
@@ -443,16 +442,18 @@ def hidden_units(weights: np.ndarray, *, title: str) -> Figure:
     drawn = min(units, DRAWN)
     columns = min(drawn, 8)
     rows = -(-drawn // columns)
-    tiles = np.full((rows * columns, height + 2, width + 2), np.nan)
-    tiles[:drawn, 1:-1, 1:-1] = weights[:drawn]
-    mosaic = tiles.reshape(rows, columns, height + 2, width + 2).swapaxes(1, 2).reshape(rows * (height + 2), -1)
+    tiles = np.full((rows * columns, height + 1, width + 1), np.nan)  # not a number: grey, the lines between
+    tiles[:drawn, 1:, 1:] = weights[:drawn]
+    mosaic = tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2).reshape(rows * (height + 1), -1)
     limit = float(np.abs(mosaic[np.isfinite(mosaic)]).max(initial=0)) or 1.0
-    size = 6.8 / max(columns, 5)
-    figure = sheets.new(8, size * rows + 0.2, title)
-    axes = sheets.panel(figure, 0.15, 0.15, size * columns, size * rows)
-    image = axes.imshow(mosaic, cmap=AROUND_ZERO, vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
-    axes.axis("off")
     number = sheets.ceiling(limit / 2)
+    size = 6.8 / max(columns, 5)
+    beside = 0.8 + sheets.width_of(MINUS + sheets.plain(number), TEXT)
+    figure = sheets.new(6.8 + beside, size * rows + 0.2, title)
+    axes = sheets.panel(figure, 0.15, 0.15, size * columns, size * rows)
+    image = axes.imshow(mosaic, cmap=AROUND_ZERO.with_extremes(bad="#cccccc"), vmin=-limit, vmax=limit,
+                        interpolation="nearest", aspect="auto")
+    axes.axis("off")
     sheets.colour_scale(figure, image, (0.3 + size * columns, 0.25, 0.2, size * rows - 0.2), "", [-number, 0, number])
     return figure
 

@@ -110,40 +110,51 @@ def settle(figure: Figure, panels: Sequence[Axes], height: float) -> None:
 
 def plain(number: float) -> str:
     """A number as it is written by hand: 0.001, 20,000, 10⁻⁶, 2·10⁷."""
-    exponent = math.floor(math.log10(abs(number))) if number else 0
+    if number < 0:
+        return MINUS + plain(-number)
+    exponent = math.floor(math.log10(number)) if number else 0
     if -5 < exponent < 6:
-        return f"{number:,.10g}".replace("-", MINUS)
+        return f"{number:,.10g}"
     power = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     mantissa = f"{number / 10.0**exponent:.8g}"
-    return power if mantissa == "1" else f"{mantissa}·{power}".replace("-", MINUS)
+    return power if mantissa == "1" else f"{mantissa}·{power}"
 
 
-def ticks(low: float, high: float, most: int = 9) -> list[float]:
+def ticks(low: float, high: float, most: int = 9, whole: bool = False) -> list[float]:
     """At most that many places on a logarithmic axis: powers of ten; their double and fivefold where there is room;
-    evenly spaced ones on less than one decade."""
+    on less than one decade evenly spaced ones, if wanted whole numbers."""
     decades = math.log10(high) - math.log10(low)
     if decades < 1:
-        places = MaxNLocator(most * 2 // 3, steps=[1, 2, 5, 10]).tick_values(low, high)
+        places = MaxNLocator(most * 2 // 3, steps=[1, 2, 5, 10], integer=whole).tick_values(low, high)
     else:
-        factors, stride = ((1, 2, 5), 1) if decades <= most / 3 else ((1,), math.ceil(decades / most))
-        places = [factor * 10.0**power for power in range(-307, 308) if power % stride == 0 for factor in factors]
+        factors = (1, 2, 5) if decades <= most / 3 else (1, 1, 1)
+        stride = next(stride for stride in (1, 2, 5, 10, 20, 50, 100) if decades / stride <= most)
+        places = sorted({factor * 10.0**power for power in range(-307, 308) if power % stride == 0
+                         for factor in factors})
     return [float(place) for place in places if low <= place <= high]
 
 
 def logarithmic(axis: Axis, values: Iterable[float], room: float = 0) -> None:
     """Makes an axis logarithmic with plain numbers, from the smallest to the largest of the values that it can show,
-    and leaves a share of it, `room`, free at the end."""
-    powers = [math.log10(value) for value in values if 1e-300 < value < 1e300] or [0.0]
+    and leaves a share of it, `room`, free at the end. Where it can show none, it stays linear."""
+    powers = [math.log10(value) for value in values if 1e-300 < value < 1e300]
+    if not powers:
+        axis.set_ticks([0, 1], labels=["0", "1"])
+        axis.axes.set_ylim(-0.05, 1)
+        return
     low, high = min(powers), max(powers)
     if high - low < 1e-6:
         low, high = low - 0.2, high + 0.2
     low, high = low - 0.03 * (high - low), high + 0.03 * (high - low)
-    places = ticks(10.0**low, 10.0**high, most=5 if isinstance(axis, XAxis) else 9)
     limits = (10.0**low, 10.0 ** min(308, high + (high - low) * room / (1 - room)))
-    if isinstance(axis, XAxis):
-        axis.axes.set(xscale="log", xlim=limits)
+    if isinstance(axis, XAxis):  # the limits first: matplotlib's own may lie beyond what a float64 can hold
+        axis.axes.set_xlim(limits)
+        axis.axes.set_xscale("log")
+        places = ticks(10.0**low, 10.0**high, most=5, whole=low > -0.3)
     else:
-        axis.axes.set(yscale="log", ylim=limits)
+        axis.axes.set_ylim(limits)
+        axis.axes.set_yscale("log")
+        places = ticks(10.0**low, 10.0**high)
     axis.set_minor_locator(NullLocator())
     axis.set_ticks(places, labels=[plain(place) for place in places])
 
