@@ -296,8 +296,7 @@ class _Descent:
                  iterates: np.ndarray | None):
         """data: inputs and targets of `train_sgd`; losses (starts, steps), iterates (starts, steps, parameters)."""
         inputs, targets = (_batches(tensor, name) for tensor, name in zip(data, ("inputs", "targets")))
-        # LANES starts in the lanes take as long as some four with their points there, one after another.
-        lanes = LANES if len(models) > LANES // 2 * _cores() else 1
+        lanes = _lanes(len(models))
         case, *others = (_case(model, inputs.shape[2], lanes, iterates is not None) for model in models)
         if any(other != case for other in others):
             raise ValueError("the models differ in their layers")
@@ -370,6 +369,14 @@ def _laid_out(batches: np.ndarray, case: Case, rows: int, members: np.ndarray) -
     result[:, :, :batches.shape[3]] = np.moveaxis(numbers, 1, -1)
     result[:, :, batches.shape[3]:] = (point < case.points)[..., None]
     return result
+
+
+def _lanes(starts: int) -> int:
+    """How many starts share a vector's lanes; 1 if the points of each lie there.
+
+    LANES starts in the lanes take as long as some four with their points there, one after another.
+    """
+    return LANES if starts > LANES // 2 * _cores() else 1
 
 
 def _cores() -> int:
