@@ -159,3 +159,9 @@ def test_quoted_messages_are_the_programs():
                               READ["troubleshooting.md"], re.MULTILINE):
         for part in re.sub(r"^(error|warning|interrupted): ", "", message).split("…"):
             assert len(part) < 8 or part.strip() in source, f"{message}: no program says {part!r}"
+
+
+def test_the_lectures_four_references_are_cited():
+    cited = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
+    for name in ("Higham", "Innes", "LeCun", "Murrel"):
+        assert f"family-names: {name}" in cited
