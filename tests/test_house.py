@@ -93,6 +93,12 @@ def test_an_ignored_type_has_its_code_and_its_reason():
                 assert re.search(r"# type: ignore\[[\w, -]+\]  # \w", line), f"{path.name}:{number} says no reason"
 
 
+def test_design_names_every_file_of_common():
+    page = (PROJECT / "docs" / "design.md").read_text(encoding="utf-8")
+    for path in files("common"):
+        assert f"`{path.name}`" in page or path.name == "__init__.py", path.name
+
+
 def section(title: str) -> str:
     """The text of docs/design.md from a heading to the next of any depth."""
     page = (PROJECT / "docs" / "design.md").read_text(encoding="utf-8")
