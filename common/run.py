@@ -220,7 +220,7 @@ class Run:
         figures = {f"{name}.{args.format}": figure for name, figure in files.items() if "." not in name}
         contents = {"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained}
         contents |= {name: content for name, content in files.items() if "." in name} | figures
-        metrics = args.output_dir / "metrics.json"  # where it is, it goes with the other files: written last, gone first
+        metrics = args.output_dir / "metrics.json"  # written last, gone first: it is of the same run as the rest
         metrics.unlink(missing_ok=True)
         try:
             for name, content in contents.items():
