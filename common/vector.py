@@ -17,8 +17,6 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 
-import llvmlite.binding as llvm
-
 LANES = 8  # doubles in a part of a Vector: a register with AVX-512, two with AVX2
 _PART, _INTEGERS, _MASK, _POINTERS = (f"<{LANES} x {kind}>" for kind in ("double", "i64", "i1", "ptr"))
 _FMA, _SCATTER = f"@llvm.fma.v{LANES}f64", f"@llvm.masked.scatter.v{LANES}f64.v{LANES}p0"
@@ -244,6 +242,8 @@ class Program:
         arguments = (f"{'ptr noalias' if kind == 'ptr' else kind} %{name}" for name, kind in self.arguments.items())
         text = [*_DECLARATIONS, f"define i64 @main({', '.join(arguments)}) {{", *self.rooms, *self.lines,
                 f"ret i64 {result}", "}"]
+        import llvmlite.binding as llvm  # here, so that runs of the plain loop do without it
+
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         machine = llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=1, jit=True)
@@ -258,4 +258,6 @@ class Program:
 @functools.cache
 def host() -> tuple[str, str]:
     """This machine's processor, as LLVM names it, and what it has or lacks, as in "+avx2,-avx512f"."""
+    import llvmlite.binding as llvm
+
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
