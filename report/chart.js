@@ -18,6 +18,14 @@ function prepareCanvas(canvas) {
   return { pen, width, height };
 }
 
+/** The size of the page's letters in CSS pixels, which is larger on a projector; drawings keep to it. */
+const letter = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
+
+/** Sets the pen to the page's type, in the size of captions. */
+function setType(pen) {
+  pen.font = `${0.76 * letter()}px ${getComputedStyle(document.body).fontFamily}`;
+}
+
 /** Calls `draw` when what it drew no longer fits: another size, theme or medium. */
 function redrawWhenNeeded(canvas, draw) {
   new ResizeObserver(draw).observe(canvas);
@@ -34,13 +42,14 @@ const powerOfTen = (exponent) => {
 /**
  * A chart of positive values against steps, its height logarithmic.
  *
- * curves: {x, y, colour, width, faint} with arrays x and y; x of each is sorted.
+ * curves: {x, y, colour, width, alpha} with arrays x and y; x of each is sorted.
  * limits: {x: [low, high], y: [low, high]}; logSteps: the steps on a logarithmic scale too (then low is at least 1).
  * level: {y, text}, a dashed line. mark: {x, y}, a dot.
  */
 function drawChart(canvas, { curves, limits, logSteps = false, level = null, mark = null }) {
   const { pen, width, height } = prepareCanvas(canvas);
-  const box = { left: 52, right: width - 12, top: 12, bottom: height - 38 };
+  const unit = letter();
+  const box = { left: 3.2 * unit, right: width - 0.8 * unit, top: 0.7 * unit, bottom: height - 2.4 * unit };
   const scale = logSteps ? Math.log10 : (step) => step;
   const [x0, x1] = limits.x.map(scale);
   const [y0, y1] = [Math.floor(Math.log10(limits.y[0])), Math.ceil(Math.log10(limits.y[1]))];
@@ -64,14 +73,15 @@ function drawChart(canvas, { curves, limits, logSteps = false, level = null, mar
   if (mark) {
     pen.fillStyle = colour("--text");
     pen.beginPath();
-    pen.arc(across(mark.x), up(mark.y), 4.5, 0, 2 * Math.PI);
+    pen.arc(across(mark.x), up(mark.y), 0.3 * unit, 0, 2 * Math.PI);
     pen.fill();
   }
 }
 
 /** The frame, the lines of the powers of ten, and the numbers beside them. */
 function drawAxes(pen, box, width, { across, up, exponents, steps, logSteps }) {
-  pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  const unit = letter();
+  setType(pen);
   pen.fillStyle = colour("--soft");
   pen.strokeStyle = colour("--line");
   pen.lineWidth = 1;
@@ -84,17 +94,18 @@ function drawAxes(pen, box, width, { across, up, exponents, steps, logSteps }) {
     pen.fillText(powerOfTen(exponent), box.left - 6, y);
   }
   pen.textBaseline = "top";
-  for (const tick of logSteps ? powersBetween(steps) : multiplesUpTo(steps[1])) {
+  const parts = (box.right - box.left) / (5 * unit); // that have room for a number each
+  for (const tick of logSteps ? powersBetween(steps) : multiplesUpTo(steps[1], Math.min(5, parts))) {
     const x = Math.round(across(tick)) + 0.5;
     strokeLine(pen, x, box.top, x, box.bottom);
-    pen.textAlign = x > box.right - 15 ? "right" : "center";
+    pen.textAlign = x > box.right - unit ? "right" : "center";
     const text = logSteps ? powerOfTen(Math.round(Math.log10(tick))) : withCommas(tick);
-    pen.fillText(text, Math.min(x, width), box.bottom + 5);
+    pen.fillText(text, Math.min(x, width), box.bottom + 0.35 * unit);
   }
   pen.textAlign = "center";
-  pen.fillText("steps", (box.left + box.right) / 2, box.bottom + 20);
+  pen.fillText("steps", (box.left + box.right) / 2, box.bottom + 1.35 * unit);
   pen.save();
-  pen.translate(11, (box.top + box.bottom) / 2);
+  pen.translate(0.55 * unit, (box.top + box.bottom) / 2);
   pen.rotate(-Math.PI / 2);
   pen.textBaseline = "middle";
   pen.fillText("loss", 0, 0);
@@ -111,8 +122,8 @@ function roundStep(least) {
   }
 }
 
-function multiplesUpTo(high) {
-  const step = roundStep(high / 5);
+function multiplesUpTo(high, parts) {
+  const step = roundStep(high / parts);
   return Array.from({ length: Math.floor(high / step) + 1 }, (_, i) => i * step);
 }
 
@@ -137,7 +148,7 @@ function strokeLine(pen, x0, y0, x1, y1) {
 function drawCurve(pen, curve, across, up) {
   pen.strokeStyle = curve.colour;
   pen.lineWidth = curve.width || 2;
-  pen.globalAlpha = curve.faint ? 0.55 : 1;
+  pen.globalAlpha = curve.alpha ?? 1;
   pen.lineJoin = "round";
   pen.beginPath();
   for (let i = 0; i < curve.x.length;) {
@@ -166,5 +177,8 @@ function drawLevel(pen, box, y, text) {
   pen.setLineDash([]);
   pen.textAlign = "right";
   pen.textBaseline = "bottom";
+  pen.strokeStyle = colour("--panel");
+  pen.lineWidth = 4;
+  pen.strokeText(text, box.right - 4, y - 3);
   pen.fillText(text, box.right - 4, y - 3);
 }

@@ -104,11 +104,11 @@ def digit_model(run: Run) -> dict[str, Any] | None:
         return None
     results = run.metrics["results"]
     share, images = results.get("test_accuracy"), results.get("train_images")
-    name = f"trained on {images:,} images" if isinstance(images, int) else "trained on an unknown number of images"
-    if isinstance(share, float) and 0 <= share <= 1:
-        name += f", {share:.1%} of the test images right"
+    name = f"{images:,} images" if isinstance(images, int) and abs(images) < 1e9 else "unknown images"
     if results.get("dataset") != "mnist":
         name += ", not MNIST's"
+    if isinstance(share, float) and 0 <= share <= 1:
+        name += f": {100 * share:.1f} % right"
     packed = base64.b64encode(np.array(numbers, "<f4").tobytes()).decode()
     return {"run": run.source.name, "name": name, "hidden": hidden, "parameters": packed}
 

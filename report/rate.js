@@ -155,7 +155,8 @@
     find("rate-mean").hidden = diverged;
     drawChart(chart, {
       curves: [
-        { x: steps, y: losses.map((loss) => Math.max(loss, 1e-4)), colour: colour("--blue"), width: 1, faint: !diverged },
+        { x: steps, y: losses.map((loss) => Math.max(loss, 1e-4)), colour: colour("--blue"), width: 1,
+          alpha: diverged ? 1 : 0.4 },
         ...(diverged ? [] : [{ x: steps, y: means, colour: colour("--orange"), width: 2.5 }]),
       ],
       limits: { x: [0, losses.length < PAIRS ? losses.length : PAIRS], y: [1e-3, Math.max(1e4, largest(losses))] },

@@ -188,7 +188,7 @@
   function draw(textOnly) {
     const loss = network.loss(state.weights);
     showNumber(find("train-steps"), state.steps);
-    find("train-loss").textContent = loss.toPrecision(12);
+    find("train-loss").textContent = loss < 1e-3 ? loss.toExponential(11) : loss.toPrecision(12);
     if (state.target === null || state.playing) {
       slider.value = state.steps;
     }
@@ -197,7 +197,7 @@
     const right = network.right(state.weights);
     find("train-right").textContent = `${right.filter(Boolean).length} of 10`;
     const wrong = pageData.points.filter((_, i) => !right[i]).map(([x1, x2]) => `(${x1}, ${x2})`);
-    find("train-wrong").textContent = wrong.length ? `Wrong: ${wrong.join(", ")}` : "All ten points are right.";
+    find("train-wrong").textContent = wrong.length ? `Wrong: ${wrong.join(", ")}.` : "All ten points are right.";
     if (!textOnly) {
       state.drawnAt = performance.now();
       drawRegions(right);
@@ -215,7 +215,7 @@
     if (compared) {
       curves.unshift({
         x: run.curve.map(([step]) => step + 1), y: run.curve.map(([, value]) => value), colour: colour("--soft"),
-        width: 6, faint: true,
+        width: 6, alpha: 0.55,
       });
     }
     find("train-compared").hidden = !compared;
@@ -243,8 +243,9 @@
 
   function drawRegions(right) {
     const { pen, width, height } = prepareCanvas(regions);
-    const side = Math.min(width - 44, height - 40);
-    const corner = { x: 34, y: 10 };
+    const unit = letter();
+    const side = Math.min(width - 2.8 * unit, height - 2.6 * unit);
+    const corner = { x: 2.1 * unit, y: 0.7 * unit };
     pen.fillStyle = colour("--panel");
     pen.fillRect(0, 0, width, height);
     fillShades();
@@ -314,7 +315,8 @@
   }
 
   function drawScale(pen, corner, side) {
-    pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+    const unit = letter();
+    setType(pen);
     pen.fillStyle = colour("--soft");
     pen.strokeStyle = colour("--soft");
     pen.lineWidth = 1;
@@ -322,36 +324,38 @@
     for (const tick of [0, 0.5, 1]) {
       pen.textBaseline = "top";
       pen.textAlign = "center";
-      pen.fillText(tick, corner.x + tick * side, corner.y + side + 6);
+      pen.fillText(tick, corner.x + tick * side, corner.y + side + 0.4 * unit);
       pen.textBaseline = "middle";
       pen.textAlign = "right";
-      pen.fillText(tick, corner.x - 7, corner.y + (1 - tick) * side);
+      pen.fillText(tick, corner.x - 0.45 * unit, corner.y + (1 - tick) * side);
     }
     pen.textAlign = "center";
-    pen.fillText("x₁", corner.x + 0.75 * side, corner.y + side + 13);
-    pen.fillText("x₂", corner.x - 17, corner.y + 0.25 * side);
+    pen.fillText("x₁", corner.x + 0.75 * side, corner.y + side + 0.9 * unit);
+    pen.fillText("x₂", corner.x - 1.1 * unit, corner.y + 0.25 * side);
   }
 
   /** A circle for the label (1, 0), a square for (0, 1); a ring and a cross where the network is wrong. */
   function drawPoint(pen, x, y, round, right) {
+    const size = 0.42 * letter();
     pen.fillStyle = colour(round ? "--point-blue" : "--point-orange");
     pen.strokeStyle = colour("--text");
     pen.lineWidth = 1.5;
     pen.beginPath();
     if (round) {
-      pen.arc(x, y, 7, 0, 2 * Math.PI);
+      pen.arc(x, y, size, 0, 2 * Math.PI);
     } else {
-      pen.rect(x - 6.5, y - 6.5, 13, 13);
+      pen.rect(x - 0.93 * size, y - 0.93 * size, 1.86 * size, 1.86 * size);
     }
     pen.fill();
     pen.stroke();
     if (!right) {
-      pen.lineWidth = 3;
+      pen.lineWidth = 0.18 * letter();
       pen.beginPath();
-      pen.arc(x, y, 14, 0, 2 * Math.PI);
+      pen.arc(x, y, 2 * size, 0, 2 * Math.PI);
       pen.stroke();
-      strokeLine(pen, x - 10, y - 10, x + 10, y + 10);
-      strokeLine(pen, x - 10, y + 10, x + 10, y - 10);
+      const arm = 1.41 * size;
+      strokeLine(pen, x - arm, y - arm, x + arm, y + arm);
+      strokeLine(pen, x - arm, y + arm, x + arm, y - arm);
     }
   }
 
