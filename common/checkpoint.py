@@ -44,16 +44,16 @@ def load(path: Path, settings: dict, losses: np.ndarray, parts: dict[str, Any]) 
         RunError: it is damaged, or of a run with another setting, which is named.
     """
     content = folder.load(path)
-    found = content.get("settings") if isinstance(content, dict) else None
-    made = content.get("losses") if isinstance(found, dict) else None
-    if not isinstance(made, torch.Tensor) or made.dtype != torch.float64 or made.dim() != 1 or len(made) > len(losses):
-        raise RunError(f"{path} is no checkpoint of this run; delete it, or run without --resume")
+    if not isinstance(content, dict) or content.keys() != {"settings", "losses", "states"} \
+            or not isinstance(content["settings"], dict) or not isinstance(content["losses"], torch.Tensor):
+        raise RunError(f"{path} is no checkpoint; delete it, or run without --resume")
+    found, made = content["settings"], content["losses"]
     for name, value in settings.items():
         if found.get(name) != value:
             raise RunError(f"--resume: the checkpoint in {path.parent} is of a run with {name} {found.get(name)}, this "
                            f"one has {value}; use its options, or run without --resume")
-    folder.check_like(path, made, torch.zeros_like(made), "losses")
-    folder.check_like(path, content.get("states"), _states_after_a_step(parts), "states")
+    folder.check_like(path, made, torch.from_numpy(losses[:made.numel()]), "losses")
+    folder.check_like(path, content["states"], _states_after_a_step(parts), "states")
     for name, part in parts.items():
         state = content["states"][name]
         if isinstance(part, torch.Tensor):

@@ -4,6 +4,7 @@ torchvision reads and downloads; what it reads is checked before. It is imported
 takes as long as PyTorch itself.
 """
 
+import argparse
 import gzip
 import http.client
 import math
@@ -21,7 +22,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from common.program import RunError
+from common import options
+from common.onehot import one_cold
+from common.program import PROJECT, RunError
 
 # Names on the command line; torchvision's classes, which are also the names of its folders; names in titles.
 TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -73,6 +76,29 @@ def load(name: str, data_dir: Path) -> Digits:
             print(f"warning: {error}\nwarning: using scikit-learn's bundled digits instead of MNIST", file=sys.stderr)
             return _bundled()
     return _read(wanted, folder)
+
+
+def add_options(parser: options.Parser) -> None:
+    """Adds ``--dataset``, ``--data-dir`` and ``--images``, which `load_chosen` reads."""
+    parser.add_argument("--dataset", choices=("auto", *TORCHVISION_NAMES, "digits"), default="auto",
+                        help="auto: mnist, or without files and network scikit-learn's digits, with a warning")
+    parser.add_argument("--data-dir", type=options.folder, metavar="DIR",
+                        default=os.environ.get("MNIST_ROOT") or PROJECT / "data",
+                        help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it")
+    parser.add_argument("--images", type=options.whole_number_or_all(1, 60_000), default=100, metavar="N",
+                        help="train on the first N images, 1 to 60000, or on all")
+
+
+def load_chosen(args: argparse.Namespace) -> Digits:
+    """The data set that the options name, which is said; ``auto`` and ``all`` in them become what they come to."""
+    data = load(args.dataset, args.data_dir)
+    available = len(data.x_train)
+    args.dataset, args.images = data.name, available if args.images == "all" else args.images
+    if args.images > available:
+        options.refuse(f"argument --images: {data.title} has {available:,} training images, got {args.images:,}")
+    print(f"{data.title}: {data.source}; {args.images:,} of {available:,} images to train on, {len(data.x_test):,} to "
+          "test")
+    return data
 
 
 def _find(folder: Path, file: str) -> Path | None:
@@ -261,3 +287,13 @@ def read_picture(path: Path) -> torch.Tensor:
     image = np.zeros((SIDE, SIDE), np.uint8)
     image[top:top + size[0], left:left + size[1]] = (255 * small).round()
     return torch.from_numpy(image)
+
+
+def table(rows: list[tuple[str, torch.Tensor, int]], data: Digits) -> str:
+    """Images, a line each: name, ten probabilities in percent, prediction; `rows` of (name, probabilities, label)."""
+    lines = [f"{data.title + ', in %':26}" + "".join(f"{name[:5]:>6}" for name in data.classes) + "   prediction"]
+    for name, probabilities, label in rows:
+        guess = int(one_cold(probabilities))
+        lines.append(f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in probabilities.tolist()) + f"   "
+                     f"{data.classes[guess]} ({'right' if guess == label else f'WRONG, it is {data.classes[label]}'})")
+    return "\n".join(lines)

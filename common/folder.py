@@ -88,10 +88,21 @@ def _encoded(suffix: str, content: Any) -> memoryview:
     elif suffix == ".npz":
         np.savez(buffer, **content)
     elif suffix == ".pt":
-        torch.save(content, buffer)
+        torch.save(_compact(content), buffer)
     else:
         content.savefig(buffer, format=suffix[1:])
     return buffer.getbuffer()
+
+
+def _compact(value: Any) -> Any:
+    """`value` without the rest of the storages that its tensors are a part of, which `torch.save` would write too."""
+    if isinstance(value, dict):
+        return type(value)((key, _compact(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return [_compact(item) for item in value]
+    if isinstance(value, torch.Tensor) and value.untyped_storage().nbytes() > value.nbytes:
+        return value.clone()
+    return value
 
 
 def _plain(value: Any) -> Any:
@@ -145,5 +156,7 @@ def check_like(path: Path, found: Any, like: Any, name: str = "") -> None:
             raise RunError(f"{where} is {tuple(found.shape)} {found.dtype}, expected {tuple(like.shape)} {like.dtype}")
         if not found.isfinite().all():
             raise RunError(f"{where} has numbers that are infinite or none")
+    elif isinstance(like, (str, bool)) and found != like:
+        raise RunError(f"{where} is {found!r}, expected {like!r}")
     elif isinstance(like, float) and not np.isfinite(found):
         raise RunError(f"{where} is {found}")

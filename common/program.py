@@ -6,20 +6,44 @@ refused; 130 after Ctrl-C, 143 after SIGTERM.
 A lecture imports this module before PyTorch, which takes most of a second to load: Ctrl-C is heard meanwhile.
 """
 
-import atexit
-import contextlib
-import gc
 import os
 import signal
 import sys
 import time
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+BEGAN: float | None = None  # of time.perf_counter, when a lecture is the program
+
+
+def _exit_at_once(number: int, frame: object) -> None:
+    """While modules are imported: an exception would surface somewhere in their middle."""
+    os.write(2, b"interrupted: nothing was saved, training had not begun\n")
+    os._exit(128 + number)
+
+
+def _is_lecture() -> bool:
+    """Whether the program that runs is a lecture, rather than a test, an exercise or a benchmark that imports one."""
+    program = os.path.abspath(getattr(sys.modules["__main__"], "__file__", None) or "")
+    return os.path.dirname(program) == os.path.join(os.path.dirname(os.path.dirname(__file__)), "lectures")
+
+
+if _is_lecture():  # before anything else is imported
+    BEGAN = time.perf_counter()
+    for _number in SIGNALS:
+        signal.signal(_number, _exit_at_once)
+
+# isort: split
+import atexit
+import contextlib
+import gc
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 PROJECT = Path(__file__).resolve().parent.parent
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+if BEGAN is not None:
+    gc.disable()  # importing PyTorch makes millions of objects and no garbage; `Run` switches it on again
 
 
 class RunError(Exception):
@@ -34,28 +58,8 @@ class Interrupted(KeyboardInterrupt):
         self.code = 128 + number
 
 
-def _exit_at_once(number: int, frame: FrameType | None) -> None:
-    """While PyTorch is imported: an exception would surface somewhere in its middle."""
-    os.write(2, b"interrupted: nothing was saved, training had not begun\n")
-    os._exit(128 + number)
-
-
-def _raise(number: int, frame: FrameType | None) -> None:
+def _raise(number: int, frame: object) -> None:
     raise Interrupted(number, "nothing was saved, training had not begun")
-
-
-def _is_lecture() -> bool:
-    """Whether the program that runs is a lecture, rather than a test, an exercise or a benchmark that imports one."""
-    program = getattr(sys.modules["__main__"], "__file__", None)
-    return program is not None and Path(program).resolve().parent == PROJECT / "lectures"
-
-
-BEGAN: float | None = None  # of time.perf_counter, when a lecture is the program
-if _is_lecture():
-    BEGAN = time.perf_counter()
-    for _number in SIGNALS:
-        signal.signal(_number, _exit_at_once)
-    gc.disable()  # importing PyTorch makes millions of objects and no garbage; `Run` switches it on again
 
 
 class _Stream:

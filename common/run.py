@@ -3,8 +3,9 @@
 Options, device, engine, random numbers, the run's folder, the progress bar, Ctrl-C, checkpoints, divergence, files.
 """
 
-from common import program  # first: from here on Ctrl-C is heard, while PyTorch is imported
+from common import program  # before PyTorch: from here on Ctrl-C is heard
 
+# isort: split
 import argparse
 import gc
 import itertools
@@ -86,8 +87,8 @@ class Run:
     def begin(self, steps: int, **parts: Any) -> np.ndarray:
         """Ends the preparations: all is drawn and made, training comes next.
 
-        Chooses the engine, says where the run computes, and with ``--resume`` goes back to the folder's checkpoint. From
-        here on Ctrl-C ends the training after a whole step, and what was computed is saved.
+        Chooses the engine, says where the run computes, and with ``--resume`` goes back to the folder's checkpoint.
+        From here on Ctrl-C ends the training after a whole step, and what was computed is saved.
 
         Args:
             steps: how many will be made.
@@ -183,6 +184,8 @@ class Run:
             report()
         finally:
             self._phase("training")
+        if self._stopped:  # now, because what follows may change the model, as folding a centre into it does
+            self._save_checkpoint()
 
     def done(self, results: dict) -> str:
         """What was done, in words, for the titles of figures: "10,000 steps", "diverged at step 232 of 10,000"."""
@@ -212,21 +215,23 @@ class Run:
             Interrupted: Ctrl-C was pressed.
         """
         args, ended = self.args, self._ended(results)
-        if ended == "interrupted":
-            self._save_checkpoint()
         trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
         initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
         figures = {f"{name}.{args.format}": figure for name, figure in files.items() if "." not in name}
-        files = {name: content for name, content in files.items() if "." in name} | figures
-        losses = self._losses[:self.made]
+        contents = {"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained}
+        contents |= {name: content for name, content in files.items() if "." in name} | figures
         try:
-            for name, content in ({"losses.npy": losses, "model_initial.pt": initial, "model.pt": trained} | files).items():
+            for name, content in contents.items():
                 folder.save(args.output_dir / name, content)
+            for name in figures:  # those of an earlier run in another format would be taken for this one's
+                for ending in {"png", "svg", "pdf"} - {args.format}:
+                    (args.output_dir / name).with_suffix(f".{ending}").unlink(missing_ok=True)
             self._phase("figures")
             self._save_metrics(results | {"ended": ended})
             if ended != "interrupted":
                 self._checkpoint.unlink(missing_ok=True)
         finally:  # where the disk is full, the results are on the terminal at least
+            self._lock.release()
             if not args.quiet:
                 print(table)
             print(summary)
@@ -271,6 +276,7 @@ class Run:
             complete = False
         if complete:
             print(f"complete: the run in {self.args.output_dir} has all {_steps(len(self._losses))}")
+            self._lock.release()
             sys.exit(0)
         print(f"no checkpoint in {self.args.output_dir}: beginning at the start")
 

@@ -1,18 +1,19 @@
-"""An Artificial Neural Network Revisited: a 2-2-3-2 sigmoid network on ten labelled points, a million gradient steps."""
+"""An Artificial Neural Network Revisited: a 2-2-3-2 sigmoid network on ten points, a million gradient steps."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
+
+from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
+from common import fused, options, program
+from common.layers import describe
+from common.onehot import one_cold, one_hot
 
 import argparse
 import functools
 import math
-import sys
 from collections.abc import Iterable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
-
-from common.run import Run  # before PyTorch, so that Ctrl-C is heard while that loads
-from common import options, program
-from common.layers import describe
-from common.onehot import one_cold, one_hot
 
 import numpy as np
 import torch
@@ -96,17 +97,17 @@ def table(model: nn.Module) -> str:
 
 
 def advice(model: nn.Module, losses: np.ndarray) -> str:
-    """For points that are wrong what the outputs and the last tenth of the losses show of the reason, if anything."""
+    """A line for points that are wrong: the reason, as far as the outputs and the last tenth of the losses show it."""
     with torch.no_grad():
         outputs = model(POINTS)
-    before, last = losses[-1 - len(losses) // 10], losses[-1]
     if points_correct(model).all():
         return ""
     if torch.minimum(outputs, 1 - outputs).max() < 1e-3:
-        return "all outputs are stuck at 0 or 1, where a sigmoid has no slope: the learning rate is likely far too large"
-    if len(losses) >= 1000 and 0 <= before - last < 0.01 * before:
-        return (f"the loss fell by {(before - last) / before:.2%} in the last tenth of the steps, a plateau: try more "
-                "--steps, a larger --lr or another --seed")
+        return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is likely far too large"
+    fall = 1 - losses[-1] / losses[-len(losses) // 10] if len(losses) >= 1000 else 1
+    if 0 <= fall < 0.01:
+        return (f"\nthe loss fell by {fall:.2%} in the last tenth of the steps, a plateau: try more --steps, a larger "
+                "--lr or another --seed")
     return ""
 
 
@@ -161,9 +162,9 @@ def main() -> None:
 
     # Step 6, the training: one step for each pair.
     losses = run.begin(args.steps, model=model, optimizer=optimizer)
-    if args.engine == "fused":  # the same steps in one compiled loop, and the same loss: `scale` times the sum of squares
-        from common import fused
-
+    # The engine makes the same steps in one compiled loop. Its loss, `scale` times the sum of squares, is the same:
+    # test_plain_loop_and_fused_engine_agree.
+    if args.engine == "fused":
         run.follow(fused.sgd(model, POINTS[None], LABELS[None], losses, learning_rate=args.lr, scale=0.5 / 10,
                              first=run.made))
     else:
@@ -174,8 +175,9 @@ def main() -> None:
     model, losses = model.cpu(), losses[:run.made]
     results = evaluate(model, losses)
     title = f"{run.done(results)}, learning rate {args.lr:g}, seed {args.seed}"
-    summary = f"{run.done(results)}: {results['points_correct']} of 10 points right, loss {results['final_loss']:.4g}"
-    run.finish(results, draw(losses, model, title), table(model), "\n".join(filter(None, [summary, advice(model, losses)])))
+    run.finish(results, draw(losses, model, title), table(model),
+               f"{run.done(results)}: {results['points_correct']} of 10 points right, loss {results['final_loss']:.4g}"
+               f"{advice(model, losses)}")
 
 
 if __name__ == "__main__":

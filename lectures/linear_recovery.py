@@ -1,15 +1,16 @@
 """Getting Started with Flux: recover a 2x5 matrix and a 2-vector from noisy samples by gradient descent."""
 
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
+
+from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
+from common import fused, options, program
+
 import argparse
 import math
-import sys
 from collections.abc import Iterable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
-
-from common.run import Run  # before PyTorch, so that Ctrl-C is heard while that loads
-from common import options, program
 
 import numpy as np
 import torch
@@ -37,8 +38,8 @@ def training_data(samples: int, low: float, high: float, noise: float,
 def stable_learning_rate(x: Tensor) -> float:
     """2 / lambda_max of the loss's Hessian, the mean over the pairs of 2 (x, 1)(x, 1)^T; for x of shape (N, 5).
 
-    Gradient descent on the mean loss multiplies its error along an eigenvector by 1 - learning_rate * lambda. Beyond
-    this rate that is larger than 1 in size, and the error grows.
+    Gradient descent on the mean loss multiplies its error along an eigenvector by 1 - learning_rate * lambda, which is
+    larger than 1 in size beyond this rate.
     """
     ones = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)  # (N, 6)
     hessian = 2 * ones.T @ ones / len(x)  # (6, 6)
@@ -80,25 +81,24 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, train_data: Iterab
 
 
 # The results.
+def split(parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """W, shape (..., 2, 5), and b, shape (..., 2), of parameters of shape (..., 12)."""
+    return parameters[..., :10].unflatten(-1, (2, 5)), parameters[..., 10:]
+
+
 def fold(parameters: Tensor, centre: Tensor) -> Tensor:
     """W and c, shape (..., 12), of M(x) = W (x - centre) + c, as W and b = c - W centre of M(x) = W x + b."""
     weight, bias = split(parameters)
     return torch.cat([parameters[..., :10], bias - weight @ centre], dim=-1)
 
 
-def split(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """W, shape (..., 2, 5), and b, shape (..., 2), of parameters of shape (..., 12)."""
-    return parameters[..., :10].reshape(*parameters.shape[:-1], 2, 5), parameters[..., 10:]
-
-
 def averages(iterates: Tensor, steps: Tensor) -> Tensor:
     """The mean of the last half of the iterates after n steps, for each n of `steps` (Polyak and Ruppert's average).
 
-    `iterates`, shape (steps + 1, 12), begin with the parameters before training, which count for n = 0 alone.
+    `iterates`, shape (steps + 1, 12), begin with the parameters before training.
     """
-    sums = torch.cat([torch.zeros_like(iterates[:1]), iterates.cumsum(dim=0)])
-    first = torch.minimum(steps // 2 + 1, steps)
-    return (sums[steps + 1] - sums[first]) / (steps + 1 - first)[:, None]
+    sums = iterates.cumsum(dim=0)
+    return (sums[steps] - sums[steps // 2]) / (steps - steps // 2)[:, None]
 
 
 def least_squares(x: Tensor, y: Tensor) -> Tensor:
@@ -114,42 +114,44 @@ def largest_errors(parameters: Tensor) -> tuple[Tensor, Tensor]:
     return (weight - W_TRUE).abs().amax(dim=(-2, -1)), (bias - B_TRUE).abs().amax(dim=-1)
 
 
-def evaluate(model: nn.Module, iterates: Tensor, x: Tensor, y: Tensor) -> dict:
-    """The results: the last iterate, the averaged one and least squares; the loss is the mean over all pairs."""
-    average = averages(iterates, torch.tensor([len(iterates) - 1]))[0]
+def estimates(iterates: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """The parameters, each of shape (12,), that were found: the last iterate, the averaged one, least squares."""
+    return {"last": iterates[-1], "averaged": averages(iterates, torch.tensor([len(iterates) - 1]))[0],
+            "least squares": least_squares(x, y)}
+
+
+def evaluate(model: nn.Module, found: dict[str, Tensor], x: Tensor, y: Tensor) -> dict:
+    """The results, of `estimates`; the final loss is the mean over all pairs."""
     results = {}
-    for name, parameters in (("", iterates[-1]), ("_average", average), ("_least_squares", least_squares(x, y))):
+    for name, parameters in zip(("", "_average", "_least_squares"), found.values()):
         results["weight" + name], results["bias" + name] = split(parameters)
-    weight_error, bias_error = largest_errors(average)
+    weight_error, bias_error = largest_errors(found["averaged"])
     with torch.no_grad():
         final_loss = loss(model, x, y) / len(x)
     return results | {"max_weight_error": weight_error.item(), "max_bias_error": bias_error.item(),
                       "final_loss": final_loss.item()}
 
 
-def table(results: dict) -> str:
-    """The entries of W and b, a line each: true, last iterate, averaged iterate, least squares."""
+def table(found: dict[str, Tensor]) -> str:
+    """The entries of W and b, a line each: true, and as `estimates` has them."""
     names = [f"W[{i},{j}]" for i in (1, 2) for j in range(1, 6)] + ["b[1]", "b[2]"]
-    columns = [torch.cat([W_TRUE.flatten(), B_TRUE])]
-    columns += [torch.cat([results["weight" + kind].flatten(), results["bias" + kind]])
-                for kind in ("", "_average", "_least_squares")]
-    head = f"{'':8}{'true':>6}{'last':>15}{'averaged':>15}{'least squares':>15}"
+    rows = torch.stack([torch.cat([W_TRUE.flatten(), B_TRUE]), *found.values()], dim=1).tolist()
+    head = f"{'':8}{'true':>6}" + "".join(f"{name:>15}" for name in found)
     return "\n".join([head] + [f"{name:8}{row[0]:6g}" + "".join(f"{value:15.5g}" for value in row[1:])
-                               for name, row in zip(names, torch.stack(columns, dim=1).tolist())])
+                               for name, row in zip(names, rows)])
 
 
-def draw(losses: np.ndarray, iterates: Tensor, results: dict, title: str) -> dict:
-    """The figures by name."""
+def draw(losses: np.ndarray, iterates: Tensor, found: dict[str, Tensor], floor: float, title: str) -> dict:
+    """The figures by name; `found` are the `estimates`, `floor` is the loss that the noise leaves."""
     from common import plotting  # here, because matplotlib takes its time to import
 
     steps = np.unique(np.geomspace(1, max(1, len(losses)), 200).astype(int))
     grid = torch.from_numpy(steps).clamp(max=len(iterates) - 1)
     last, mean = largest_errors(iterates[grid]), largest_errors(averages(iterates, grid))
-    exact = largest_errors(torch.cat([results["weight_least_squares"].flatten(), results["bias_least_squares"]]))
+    exact = largest_errors(found["least squares"])
     panels = {name: {"last iterate": last[k][None].numpy(), "averaged iterate": mean[k][None].numpy()}
               for k, name in enumerate("Wb")}
-    return {"loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100,
-                                        floor=results["noise_floor"]),
+    return {"loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100, floor=floor),
             "parameter_error": plotting.error_curves(steps, panels, title=f"Error of the parameters\n{title}",
                                                      limits={"W": exact[0].item(), "b": exact[1].item()})}
 
@@ -183,9 +185,9 @@ def main() -> None:
     x, y = training_data(args.samples, args.low, args.high, args.noise, run.generator("pairs"))  # (N, 5), (N, 2)
     centre = torch.zeros_like(x[0]) if args.raw else x.mean(dim=0)
     x_train, y_train = (x - centre).to(args.device), y.to(args.device)
-    limit = stable_learning_rate(x - centre)
-    print(f"{args.samples:,} random pair{'s' * (args.samples > 1)}, x in [{args.low:g}, {args.high:g}); learning rate "
-          f"{args.lr:g}, the largest stable one, 2 / lambda_max of the Hessian, is {limit:.3g}")
+    limit, floor = stable_learning_rate(x - centre), 2 * args.noise**2
+    setting = f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}, learning rate {args.lr:g}"
+    print(f"samples: {args.samples:,}; {setting}\nlargest stable rate, 2 / lambda_max of the Hessian: {limit:.3g}")
 
     # Steps 3, 4 and 5, the model, the loss and the optimizer.
     model = random_model(run.generator("model")).to(args.device)
@@ -195,9 +197,7 @@ def main() -> None:
     iterates = torch.zeros(args.samples + 1, 12, dtype=torch.float64)  # the first is the model before training
     iterates[0] = parameters_to_vector(model.parameters()).detach()
     losses = run.begin(args.samples, model=model, optimizer=optimizer, iterates=iterates[1:])
-    if args.engine == "fused":  # the same steps in one compiled loop
-        from common import fused
-
+    if args.engine == "fused":  # the same steps in one compiled loop; tests/test_fused.py compares them
         run.follow(fused.sgd(nn.Sequential(model), x_train[:, None], y_train[:, None], losses, learning_rate=args.lr,
                              iterates=iterates[1:].numpy(), first=run.made))
     else:
@@ -207,12 +207,11 @@ def main() -> None:
     # The results. The centre is folded back into b, so that the model takes the inputs as they are.
     iterates = fold(iterates[:run.made + 1], centre)
     vector_to_parameters(iterates[-1], model.cpu().parameters())
-    results = evaluate(model, iterates, x, y) | {"noise_floor": 2 * args.noise**2, "stable_lr_limit": limit}
-    title = (f"{run.done(results)}, x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}, learning rate "
-             f"{args.lr:g}, seed {args.seed}")
-    weight, bias = split(iterates[0])
-    run.finish(results, {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": {"weight": weight, "bias": bias},
-                         **draw(losses[:run.made], iterates, results, title)}, table(results),
+    found = estimates(iterates, x, y)
+    results = evaluate(model, found, x, y) | {"noise_floor": floor, "stable_lr_limit": limit}
+    figures = draw(losses[:run.made], iterates, found, floor, f"{run.done(results)}, {setting}, seed {args.seed}")
+    initial = dict(zip(("weight", "bias"), split(iterates[0])))
+    run.finish(results, {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": initial, **figures}, table(found),
                f"{run.done(results)}: averaged W within {results['max_weight_error']:.2g} of the truth, b within "
                f"{results['max_bias_error']:.2g}")
 

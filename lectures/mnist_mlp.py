@@ -1,18 +1,18 @@
 """Recognizing Handwritten Numbers: a 784-40-10 network on the first 100 images of MNIST, or on all of them."""
 
-import argparse
-import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run  # before PyTorch, so that Ctrl-C is heard while that loads
+from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
 from common import digits, options, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
+
+import argparse
+import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -35,11 +35,11 @@ def glorot_model(hidden: int, generator: torch.Generator) -> nn.Sequential:
     relu(x) = max(x, 0) leaves a unit silent until its weighted inputs exceed 0; softmax(x)_k = exp(x_k) / sum exp(x_j)
     makes ten probabilities of the ten outputs (Goodfellow, Bengio & Courville 2016, sections 6.3.1 and 6.2.2.3).
     """
-    model = nn.Sequential(nn.Linear(28 * 28, hidden), nn.ReLU(), nn.Linear(hidden, 10), nn.Softmax(dim=1))
-    for layer in (model[0], model[2]):
+    first, second = nn.Linear(28 * 28, hidden), nn.Linear(hidden, 10)
+    for layer in (first, second):
         nn.init.xavier_uniform_(layer.weight, generator=generator)
         nn.init.zeros_(layer.bias)
-    return model
+    return nn.Sequential(first, nn.ReLU(), second, nn.Softmax(dim=1))
 
 
 # Step 4, the loss function.
@@ -121,22 +121,11 @@ def evaluate(model: nn.Module, data: digits.Digits, count: int, test: Tensor, un
                        "probabilities": test[unseen]}}
 
 
-def table(rows: list[tuple[str, Tensor, int]], data: digits.Digits) -> str:
-    """Images, a line each: name, ten probabilities in percent, prediction; `rows` of (name, probabilities, label)."""
-    lines = [f"{data.title + ', in %':26}" + "".join(f"{name[:5]:>6}" for name in data.classes) + "   prediction"]
-    for name, probabilities, label in rows:
-        guess = int(one_cold(probabilities))
-        lines.append(f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in probabilities.tolist()) + f"   "
-                     f"{data.classes[guess]} ({'right' if guess == label else f'WRONG, it is {data.classes[label]}'})")
-    return "\n".join(lines)
-
-
-def draw(data: digits.Digits, losses: np.ndarray, model: nn.Module, test: Tensor, title: str) -> dict:
-    """The figures by name; `test` are the test images' probabilities."""
+def draw(data: digits.Digits, losses: np.ndarray, first_five: Tensor, test: Tensor, unseen: int, title: str) -> dict:
+    """The figures by name; `first_five` and `test` are the images' probabilities."""
     from common import plotting  # here, because matplotlib takes its time to import
 
     images, labels, guesses = data.x_test.numpy(), data.y_test.numpy(), one_cold(test).numpy()
-    first_five = predict(model, as_vectors(data.x_train[:5])).numpy()
     sure = test.max(dim=1).values.numpy()
     wrong = np.flatnonzero(guesses != labels)
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:10]
@@ -144,9 +133,13 @@ def draw(data: digits.Digits, losses: np.ndarray, model: nn.Module, test: Tensor
     np.add.at(counts, (labels, guesses), 1)
     return {"first_five": plotting.image_row(data.x_train[:5].numpy(), [
                 f"{data.classes[label]}: {data.classes[p.argmax()]} ({p.max():.0%})"
-                for p, label in zip(first_five, data.y_train[:5].tolist())],
+                for p, label in zip(first_five.numpy(), data.y_train[:5].tolist())],
                 title=f"The first five training images of {data.title}, label: prediction"),
             "loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}"),
+            "unseen": plotting.images_with_probabilities(
+                images[unseen:unseen + 1], test[unseen:unseen + 1].numpy(), data.classes, filled=[labels[unseen]],
+                captions=[f"label: {data.classes[labels[unseen]]}"], bars="the true class",
+                title=f"Test image {unseen + 1}, not trained on\n{title}"),
             "confusion": plotting.confusion(counts, data.classes, title=f"Test set: {len(labels):,} images, "
                                             f"{(guesses == labels).mean():.1%} right\n{title}"),
             "mistakes": plotting.image_row(images[wrong], [
@@ -157,12 +150,7 @@ def draw(data: digits.Digits, losses: np.ndarray, model: nn.Module, test: Tensor
 def arguments() -> argparse.Namespace:
     """The options, see --help."""
     parser = options.lecture_parser(__doc__.splitlines()[0], "mnist_mlp", lr=0.001)
-    parser.add_argument("--dataset", choices=("auto", *digits.TORCHVISION_NAMES, "digits"), default="auto",
-                        help="auto: mnist, or without files and network scikit-learn's digits, with a warning")
-    parser.add_argument("--data-dir", type=options.folder, default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
-                        metavar="DIR", help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it")
-    parser.add_argument("--images", type=options.whole_number_or_all(1, 60_000), default=100, metavar="N",
-                        help="train on the first N images, 1 to 60000, or on all")
+    digits.add_options(parser)
     parser.add_argument("--epochs", type=options.whole_number(1, 100_000), default=100, help="1 to 100000")
     parser.add_argument("--batch-size", type=options.whole_number(1, 60_000), metavar="N",
                         help="images a step, 1 to 60000 (default: all the images at once)")
@@ -176,22 +164,18 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(args: argparse.Namespace) -> digits.Digits:
-    """The data set; --dataset, --images and --batch-size become what they come to with it."""
-    data = digits.load(args.dataset, args.data_dir)
-    available = len(data.x_train)
-    args.dataset, args.images = data.name, available if args.images == "all" else args.images
-    if args.images > available:
-        options.refuse(f"argument --images: {data.title} has {available:,} training images, got {args.images:,}")
-    args.batch_size = min(args.batch_size or args.images, args.images)
-    print(f"{data.title}: {data.source}; {args.images:,} of {available:,} images to train on, {len(data.x_test):,} to test")
-    return data
+def settings(args: argparse.Namespace) -> str:
+    """The settings that a figure's title names."""
+    return (f"Adam at {args.lr:g}{', one-cycle' * (args.schedule == 'one-cycle')}, batches of {args.batch_size:,}"
+            f"{f', weight decay {args.weight_decay:g}' * (args.weight_decay > 0)}{', distorted' * args.distort}, seed "
+            f"{args.seed}")
 
 
 def main() -> None:
     args = arguments()
     run = Run(args, memory=10_000 * 60_000)
-    data = load(args)
+    data = digits.load_chosen(args)
+    args.batch_size = min(args.batch_size or args.images, args.images)
 
     # Steps 1 and 2, representing the labels and the images as vectors.
     labels = one_hot(data.y_train[:args.images]).to(args.device)  # (images, 10)
@@ -201,7 +185,7 @@ def main() -> None:
     model = glorot_model(args.hidden, run.generator("model")).to(args.device)
     tenth = predict(model, as_vectors(data.x_train[9:10]))[0]
     if not args.quiet:
-        print(describe(model), table([("10th image, untrained", tenth, int(data.y_train[9]))], data), sep="\n")
+        print(describe(model), digits.table([("10th image, untrained", tenth, int(data.y_train[9]))], data), sep="\n")
 
     # Steps 4 and 5, the loss and the optimizer.
     steps = args.epochs * math.ceil(args.images / args.batch_size)
@@ -220,16 +204,14 @@ def main() -> None:
     results = evaluate(model, data, args.images, test, unseen) | {"final_loss": loss(model, images, labels).item()}
     shown = as_vectors(torch.cat([data.x_train[:5], data.x_train[known:known + 1]]))
     names = [f"image {i}" for i in range(1, 6)] + [f"training image {known + 1}"]
-    rows = list(zip(names, predict(model, shown), [*data.y_train[:5].tolist(), int(data.y_train[known])]))
+    trained = predict(model, shown)
+    rows = list(zip(names, trained, [*data.y_train[:5].tolist(), int(data.y_train[known])]))
     rows.append((f"unseen test image {unseen + 1}", test[unseen], int(data.y_test[unseen])))
-    title = (f"{data.title}; {args.images:,} images, batches of {args.batch_size:,}; "
-             f"{run.made / steps * args.epochs:.3g} epochs; {run.done(results)}\n"
-             f"Adam with learning rate {args.lr:g}{', one-cycle' if args.schedule == 'one-cycle' else ''}"
-             f"{f', weight decay {args.weight_decay:g}' if args.weight_decay else ''}{', distorted' if args.distort else ''}"
-             f", seed {args.seed}")
-    summary = (f"{run.done(results)}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} "
-               f"of the {args.images:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
-    run.finish(results, draw(data, losses[:run.made], model, test, title), table(rows, data), summary)
+    done = f"{run.done(results)} ({run.made / steps * args.epochs:.3g} epochs)"
+    title = f"{data.title}; {args.images:,} images; {done}\n{settings(args)}"
+    run.finish(results, draw(data, losses[:run.made], trained[:5], test, unseen, title), digits.table(rows, data),
+               f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the "
+               f"{args.images:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 
 
 if __name__ == "__main__":
