@@ -47,7 +47,7 @@ def check(lines: list[claims.Verdict]) -> None:
     faults += [f"{run} was not run: {needed[run]}" for run in missing]
     if faults:
         raise RunError("; ".join(faults))
-    print(f"all {len(lines)} claims agree, differ for a known reason, or belong to a run that the lecture does not have")
+    print(f"all {len(lines)} claims agree, differ for a known reason, or belong to a run that adds to the lecture's")
 
 
 def write(runs: Path, path: Path) -> None:

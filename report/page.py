@@ -57,17 +57,23 @@ def render(runs: dict[str, Run]) -> str:
     scripts = [(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS]
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
+    environment.filters["tied"] = tied
     return environment.get_template("page.html").render(
-        sections=sections, counts=Counter(line.mark for line in lines), data=data(runs), claims=claims, fast=plateau()["fast"],
-        style=Markup(style), scripts=[Markup(script) for script in scripts],
+        sections=sections, counts=Counter(line.mark for line in lines), data=data(runs), claims=claims,
+        fast=plateau()["fast"], style=Markup(style), scripts=[Markup(script) for script in scripts],
         policy=policy(style, scripts)).lstrip()
+
+
+def tied(text: str) -> str:
+    """A text with spaces at which no line is broken, in "95 %" and "6 · 64"."""
+    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0·\u00a0")
 
 
 def policy(style: str, scripts: list[str]) -> str:
     """The page's Content-Security-Policy: these scripts and this style, pictures from within, and nothing else."""
     allowed = " ".join(_hash(script) for script in scripts)
-    return (f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data: blob:; base-uri 'none'; "
-            "form-action 'none'")
+    return (f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data: blob:; "
+            "base-uri 'none'; form-action 'none'")
 
 
 def _hash(text: str) -> str:

@@ -7,11 +7,12 @@ all ten right after far fewer steps at a larger rate.
 
 from pathlib import Path
 
+from torch.nn.utils import parameters_to_vector
+
 from common import folder, fused, program
 from common.program import RunError
 from common.run import generator
 from lectures.ann_revisited import LABELS, POINTS, points_correct, random_model
-from torch.nn.utils import parameters_to_vector
 
 FILE = Path(__file__).resolve().parent / "plateau.json"
 STEPS, RATE, LAST_SEED = 1_000_000, 0.01, 200

@@ -122,7 +122,7 @@
       largest(bias.map((value, k) => value - pageData.bias[k]))];
     const where = `the last 1,000 losses have the mean ${rounded(last)}; W is within ${rounded(errors[0], 2)} of the ` +
       `truth, b within ${rounded(errors[1], 2)}.`;
-    if (last < 2 * FLOOR) {
+    if (last < 5 * FLOOR) {
       return `It settles: ${where}`;
     }
     return last < 100 * FLOOR ? `It has not settled after 10,000 steps: ${where}` : `It is far from settled: ${where}`;

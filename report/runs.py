@@ -98,8 +98,8 @@ class Run:
     def summary(self) -> str:
         """Where the run was made, and how long it took."""
         environment, seconds = self.metrics.get("environment", {}), self.metrics.get("seconds", {})
-        parts = [short(environment[name]) if name == "device" else f"{label} {short(environment[name])}"
-                 for name, label in (("device", ""), ("torch", "PyTorch"), ("python", "Python")) if name in environment]
+        labels = {"device": "{}", "torch": "PyTorch {}", "python": "Python {}"}
+        parts = [label.format(short(environment[key])) for key, label in labels.items() if key in environment]
         if seconds and all(isinstance(value, float) for value in seconds.values()):
             parts.append(f"{sum(seconds.values()):.1f} s in all, {seconds.get('training', 0):.2g} s of them training")
         return "; ".join(parts)
@@ -115,8 +115,8 @@ SOURCES = (
         Picture("loss", "The loss of each of the steps, one pair of numbers each, with its mean over 100 steps; under "
                         "the dashed line no model can stay, because of the noise.",
                 "Curve of the loss against the step, on a logarithmic scale."),
-        Picture("parameter_error", "The largest error of W and of b after each number of steps: the last iterate goes on "
-                                   "jumping with the noise, the mean of the last half of the iterates settles.",
+        Picture("parameter_error", "The largest error of W and of b after each number of steps: the last iterate goes "
+                                   "on jumping with the noise, the mean of the last half of the iterates settles.",
                 "Two panels, for W and for b: the error against the number of steps, both on logarithmic scales."))),
     Source("linear_recovery_raw", "The recipe as it is printed",
            "python lectures/linear_recovery.py --raw --output-dir outputs/linear_recovery_raw", False, (

@@ -45,7 +45,7 @@
   /** Begins anew, at rest at step 0. An unknown start or rate leaves the one before; without the run's start, "1" is. */
   function begin(start, rate) {
     state.start = [start, state.start, "run", "1"].find(startWeights);
-    if (rate in RANGES) {
+    if (Object.hasOwn(RANGES, rate)) {
       state.rate = Number(rate);
     }
     state.weights = startWeights(state.start);
