@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
 from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
-from common import options, program
+from common import fused, options, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
 
@@ -162,9 +162,9 @@ def main() -> None:
 
     # Step 6, the training: one step for each pair.
     losses = run.begin(args.steps, model=model, optimizer=optimizer)
-    if args.engine == "fused":  # the same steps in one compiled loop; the loss is `scale` times the sum of squares
-        from common import fused
-
+    # The engine makes the same steps in one compiled loop. Its loss, `scale` times the sum of squares, is the same:
+    # test_plain_loop_and_fused_engine_agree.
+    if args.engine == "fused":
         run.follow(fused.sgd(model, POINTS[None], LABELS[None], losses, learning_rate=args.lr, scale=0.5 / 10,
                              first=run.made))
     else:

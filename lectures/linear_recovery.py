@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
 from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
-from common import options, program
+from common import fused, options, program
 
 import argparse
 import math
@@ -122,13 +122,14 @@ def estimates(iterates: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 def evaluate(model: nn.Module, found: dict[str, Tensor], x: Tensor, y: Tensor) -> dict:
     """The results, of `estimates`; the final loss is the mean over all pairs."""
-    (weight, bias), (weight_average, bias_average), (weight_exact, bias_exact) = map(split, found.values())
+    results = {}
+    for name, parameters in zip(("", "_average", "_least_squares"), found.values()):
+        results["weight" + name], results["bias" + name] = split(parameters)
     weight_error, bias_error = largest_errors(found["averaged"])
     with torch.no_grad():
         final_loss = loss(model, x, y) / len(x)
-    return {"weight": weight, "bias": bias, "weight_average": weight_average, "bias_average": bias_average,
-            "weight_least_squares": weight_exact, "bias_least_squares": bias_exact, "final_loss": final_loss.item(),
-            "max_weight_error": weight_error.item(), "max_bias_error": bias_error.item()}
+    return results | {"max_weight_error": weight_error.item(), "max_bias_error": bias_error.item(),
+                      "final_loss": final_loss.item()}
 
 
 def table(found: dict[str, Tensor]) -> str:
@@ -140,19 +141,19 @@ def table(found: dict[str, Tensor]) -> str:
                                for name, row in zip(names, rows)])
 
 
-def draw(losses: np.ndarray, iterates: Tensor, exact: Tensor, floor: float, title: str) -> dict:
-    """The figures by name; `exact` are the parameters of least squares, shape (12,)."""
+def draw(losses: np.ndarray, iterates: Tensor, found: dict[str, Tensor], floor: float, title: str) -> dict:
+    """The figures by name; `found` are the `estimates`, `floor` is the loss that the noise leaves."""
     from common import plotting  # here, because matplotlib takes its time to import
 
     steps = np.unique(np.geomspace(1, max(1, len(losses)), 200).astype(int))
     grid = torch.from_numpy(steps).clamp(max=len(iterates) - 1)
     last, mean = largest_errors(iterates[grid]), largest_errors(averages(iterates, grid))
+    exact = largest_errors(found["least squares"])
     panels = {name: {"last iterate": last[k][None].numpy(), "averaged iterate": mean[k][None].numpy()}
               for k, name in enumerate("Wb")}
-    return {"loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100,
-                                        floor=floor),
+    return {"loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100, floor=floor),
             "parameter_error": plotting.error_curves(steps, panels, title=f"Error of the parameters\n{title}",
-                                                     limits=dict(zip("Wb", map(float, largest_errors(exact)))))}
+                                                     limits={"W": exact[0].item(), "b": exact[1].item()})}
 
 
 def arguments() -> argparse.Namespace:
@@ -184,9 +185,9 @@ def main() -> None:
     x, y = training_data(args.samples, args.low, args.high, args.noise, run.generator("pairs"))  # (N, 5), (N, 2)
     centre = torch.zeros_like(x[0]) if args.raw else x.mean(dim=0)
     x_train, y_train = (x - centre).to(args.device), y.to(args.device)
-    limit = stable_learning_rate(x - centre)
-    print(f"{args.samples:,} random pair{'s' * (args.samples > 1)}, x in [{args.low:g}, {args.high:g}); learning rate "
-          f"{args.lr:g}, the largest stable one, 2 / lambda_max of the Hessian, is {limit:.3g}")
+    limit, floor = stable_learning_rate(x - centre), 2 * args.noise**2
+    setting = f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}, learning rate {args.lr:g}"
+    print(f"samples: {args.samples:,}; {setting}\nlargest stable rate, 2 / lambda_max of the Hessian: {limit:.3g}")
 
     # Steps 3, 4 and 5, the model, the loss and the optimizer.
     model = random_model(run.generator("model")).to(args.device)
@@ -196,9 +197,7 @@ def main() -> None:
     iterates = torch.zeros(args.samples + 1, 12, dtype=torch.float64)  # the first is the model before training
     iterates[0] = parameters_to_vector(model.parameters()).detach()
     losses = run.begin(args.samples, model=model, optimizer=optimizer, iterates=iterates[1:])
-    if args.engine == "fused":  # the same steps in one compiled loop
-        from common import fused
-
+    if args.engine == "fused":  # the same steps in one compiled loop; tests/test_fused.py compares them
         run.follow(fused.sgd(nn.Sequential(model), x_train[:, None], y_train[:, None], losses, learning_rate=args.lr,
                              iterates=iterates[1:].numpy(), first=run.made))
     else:
@@ -208,13 +207,11 @@ def main() -> None:
     # The results. The centre is folded back into b, so that the model takes the inputs as they are.
     iterates = fold(iterates[:run.made + 1], centre)
     vector_to_parameters(iterates[-1], model.cpu().parameters())
-    found, floor = estimates(iterates, x, y), 2 * args.noise**2
+    found = estimates(iterates, x, y)
     results = evaluate(model, found, x, y) | {"noise_floor": floor, "stable_lr_limit": limit}
-    title = (f"{run.done(results)}, x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}, learning rate "
-             f"{args.lr:g}, seed {args.seed}")
-    weight, bias = split(iterates[0])
-    run.finish(results, {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": {"weight": weight, "bias": bias},
-                         **draw(losses[:run.made], iterates, found["least squares"], floor, title)}, table(found),
+    figures = draw(losses[:run.made], iterates, found, floor, f"{run.done(results)}, {setting}, seed {args.seed}")
+    initial = dict(zip(("weight", "bias"), split(iterates[0])))
+    run.finish(results, {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": initial, **figures}, table(found),
                f"{run.done(results)}: averaged W within {results['max_weight_error']:.2g} of the truth, b within "
                f"{results['max_bias_error']:.2g}")
 

@@ -141,7 +141,7 @@ def at_call(patch: pytest.MonkeyPatch, module: ModuleType, call: int, act: Calla
 
 
 def in_pieces(patch: pytest.MonkeyPatch, size: int, piece: int, act: Callable[[], None]) -> list[int]:
-    """Lets the engine make `size` steps at a time, and does `act` in the `piece`-th; returns a list of their lengths."""
+    """Lets the engine make `size` steps at a time, and does `act` in the `piece`-th; returns a list of the lengths."""
     from common import fused
 
     engine, lengths = fused.sgd, []

@@ -115,7 +115,7 @@ def test_default_run(run):
     results = assert_contract(done, "linear_recovery", "train_data.npz", "parameter_error.png")
     assert results["max_weight_error"] < 0.01 and results["max_bias_error"] < 0.15
     assert results["steps"] == 10_000 and results["noise_floor"] == pytest.approx(0.08)
-    assert "least squares" in done.stdout and "the largest stable one" in done.stdout
+    assert "least squares" in done.stdout and "largest stable rate" in done.stdout
     assert np.load(done.folder / "losses.npy").shape == (10_000,)
     with np.load(done.folder / "train_data.npz") as data:  # the saved model takes the saved inputs
         model = nn.Linear(5, 2).double()

@@ -230,7 +230,8 @@ def test_the_unseen_image_is_the_seed_s_whatever_the_training(undrawn, tmp_path)
 # All three.
 
 
-RUNS = {"linear_recovery": ("--samples", 30), "ann_revisited": ("--steps", 30), "mnist_mlp": ("--images", 50, "--epochs", 3)}
+RUNS = {"linear_recovery": ("--samples", 30), "ann_revisited": ("--steps", 30),
+        "mnist_mlp": ("--images", 50, "--epochs", 3)}
 
 
 @pytest.mark.parametrize("script", RUNS)

@@ -199,8 +199,9 @@ def test_the_room_asked_for_is_what_a_run_writes(run_here, monkeypatch, tmp_path
         written = sum(map(len, content(run_here(script, *options).folder).values()))
         assert written > 1_000_000
         for free, code in ((written, 1), (3 * written + 2**20, 0)):
+            disk = SimpleNamespace(total=9e9, used=0, free=free)
             with monkeypatch.context() as patch:
-                patch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(total=9e9, used=0, free=free))
+                patch.setattr(shutil, "disk_usage", lambda path, disk=disk: disk)
                 assert run_here(script, *options).returncode == code, (script, free)
 
 
