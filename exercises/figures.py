@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from common import sheets  # before matplotlib: it sees to MPLBACKEND
+from common.sheets import BLUE, GREEN, ORANGE
+
+# isort: split
 import numpy as np
 from matplotlib.figure import Figure
 
-from common.plotting import (BLUE, GREEN, ORANGE, logarithmic, mark, number_steps, plain, rows_of, settle, sheet)
-
 BAND = (10, 90)  # percentiles
-COLUMNS = 500  # steps at which a band is computed
 STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (BLUE, ":"), (ORANGE, (0, (5, 1))), (GREEN, (0, (1, 1))))
 
 
@@ -19,28 +20,27 @@ def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return low, np.mean(runs, axis=0), high
 
 
-def loss_bands(losses: np.ndarray, *, title: str, marks: dict[int, str] | None = None) -> Figure:
-    """The loss of many starts at every step, on a logarithmic scale: mean and band.
+def loss_bands(steps: np.ndarray, losses: np.ndarray, *, title: str, marks: dict[int, str] | None = None) -> Figure:
+    """The loss of many starts against the number of steps, on a logarithmic scale: mean and band.
 
     Args:
-        losses: shape (starts, steps).
+        steps: shape (points,), the numbers of steps.
+        losses: shape (starts, points).
         title: what it shows; from the second line on the settings.
-        marks: for some steps (counted from 1) what to write there.
+        marks: for some numbers of steps what to write there.
     """
-    starts, steps = losses.shape
-    figure = sheet(8, 4.8, title)
+    figure = sheets.new(8, 4.8, title)
     axes = figure.add_subplot(ylabel="loss")
-    places = np.unique(np.linspace(0, steps - 1, COLUMNS).astype(int))
-    low, mean, high = summary(losses[:, places])
-    axes.fill_between(places + 1, low, high, color=BLUE, alpha=0.25, linewidth=0, label="10-90 % of them")
-    axes.plot(places + 1, mean, color=BLUE, linewidth=2, label=f"mean of {starts} starts")
-    number_steps(axes, steps)
-    logarithmic(axes.yaxis, [*low, *mean, *high])
-    settle(figure, [axes], 4.8)
+    low, mean, high = summary(losses)
+    axes.fill_between(steps, low, high, color=BLUE, alpha=0.25, linewidth=0, label="10-90 % of them")
+    axes.plot(steps, mean, color=BLUE, linewidth=2, label=f"mean of {len(losses):,} starts")
+    sheets.number_steps(axes, int(steps[-1]))
+    sheets.logarithmic(axes.yaxis, [*low, *mean, *high])
+    sheets.settle(figure, [axes], 4.8)
     if marks:
-        rows = 1 + max(row for _, row, _ in rows_of(marks, axes.get_xlim()[1], 6.5))
-        logarithmic(axes.yaxis, [*low, *mean, *high], room=0.07 * rows)
-        mark(figure, axes, marks)
+        rows = 1 + max(row for _, row, _ in sheets.rows_of(marks, axes.get_xlim()[1], 6.5))
+        sheets.logarithmic(axes.yaxis, [*low, *mean, *high], room=0.07 * rows)
+        sheets.mark(figure, axes, marks)
     return figure
 
 
@@ -52,7 +52,7 @@ def error_bands(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *, 
         panels: for each panel's name the curves: a label and an array of shape (starts, points).
         title: what it shows; from the second line on the settings.
     """
-    figure, charts = sheet(9, 4.8, title), []
+    figure, charts = sheets.new(9, 4.8, title), []
     for column, (name, curves) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), column + 1, xlabel="steps", ylabel=f"largest error of {name}")
         shown: list[float] = []
@@ -61,10 +61,10 @@ def error_bands(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *, 
             axes.plot(steps, mean, color=colour, linestyle=dash, linewidth=2, label=label)
             axes.fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
             shown += [*low, *mean, *high]
-        logarithmic(axes.xaxis, steps)
-        logarithmic(axes.yaxis, shown)
+        sheets.logarithmic(axes.xaxis, steps)
+        sheets.logarithmic(axes.yaxis, shown)
         charts.append(axes)
-    settle(figure, charts, 4.8)
+    sheets.settle(figure, charts, 4.8)
     return figure
 
 
@@ -81,7 +81,7 @@ def lines(curves: dict[str, tuple[np.ndarray, np.ndarray]], *, title: str, xlabe
         ylim: the limits of y; what lies beyond is cut off. yticks: the numbers along y.
         vertical, horizontal: for each label the place of a reference line.
     """
-    figure = sheet(8, 5, title)
+    figure = sheets.new(8, 5, title)
     axes = figure.add_subplot()
     seen: list[float] = [*(horizontal or {}).values()]
     for (label, (x, y)), (colour, dash) in zip(curves.items(), STYLES):
@@ -95,17 +95,17 @@ def lines(curves: dict[str, tuple[np.ndarray, np.ndarray]], *, title: str, xlabe
     for (label, place), dash in zip((horizontal or {}).items(), ("--", ":")):
         axes.axhline(place, color="black", linestyle=dash, linewidth=1, label=label)
     if scales[0] == "steps":
-        number_steps(axes, int(max(x.max() for x, _ in curves.values())))
+        sheets.number_steps(axes, int(max(x.max() for x, _ in curves.values())))
     else:
         axes.set_xlabel(xlabel)
     if scales[0] == "log":
-        logarithmic(axes.xaxis, np.concatenate([x for x, _ in curves.values()]))
+        sheets.logarithmic(axes.xaxis, np.concatenate([x for x, _ in curves.values()]))
     if scales[1] == "log":
-        logarithmic(axes.yaxis, ylim or seen)
+        sheets.logarithmic(axes.yaxis, ylim or seen)
     elif ylim:
         axes.set_ylim(*ylim)
     if yticks:
-        axes.set_yticks(yticks, labels=[plain(tick) for tick in yticks], minor=False)
+        axes.set_yticks(yticks, labels=[sheets.plain(tick) for tick in yticks], minor=False)
     axes.set_ylabel(ylabel)
-    settle(figure, [axes], 5)
+    sheets.settle(figure, [axes], 5)
     return figure

@@ -34,9 +34,9 @@ ECOSYSTEM = [
     ["equations", "[SciML](https://docs.sciml.ai/Overview/stable/): solvers that a network can be a part of",
      "other projects' packages"],
 ]
-TOPIC = f"""**What Flux is.** Flux's [documentation]({FLUX}/) describes a library for machine learning that brings the usual
-tools and leaves all of Julia open beside them. It names three principles: writing down the mathematics is enough; a
-user's code can stand wherever Flux's own does, since both are plain Julia; other packages are used, not duplicated.
+TOPIC = f"""**What Flux is.** A library for machine learning, says its [documentation]({FLUX}/), with the usual tools,
+and with all of Julia open beside them. It names three principles: writing down the mathematics is enough; a user's code
+can stand wherever Flux's own does, since both are plain Julia; other packages are used, not duplicated.
 
 **How it fits into Julia.** PyTorch is one large package, a C++ core below Python. Flux is a thin one on top of others,
 each of use without it ([its page on the ecosystem]({FLUX}/ecosystem/)):
@@ -101,7 +101,7 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
         figures[f"{name}.png"] = plotting.confusion(
             every[0], data.classes, title=f"{data.title}: {len(data.x_test):,} test images, "
             f"{100 * right(every)[0]:.1f} % right\n784-40-10 trained on {len(data.x_train):,} images, seed 0")
-    return {"rows": rows, "left_out": left_out, "seeds": SEEDS, "published": PUBLISHED}, figures
+    return {"rows": rows, "left_out": left_out, "seeds": SEEDS, "few": unseen.FEW, "published": PUBLISHED}, figures
 
 
 def text(results: dict) -> str:
@@ -110,15 +110,16 @@ def text(results: dict) -> str:
              markdown.spread(row["every"])] for row in results["rows"]]
     published = "; ".join(f"{name} {100 * share:.1f} %" for name, share in results["published"].items())
     left_out = f"\nNot on this disk, and so not run: {', '.join(results['left_out'])}.\n" if results["left_out"] else ""
-    parts = []
+    parts, newline = [], "\n"  # no backslash may stand in the braces of an f-string before Python 3.12
     for row in results["rows"]:
         pairs = [[pair["label"], pair["said"], markdown.spread(pair["share"])] for pair in row["confused"]]
         beside = f"[The data set's page]({SOURCE}) has: {published}. " if row["name"] == "fashion-mnist" else ""
         parts.append(f"""### {row["dataset"]}
 
-The network has {markdown.spread(row["every"])} of the test images right. {beside}What it confuses most:
+The network has {markdown.spread(row["every"])} of the test images right. {beside}What it confuses most, as a share of
+the label's images:
 
-{markdown.table(["label", "the network says", "share of the label's images"], pairs)}
+{markdown.table(["label", "the network says", "share"], pairs)}
 
 ![Which classes of {row["dataset"]} are confused](figures/exercise_5_{row["name"]}.png)
 """)
@@ -127,9 +128,9 @@ The network has {markdown.spread(row["every"])} of the test images right. {besid
 {TOPIC}
 
 **Other data.** `python lectures/mnist_mlp.py --dataset fashion-mnist` (or `kmnist`, `digits`) runs the lecture's script
-on other images. Here is its network with the lecture's 100 images, and with all of them and the settings of exercise 4;
-mean and standard deviation of {results["seeds"]} seeds.
+on other images. Here is its network with {results["few"]} images as in the lecture, and with all of them and the
+settings of exercise 4; mean and standard deviation of {results["seeds"]} seeds.
 {left_out}
-{markdown.table(["data set", "training images", "test images", "right after 100 images", "right after all"], rows)}
+{markdown.table(["data set", "training images", "test images", f"right with {results['few']}", "with all"], rows)}
 
-{"".join(parts)}"""
+{newline.join(parts)}"""

@@ -30,47 +30,58 @@ class Recipe(NamedTuple):
     centred: bool
 
     def __str__(self) -> str:
-        return f"{self.name}: x in [{self.low:g}, {self.low + 5:g}){', centred' * self.centred}"
+        return f"{self.name}: x in [{self.low:g}, {self.low + 5:g})"
 
 
+ESTIMATES = ("last iterate", "averaged iterate", "least squares")
 PRINTED, CENTRED, QUICKSTART = Recipe("printed", 5, False), Recipe("centred", 5, True), Recipe("quickstart", 0, False)
 
 
-class Start(NamedTuple):
-    """A run of the lecture, ``lectures/linear_recovery.py --seed k``."""
+class Runs(NamedTuple):
+    """Runs of the lecture, ``lectures/linear_recovery.py --seed k``, before their centre is folded back into b."""
 
-    x: Tensor  # (N, 5)
-    y: Tensor  # (N, 2)
-    centre: Tensor  # (5,)
-    losses: np.ndarray  # (N,)
-    iterates: Tensor  # (N + 1, 12), folded; the first is the model before training
+    x: Tensor  # (starts, N, 5), centred where the recipe says so
+    y: Tensor  # (starts, N, 2)
+    centres: Tensor  # (starts, 5)
+    losses: np.ndarray  # (starts, N)
+    iterates: Tensor  # (starts, N + 1, 12); the first is the model before training
 
 
-def train(recipe: Recipe, seeds: range) -> list[Start]:
+def train(recipe: Recipe, seeds: range) -> Runs:
     """The lecture's runs with these seeds."""
     pairs = [linear.training_data(PAIRS, recipe.low, recipe.low + 5, NOISE, generator(seed, "pairs")) for seed in seeds]
-    centres = [x.mean(dim=0) if recipe.centred else torch.zeros_like(x[0]) for x, _ in pairs]
+    x, y = (torch.stack(column) for column in zip(*pairs))
+    centres = x.mean(dim=1) if recipe.centred else torch.zeros_like(x[:, 0])
+    x -= centres.unsqueeze(1)
     models = [nn.Sequential(linear.random_model(generator(seed, "model"))) for seed in seeds]
     iterates = torch.empty(len(seeds), PAIRS + 1, 12, dtype=torch.float64)
     iterates[:, 0] = torch.stack([parameters_to_vector(model.parameters()).detach() for model in models])
     made = np.empty((len(seeds), PAIRS, 12))
-    losses = fused.train_sgd(models, torch.stack([x - centre for (x, _), centre in zip(pairs, centres)]).unsqueeze(2),
-                             torch.stack([y for _, y in pairs]).unsqueeze(2), learning_rate=RATE, steps=PAIRS,
-                             iterates=made)
+    losses = fused.train_sgd(models, x.unsqueeze(2), y.unsqueeze(2), learning_rate=RATE, steps=PAIRS, iterates=made)
     iterates[:, 1:] = torch.from_numpy(made)
-    return [Start(x, y, centre, *rest) for (x, y), centre, *rest in
-            zip(pairs, centres, losses, map(linear.fold, iterates, centres))]
+    return Runs(x, y, centres, losses, iterates)
 
 
-def least_squares(x: Tensor, y: Tensor, counts: np.ndarray) -> Tensor:
-    """`linear.least_squares` of the first n pairs, for each n of `counts`, by normal equations; shape (counts, 12)."""
-    centre = x.mean(dim=0)
-    z = torch.cat([x - centre, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)  # (N, 6)
-    ends = [0, *counts.tolist()]
-    sums = torch.stack([z[a:b].T @ torch.cat([z[a:b], y[a:b]], dim=1) for a, b in itertools.pairwise(ends)])
-    sums = sums.cumsum(dim=0)  # (counts, 6, 8)
-    solution = torch.linalg.solve(sums[:, :, :6], sums[:, :, 6:])  # (counts, 6, 2)
-    return linear.fold(torch.cat([solution[:, :5].mT.flatten(1), solution[:, 5]], dim=1), centre)
+def least_squares(x: Tensor, y: Tensor, looks: np.ndarray) -> Tensor:
+    """`linear.least_squares` of the first n pairs, for each n of `looks`, by normal equations.
+
+    x has shape (starts, N, 5), y (starts, N, 2), the result (starts, looks, 12).
+    """
+    centres = x.mean(dim=1, keepdim=True)  # taken out of x, without which the equations lose half of their digits
+    z = torch.cat([x - centres, torch.ones_like(x[..., :1]), y], dim=2)  # (starts, N, 8)
+    parts = [z[:, a:b, :6].mT @ z[:, a:b] for a, b in itertools.pairwise([0, *looks.tolist()])]
+    sums = torch.stack(parts, dim=1).cumsum(dim=1)  # (starts, looks, 6, 8)
+    solution = torch.linalg.solve(sums[..., :6], sums[..., 6:])  # (starts, looks, 6, 2)
+    found = torch.cat([solution[..., :5, :].mT.flatten(2), solution[..., 5, :]], dim=2)
+    return torch.stack([linear.fold(*pair) for pair in zip(found, centres[:, 0])])
+
+
+def estimates(runs: Runs, looks: np.ndarray) -> Tensor:
+    """The last iterate, the averaged one and least squares after n steps, for each n of `looks`, with the centre folded
+    back into b; shape (starts, 3, looks, 12)."""
+    averages = torch.stack([linear.averages(iterates, torch.from_numpy(looks)) for iterates in runs.iterates])
+    found = torch.stack([runs.iterates[:, looks], averages, least_squares(runs.x, runs.y, looks)], dim=1)
+    return torch.stack([linear.fold(*pair) for pair in zip(found, runs.centres)])
 
 
 class Courses(NamedTuple):
@@ -82,20 +93,16 @@ class Courses(NamedTuple):
 
 
 def follow(recipe: Recipe) -> Courses:
-    """Trains the starts of a recipe, and looks at three estimates of W and b on the way."""
+    """Trains the starts of a recipe, and looks at the three estimates of W and b on the way."""
     looks = np.unique(np.geomspace(6, PAIRS, 120).astype(int))  # least squares needs six pairs
     losses, found = [], []
-    for seeds in tqdm([range(k, min(k + TOGETHER, STARTS)) for k in range(0, STARTS, TOGETHER)], desc=str(recipe),
-                      delay=2, leave=False, disable=None):
-        for start in train(recipe, seeds):
-            losses.append(start.losses[looks - 1])
-            estimates = torch.stack([start.iterates[looks], linear.averages(start.iterates, torch.from_numpy(looks)),
-                                     least_squares(start.x, start.y, looks)])  # (3, looks, 12)
-            found.append(torch.stack(linear.largest_errors(estimates)))
-    errors = torch.stack(found).numpy()  # (starts, 2, 3, looks)
-    return Courses(looks, np.array(losses), {
-        name: {way: errors[:, k, place] for place, way in enumerate(
-            ("last iterate", "averaged iterate", "least squares"))} for k, name in enumerate("Wb")})
+    for first in tqdm(range(0, STARTS, TOGETHER), desc=str(recipe), delay=2, leave=False, disable=None):
+        runs = train(recipe, range(first, min(first + TOGETHER, STARTS)))
+        losses.append(runs.losses[:, looks - 1])
+        found.append(torch.stack(linear.largest_errors(estimates(runs, looks))))  # (2, starts, 3, looks)
+    errors = torch.cat(found, dim=1).numpy()
+    return Courses(looks, np.concatenate(losses), {
+        name: dict(zip(ESTIMATES, of_name.swapaxes(0, 1))) for name, of_name in zip("Wb", errors)})
 
 
 def enough(steps: np.ndarray, errors: np.ndarray, near: float) -> int | None:
@@ -124,24 +131,21 @@ def sweep(recipe: Recipe) -> dict:
     return {"limit": limit, "shares": shares, "growth": growth, "stable": stable}
 
 
-def draw(courses: dict[Recipe, Courses], starts: dict[Recipe, Start], sweeps: dict[Recipe, dict]) -> dict[str, Figure]:
-    """The figures by file name."""
+def draw(courses: dict[Recipe, Courses], losses: dict[Recipe, np.ndarray],
+         sweeps: dict[Recipe, dict]) -> dict[str, Figure]:
+    """The figures by file name; `losses` are those of seed 0, as far as they are finite."""
     settings = f"learning rate {RATE}, noise {NOISE}"
     drawn = {f"{recipe.name}.png": figures.error_bands(
         seen.steps, seen.errors, title=f"Error of the parameters, mean of {STARTS:,} starts and 10-90 %\n{recipe}, "
         f"{settings}") for recipe, seen in courses.items()}
-    first = starts[CENTRED]
-    printed = starts[PRINTED].losses[np.isfinite(starts[PRINTED].losses)]
-    looks = courses[CENTRED].steps
-    looks = looks[looks <= len(printed)]
     return drawn | {
-        "every_step.png": plotting.loss_curve(first.losses, window=100, floor=2 * NOISE**2,
+        "every_step.png": plotting.loss_curve(losses[CENTRED], window=100, floor=2 * NOISE**2,
                                               title=f"Loss at every step\n{CENTRED}, {settings}, seed 0"),
         "recipes.png": figures.lines(
-            {str(PRINTED) + ", seed 0 alone": (looks, printed[looks - 1]),
+            {f"{PRINTED}, seed 0 alone": (np.arange(len(losses[PRINTED])) + 1, losses[PRINTED]),
              **{str(recipe): (seen.steps, seen.losses) for recipe, seen in courses.items()}},
             title=f"Loss of the three recipes, mean of {STARTS:,} starts and 10-90 %\n{settings}", xlabel="steps",
-            ylabel="loss", scales=("log", "log"), ylim=(1e-3, 1e8), horizontal={"noise floor": 2 * NOISE**2}),
+            ylabel="loss", scales=("log", "log"), ylim=(1e-3, 1e12), horizontal={"noise floor": 2 * NOISE**2}),
         "rates.png": figures.lines(
             {f"{recipe.name}, {way}": (found["shares"], np.minimum(found["growth"][way], 1e200))
              for way in ("all pairs a step", "one pair a step") for recipe, found in sweeps.items()},
@@ -153,21 +157,21 @@ def draw(courses: dict[Recipe, Courses], starts: dict[Recipe, Start], sweeps: di
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name."""
     courses = {recipe: follow(recipe) for recipe in (CENTRED, QUICKSTART)}
-    starts = {recipe: train(recipe, range(1))[0] for recipe in (PRINTED, CENTRED)}
+    losses = {recipe: train(recipe, range(1)).losses[0] for recipe in (PRINTED, CENTRED)}
+    losses = {recipe: of_recipe[np.isfinite(of_recipe)] for recipe, of_recipe in losses.items()}
     sweeps = {recipe: sweep(recipe) for recipe in (PRINTED, CENTRED, QUICKSTART)}
-    ways = courses[CENTRED].errors["W"]
     results = {
         "starts": STARTS, "pairs": PAIRS, "near": NEAR, "share": MOST, "looks": len(courses[CENTRED].steps),
-        "centre": CENTRED.low + 2.5, "overflow": int(np.isfinite(starts[PRINTED].losses).sum()),
+        "centre": CENTRED.low + 2.5, "overflow": len(losses[PRINTED]),
         "estimates": [{"recipe": recipe.name, "estimate": way,
                        "enough": [enough(seen.steps, seen.errors[name][way], near) for name in "Wb" for near in NEAR],
                        "final": [float(seen.errors[name][way][:, -1].mean()) for name in "Wb"]}
-                      for recipe, seen in courses.items() for way in ways],
+                      for recipe, seen in courses.items() for way in ESTIMATES],
         "rates": [{"recipe": recipe.name, "limit": found["limit"], **found["stable"]}
                   for recipe, found in sweeps.items()],
         "tried": [len(sweeps[PRINTED]["shares"]), *sweeps[PRINTED]["shares"][[0, -1]].tolist()],
     }
-    return results, draw(courses, starts, sweeps)
+    return results, draw(courses, losses, sweeps)
 
 
 def text(results: dict) -> str:

@@ -173,6 +173,21 @@ def until(course: Course, share: float) -> int | None:
     return int(course.steps[enough[0]]) if len(enough) else None
 
 
+def rises(steps: np.ndarray, counts: np.ndarray) -> dict[int, str]:
+    """Marks for a loss curve: the looks from which on never fewer points are right; `counts`, shape (looks,).
+
+    The first hundredth of the steps has none, since they would be one line.
+    """
+    late = steps >= steps[-1] / 100
+    least = np.minimum.accumulate(counts[late][::-1])[::-1]
+    return {int(steps[late][look]): f"{least[look]:g} right" for look in np.flatnonzero(np.diff(least, prepend=-1))}
+
+
+def at_least(counts: np.ndarray) -> np.ndarray:
+    """How many points half of the starts have right, or more; for `counts` of shape (..., starts)."""
+    return np.quantile(counts, 0.5, axis=-1, method="higher")
+
+
 def names(points: np.ndarray) -> list[str]:
     """The points, of those chosen by `points`, shape (10,) of bool, as they are written."""
     return [f"({x1:.1f}, {x2:.1f})" for x1, x2 in ann.POINTS[torch.from_numpy(points)].tolist()]
@@ -200,7 +215,7 @@ def of_the_lecture(course: Course) -> dict:
                   **dict(zip(("low", "high"), np.percentile(course.losses[look], figures.BAND).tolist()))}
                  for look in tenths],
         "early": {"steps": int(course.steps[tenths[-2]]), "all_right": int(early.all(axis=1).sum()),
-                  "half": float(np.median(early.sum(axis=1))),
+                  "half": int(at_least(early.sum(axis=1))),
                   "wrong": [{"point": name, "starts": int(count)}
                             for name, count in zip(names(np.full(10, True)), (~early).sum(axis=0))]},
         "stuck": stuck(course),
@@ -213,10 +228,10 @@ def draw(courses: list[Course], losses: np.ndarray) -> dict[str, Figure]:
     right = lecture.right.sum(axis=2)  # (looks, starts)
     return {
         "every_step.png": plotting.loss_curve(
-            losses, marks=plotting.milestones(lecture.steps, right[:, 0]),
+            losses, marks=rises(lecture.steps, right[:, 0]),
             title=f"Loss at every step, and from when on how many points are right\nLearning rate {RATE}, seed 0"),
         "loss.png": figures.loss_bands(
-            lecture.steps, lecture.losses.T, marks=plotting.milestones(lecture.steps, np.median(right, axis=1)),
+            lecture.steps, lecture.losses.T, marks=rises(lecture.steps, at_least(right)),
             title="Loss, and from when on how many points half of the starts have right\n"
                   f"Learning rate {RATE}, seeds 0 to {right.shape[1] - 1:,}"),
         "share.png": figures.lines(
@@ -249,7 +264,7 @@ def text(results: dict) -> str:
     quick = min((row for row in results["settings"] if row["most"]), key=lambda row: row["most"], default=lecture)
     fewer = "" if quick is lecture else (
         f"With another setting far fewer do: {quick['setting']} has half of {quick['starts']:,} starts there after "
-        f"{quick['half']:,} steps and {share} after {quick['most']:,}.")
+        f"{markdown.steps(quick['half'], quick['steps'])} steps and {share} after {quick['most']:,}.")
     early, (low, high) = results["early"], results["band"]
     hardest = sorted(early["wrong"], key=lambda point: -point["starts"])[:3]
     losses = [[f"{row['steps']:,}", *(f"{row[key]:.3g}" for key in ("mean", "low", "high"))] for row in results["loss"]]
@@ -275,7 +290,7 @@ and of all {starts:,}:
 {markdown.table(["steps", "mean loss", f"{low} % of the starts are below", f"{100 - high} % are above"], losses)}
 
 **The plateau.** After {early["steps"]:,} steps {early["all_right"]:,} of {starts:,} starts have all ten points right,
-half of them have at most {early["half"]:g}. The points that most starts have wrong then are
+half of them have at least {early["half"]:g}. The points that most starts have wrong then are
 {", ".join(f"{point['point']} (wrong in {point['starts']:,} starts)" for point in hardest)}.
 What is still wrong after {given:,}:
 
