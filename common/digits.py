@@ -17,6 +17,7 @@ import warnings
 import zlib
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -106,7 +107,7 @@ def _find(folder: Path, file: str) -> Path | None:
     return next((path for path in (folder / file, folder / f"{file}.gz") if os.path.lexists(path)), None)
 
 
-def _torchvision():
+def _torchvision() -> ModuleType:
     """torchvision's `datasets`, or a RunError that says why it cannot be imported."""
     try:
         from torchvision import datasets
@@ -130,7 +131,7 @@ def _read(name: str, folder: Path) -> Digits:
     tensors = []
     with tempfile.TemporaryDirectory() as room:
         for file in FILES:
-            path = _find(folder, file)
+            path = _find(folder, file) or folder / file  # reading it says that it has gone
             plain = _unpack(path, Path(room)) if path.suffix == ".gz" else path
             if "images" in file:
                 _check(path, plain, (SIDE, SIDE))

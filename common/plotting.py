@@ -1,36 +1,30 @@
 """The figures that lectures draw: arrays in, matplotlib figures out; no file is read or written.
 
-The colours are Okabe and Ito's, told apart by colour-blind readers too (https://jfly.uni-koeln.de/color/), and each has
-a second sign beside it: dashes, a marker, a number. Places and sizes are in inches, because a layout that is computed
-costs less than one that matplotlib finds, which draws each figure twice. No figure needs a backend; only `show` does.
+Each colour has a second sign beside it: dashes, a marker, a number. No figure needs a backend; only `show` does.
 """
 
 import io
-import logging
 import math
-import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-BACKEND = os.environ.pop("MPLBACKEND", None)  # it may name one that is not installed, with which no import succeeds
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where HOME cannot be written, and goes on
+from common import sheets  # before matplotlib: it sees to MPLBACKEND
+from common.sheets import BLUE, DASHES, GREEN, GREY, MINUS, ORANGE, SMALL, TEXT
 
-import matplotlib  # noqa: E402
-import numpy as np  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.axis import Axis, XAxis  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.collections import LineCollection  # noqa: E402
-from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.font_manager import findfont, get_font  # noqa: E402
-from matplotlib.image import AxesImage  # noqa: E402
-from matplotlib.lines import Line2D  # noqa: E402
-from matplotlib.ticker import MaxNLocator, NullLocator  # noqa: E402
-from PIL import Image  # noqa: E402
+# isort: split
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 AROUND_ZERO = LinearSegmentedColormap.from_list("around zero", [ORANGE, "white", BLUE])
 # Ten shades of each colour and none of white: which output is larger is seen where they hardly differ, too.
 WINNERS = ListedColormap([*LinearSegmentedColormap.from_list("o", ["#e8a06a", "#fbeee4"])(np.linspace(0, 1, 10)),
@@ -39,185 +33,6 @@ COLUMNS = 1000  # of a curve with more points, each of that many columns shows t
 BEYOND = 1e8  # a loss that grows without end is drawn up to that many times the first one
 DRAWN = 40  # hidden units, of a layer that has more
 STRONGEST = 80  # weights drawn of a layer that has more
-TEXT, SMALL = 12, 11  # points
-DASHES: tuple[Literal[":", "-", "--", "-."], ...] = (":", "-", "--", "-.")
-MINUS = "\u2212"  # as wide as a plus
-
-matplotlib.rcdefaults()  # whatever a reader has set for figures of his own
-matplotlib.rcParams.update({"font.size": TEXT, "axes.labelsize": TEXT, "axes.titlesize": TEXT, "legend.fontsize": SMALL,
-                            "figure.dpi": 150, "text.parse_math": False,
-                            "axes.spines.top": False, "axes.spines.right": False})
-
-
-# Sheets: what figures are put together from.
-
-def width_of(text: str, size: float) -> float:
-    """Inches that a line of text takes, its font size in points."""
-    font = get_font(findfont("DejaVu Sans"))
-    font.set_size(size, 72)
-    font.set_text(text)
-    return 1.03 * font.get_width_height()[0] / 64 / 72
-
-
-def wrapped(text: str, width: float, size: float) -> list[str]:
-    """The lines of a text, those broken that are wider than `width` inches, but never before a percent sign."""
-    lines = []
-    for line in text.splitlines():
-        lines.append("")
-        for word in line.replace(" %", "\u00a0%").split(" "):
-            longer = f"{lines[-1]} {word}".strip()
-            if width_of(longer, size) <= width:
-                lines[-1] = longer
-                continue
-            letters = max(1, int(len(word) * min(1.0, width / width_of(word, size))))  # those of a long word that fit
-            lines += [word[i:i + letters] for i in range(0, len(word), letters)]
-    return [line for line in lines if line]
-
-
-def sheet(width: float, height: float, title: str) -> Figure:
-    """An empty figure of that many inches, and what the title takes above them: its first line, then smaller ones."""
-    head, _, rest = title.partition("\n")
-    lines = [(line, 13.5, "black") for line in wrapped(head, width - 0.3, 13.5)]
-    lines += [(line, SMALL, "#444444") for line in wrapped(rest, width - 0.3, SMALL)]
-    whole = height + 0.2 + sum(1.4 * size / 72 for _, size, _ in lines)
-    figure, top = Figure(figsize=(width, whole)), whole - 0.1
-    for line, size, colour in lines:
-        figure.text(0.15 / width, top / whole, line, fontsize=size, color=colour, verticalalignment="top")
-        top -= 1.4 * size / 72
-    return figure
-
-
-def panel(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at that place of a figure, in inches from its lower left corner."""
-    whole_width, whole_height = figure.get_size_inches()
-    return figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
-
-
-def canvas(figure: Figure, width: float, height: float) -> Axes:
-    """The lower part of a figure as one drawing without frame, whose coordinates are inches."""
-    axes = panel(figure, 0, 0, width, height)
-    axes.set(xlim=(0, width), ylim=(0, height))
-    axes.axis("off")
-    return axes
-
-
-def legend(figure: Figure, handles: Sequence, labels: Sequence[str]) -> float:
-    """Says below a figure what is drawn, in as many columns as there is room for; returns the inches that it takes."""
-    if not labels:
-        return 0.0
-    longest = max(width_of(label, SMALL) for label in labels) + 0.65
-    columns = max(1, min(len(labels), int((figure.get_size_inches()[0] - 0.1) / longest)))
-    figure.legend(handles, labels, loc="lower center", ncols=columns, frameon=False, borderaxespad=0.2,
-                  columnspacing=1.2)
-    return 0.1 + 0.22 * -(-len(labels) // columns)
-
-
-def settle(figure: Figure, panels: Sequence[Axes], height: float) -> None:
-    """Puts charts side by side into the lower `height` inches, with room for their numbers, and one legend below."""
-    whole_width, whole_height = figure.get_size_inches()
-    bottom = 0.62 + legend(figure, *panels[0].get_legend_handles_labels())
-    width = whole_width / len(panels)
-    for place, axes in enumerate(panels):
-        left = 0.45 + max((width_of(label.get_text(), TEXT) for label in axes.get_yticklabels()), default=0.0)
-        axes.set_position((((place * width) + left) / whole_width, bottom / whole_height,
-                           (width - left - 0.35) / whole_width, (height - bottom) / whole_height))
-        axes.grid(alpha=0.3)
-
-
-def plain(number: float) -> str:
-    """A number as it is written by hand: 0.001, 20,000, 10⁻⁶, 2·10⁷."""
-    exponent = math.floor(math.log10(abs(number))) if number else 0
-    if -5 < exponent < 6:
-        return f"{number:,.10g}".replace("-", MINUS)
-    power = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    mantissa = f"{number / 10.0**exponent:.8g}"
-    return power if mantissa == "1" else f"{mantissa}·{power}".replace("-", MINUS)
-
-
-def ticks(low: float, high: float, most: int = 9) -> list[float]:
-    """At most that many places on a logarithmic axis: powers of ten; their double and fivefold where there is room;
-    evenly spaced ones on less than one decade."""
-    decades = math.log10(high) - math.log10(low)
-    if decades < 1:
-        places = MaxNLocator(most * 2 // 3, steps=[1, 2, 5, 10]).tick_values(low, high)
-    else:
-        factors, stride = ((1, 2, 5), 1) if decades <= most / 3 else ((1,), math.ceil(decades / most))
-        places = [factor * 10.0**power for power in range(-307, 308) if power % stride == 0 for factor in factors]
-    return [float(place) for place in places if low <= place <= high]
-
-
-def logarithmic(axis: Axis, values: Iterable[float], room: float = 0) -> None:
-    """Makes an axis logarithmic with plain numbers, from the smallest to the largest of the values that it can show,
-    and leaves a share of it, `room`, free at the end."""
-    powers = [math.log10(value) for value in values if 1e-300 < value < 1e300] or [0.0]
-    low, high = min(powers), max(powers)
-    if high - low < 1e-6:
-        low, high = low - 0.2, high + 0.2
-    low, high = low - 0.03 * (high - low), high + 0.03 * (high - low)
-    places = ticks(10.0**low, 10.0**high, most=5 if isinstance(axis, XAxis) else 9)
-    limits = (10.0**low, 10.0 ** min(308, high + (high - low) * room / (1 - room)))
-    if isinstance(axis, XAxis):
-        axis.axes.set(xscale="log", xlim=limits)
-    else:
-        axis.axes.set(yscale="log", ylim=limits)
-    axis.set_minor_locator(NullLocator())
-    axis.set_ticks(places, labels=[plain(place) for place in places])
-
-
-def number_steps(axes: Axes, steps: int) -> None:
-    """The steps along x from 0 on, in units of 100,000 (or more) where they are that many."""
-    unit = 1 if steps <= 200_000 else 10 ** (len(str(steps - 1)) - 1)
-    places = MaxNLocator(7, integer=unit == 1, steps=[1, 2, 5, 10]).tick_values(0, steps / unit)
-    places = [place for place in places if 0 <= place <= steps / unit]
-    axes.set(xlim=(0, 1.01 * max(1, steps)), xlabel="steps" if unit == 1 else f"steps in units of {unit:,}")
-    axes.set_xticks([place * unit for place in places], labels=[plain(float(place)) for place in places])
-
-
-def envelope(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (counted from 0) and values of a curve with at most two points a column, its extremes kept."""
-    if len(values) <= 2 * COLUMNS:
-        return np.arange(len(values)), values
-    edges = np.linspace(0, len(values), COLUMNS + 1).astype(int)[:-1]
-    low, high = np.minimum.reduceat(values, edges), np.maximum.reduceat(values, edges)
-    return np.repeat(edges, 2), np.column_stack([low, high]).ravel()
-
-
-def centred_mean(values: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places (counted from 0) and the mean of the `half` values before each, itself, and as many after it.
-
-    Near the start it reaches only a quarter of the way back, so that it keeps to a curve which falls by decades; it
-    ends where no whole window is left. A mean, not a median or a mean of logarithms: those lie below the loss that is
-    expected.
-    """
-    places = np.arange(len(values) - half)
-    reach = np.minimum(half, places // 4)
-    with np.errstate(over="ignore"):
-        sums = np.concatenate([[0.0], np.cumsum(values)])
-    return places, (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
-
-
-def mark(figure: Figure, axes: Axes, marks: dict[int, str]) -> None:
-    """Lines at some steps, each with its text at the top, in rows where texts would overlap."""
-    width, height = axes.get_position().size * figure.get_size_inches()
-    for (step, text), (place, row, side) in zip(marks.items(), rows_of(marks, axes.get_xlim()[1], width)):
-        top = 1 - (0.02 + 0.2 * row) / height
-        axes.axvline(step, ymax=top, color=GREY, linewidth=1, linestyle=":")
-        axes.text(place, top, text, transform=axes.get_xaxis_transform(), fontsize=SMALL, verticalalignment="top",
-                  horizontalalignment=side)
-
-
-def rows_of(marks: dict[int, str], steps: float, width: float) -> list[tuple[float, int, str]]:
-    """For each mark the place along x, the row from the top, and the side of the text on which its line is."""
-    ends: list[float] = []  # of each row, in inches
-    found = []
-    for step, text in marks.items():
-        begin, side, length = step / steps * width + 0.05, "left", width_of(text, SMALL)
-        if begin + length > width:
-            begin, side = begin - 0.1 - length, "right"
-        row = next((row for row, end in enumerate(ends) if end < begin), len(ends))
-        ends[row:row + 1] = [begin + length]
-        found.append((((begin + length) if side == "right" else begin) / width * steps, row, side))
-    return found
 
 
 # Curves of one run.
@@ -234,7 +49,7 @@ def loss_curve(losses: np.ndarray, *, title: str, window: int | None = None, flo
         floor: a loss that no model can stay under, drawn as a line.
         marks: for some steps (counted from 1) what to write there, such as the number of points that are right.
     """
-    figure = sheet(8, 4.6, title)
+    figure = sheets.new(8, 4.6, title)
     axes = figure.add_subplot(ylabel="loss")
     values, overflow = until_overflow(np.asarray(losses, dtype=float))
     values = values[:stable(values)] if overflow else values
@@ -247,7 +62,7 @@ def loss_curve(losses: np.ndarray, *, title: str, window: int | None = None, flo
         axes.plot(places + 1, means, color=ORANGE, linewidth=2,
                   label=f"mean of {2 * half + 1:,} steps around it, of fewer at the start")
     if floor:
-        axes.axhline(floor, color="black", linestyle="--", label=f"noise floor {plain(float(f'{floor:.3g}'))}")
+        axes.axhline(floor, color="black", linestyle="--", label=f"noise floor {sheets.plain(float(f'{floor:.3g}'))}")
     if overflow:
         if len(values):
             axes.axhline(values[0], color="black", linestyle=":", label="the first loss")
@@ -255,16 +70,38 @@ def loss_curve(losses: np.ndarray, *, title: str, window: int | None = None, flo
                   weight="bold", horizontalalignment="right")
     elif not len(values):
         axes.text(0.5, 0.5, "no step was made", transform=axes.transAxes, horizontalalignment="center")
-    number_steps(axes, len(values))
-    logarithmic(axes.yaxis, [*shown, floor or 0])
+    sheets.number_steps(axes, len(values))
+    sheets.logarithmic(axes.yaxis, [*shown, floor or 0])
     if len(axes.get_legend_handles_labels()[1]) == 1:
         axes.get_lines()[0].set_label("")
-    settle(figure, [axes], 4.6)
+    sheets.settle(figure, [axes], 4.6)
     if marks:
-        rows = 1 + max(row for _, row, _ in rows_of(marks, axes.get_xlim()[1], 6.5))
-        logarithmic(axes.yaxis, [*shown, floor or 0], room=0.07 * rows)
-        mark(figure, axes, marks)
+        rows = 1 + max(row for _, row, _ in sheets.rows_of(marks, axes.get_xlim()[1], 6.5))
+        sheets.logarithmic(axes.yaxis, [*shown, floor or 0], room=0.07 * rows)
+        sheets.mark(figure, axes, marks)
     return figure
+
+
+def envelope(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (counted from 0) and values of a curve with at most two points a column, its extremes kept."""
+    if len(values) <= 2 * COLUMNS:
+        return np.arange(len(values)), values
+    edges = np.linspace(0, len(values), COLUMNS + 1).astype(int)[:-1]
+    low, high = np.minimum.reduceat(values, edges), np.maximum.reduceat(values, edges)
+    return np.repeat(edges, 2), np.column_stack([low, high]).ravel()
+
+
+def centred_mean(values: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places (counted from 0), and the mean of the `half` values before each, itself, and as many after it.
+
+    Near the start it reaches only a quarter of the way back, so that it keeps to a curve which falls by decades; it
+    ends where no whole window is left. A mean, not a median or a mean of logarithms: those lie below the loss that is
+    expected.
+    """
+    places = np.unique(np.linspace(0, len(values) - half - 1, 2 * COLUMNS).astype(int))
+    reach = np.minimum(half, places // 4)
+    # Not from differences of one running sum: beside the first losses, the last may be too small for it.
+    return places, np.array([values[i - r:i + r + 1].mean() for i, r in zip(places, reach)])
 
 
 def until_overflow(losses: np.ndarray) -> tuple[np.ndarray, int | None]:
@@ -293,7 +130,7 @@ def error_curves(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *,
         limits: for a panel's name the error of least squares, drawn as a line.
         overflow: the step at which the run overflowed; then the axes show where it leaves the stable region.
     """
-    figure, charts = sheet(9, 4.6, title), []
+    figure, charts = sheets.new(9, 4.6, title), []
     for column, (name, curves) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), column + 1, xlabel="steps", ylabel=f"largest error of {name}")
         errors = np.array([np.ravel(curve) for curve in curves.values()], dtype=float)  # (curves, points)
@@ -308,10 +145,10 @@ def error_curves(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *,
         if overflow:
             axes.text(0.97, 0.2, f"overflow at step {overflow:,}", transform=axes.transAxes, color=ORANGE,
                       weight="bold", horizontalalignment="right")
-        logarithmic(axes.xaxis, steps[:count])
-        logarithmic(axes.yaxis, [*errors.ravel(), limits[name] if limits else 0])
+        sheets.logarithmic(axes.xaxis, steps[:count])
+        sheets.logarithmic(axes.yaxis, [*errors.ravel(), limits[name] if limits else 0])
         charts.append(axes)
-    settle(figure, charts, 4.6)
+    sheets.settle(figure, charts, 4.6)
     return figure
 
 
@@ -329,19 +166,19 @@ def regions(values: np.ndarray, points: np.ndarray, labels: np.ndarray, *, title
     """
     difference = np.nan_to_num(values[..., 0] - values[..., 1])
     largest = float(np.abs(difference).max())
-    limit = 1.0 if largest > 0.2 or not largest else ceiling(largest)
+    limit = 1.0 if largest > 0.2 or not largest else sheets.ceiling(largest)
     if limit < 1:
-        title += f"\nThe outputs hardly differ: the colours end at ±{plain(limit)}, not at ±1"
-    figure = sheet(7.2, 5.5, title)
-    axes = panel(figure, 0.75, 0.95, 4.5, 4.5)
+        title += f"\nThe outputs hardly differ: the colours end at ±{sheets.plain(limit)}, not at ±1"
+    figure = sheets.new(7.2, 5.5, title)
+    axes = sheets.panel(figure, 0.75, 0.95, 4.5, 4.5)
     image = unit_square(axes, difference, WINNERS, (-limit, limit))
     if difference.min() < 0 < difference.max():
         side = np.linspace(0, 1, len(difference))
         axes.contour(side, side, difference, levels=[0], colors="black", linewidths=2)
     draw_points(axes, points, labels, right)
-    scale(figure, image, (5.55, 0.95, 0.22, 4.5), f"F₁ {MINUS} F₂ (black line: 0, the boundary)",
+    sheets.colour_scale(figure, image, (5.55, 0.95, 0.22, 4.5), f"F₁ {MINUS} F₂ (black line: 0, the boundary)",
           [-limit, -limit / 2, 0, limit / 2, limit])
-    legend(figure, *axes.get_legend_handles_labels())
+    sheets.legend(figure, *axes.get_legend_handles_labels())
     return figure
 
 
@@ -359,10 +196,11 @@ def surfaces(values: np.ndarray, points: np.ndarray, labels: np.ndarray, *, titl
         spread = max(high - low, 0.001)
         levels = MaxNLocator(4, steps=[1, 2, 5, 10], min_n_ticks=3).tick_values(low, low + spread)
         bottom = 1.2  # room for a second row of the legend
-        title += f"\nThe outputs hardly vary: the colours span {plain(levels[0])} to {plain(levels[-1])}, not 0 to 1"
-    figure, side = sheet(9.2, bottom + 3.7, title), np.linspace(0, 1, len(values))
+        title += (f"\nThe outputs hardly vary: the colours span {sheets.plain(levels[0])} to "
+                  f"{sheets.plain(levels[-1])}, not 0 to 1")
+    figure, side = sheets.new(9.2, bottom + 3.7, title), np.linspace(0, 1, len(values))
     for column in range(2):
-        axes = panel(figure, 0.75 + 3.7 * column, bottom, 3.35, 3.35)
+        axes = sheets.panel(figure, 0.75 + 3.7 * column, bottom, 3.35, 3.35)
         image = unit_square(axes, values[..., column], matplotlib.colormaps["cividis"].resampled(20),
                             (levels[0], levels[-1]))
         lowest, largest = values[..., column].min(), values[..., column].max()
@@ -373,11 +211,11 @@ def surfaces(values: np.ndarray, points: np.ndarray, labels: np.ndarray, *, titl
         axes.set_title(f"F{'₁₂'[column]}, from {lowest:.4g} to {largest:.4g}")
         if column:
             axes.set(ylabel="", yticklabels=[])
-    scale(figure, image, (7.95, bottom, 0.2, 3.35), "", levels)
+    sheets.colour_scale(figure, image, (7.95, bottom, 0.2, 3.35), "", levels)
     handles, names = axes.get_legend_handles_labels()
     drawn = list(zip(levels[1:-1], DASHES))
-    legend(figure, [*handles, *(Line2D([], [], color=GREY, linestyle=dash) for _, dash in drawn)],
-           [*names, *(f"F = {plain(level)}" for level, _ in drawn)])
+    sheets.legend(figure, [*handles, *(Line2D([], [], color=GREY, linestyle=dash) for _, dash in drawn)],
+           [*names, *(f"F = {sheets.plain(level)}" for level, _ in drawn)])
     return figure
 
 
@@ -389,30 +227,46 @@ class Frames(NamedTuple):
     right: np.ndarray  # (frames, points): whether it had the points right
 
 
+def looks(steps: int) -> np.ndarray:
+    """Numbers of steps at which to look at a run of `steps`: 177 from a hundredth to all, evenly on a logarithmic
+    scale."""
+    return np.unique(np.geomspace(max(1, steps // 100), steps, 177).round().astype(int))
+
+
+def milestones(frames: Frames) -> dict[int, str]:
+    """Marks for `loss_curve` where more points are right for good: the steps from which on never fewer of them are."""
+    counts = frames.right.sum(axis=1)
+    least = np.minimum.accumulate(counts[::-1])[::-1]
+    rises = [0, *(np.flatnonzero(np.diff(least)) + 1)]
+    return {int(frames.steps[look]): f"{least[look]} right" for look in rises}
+
+
 def animation(frames: Frames, losses: np.ndarray, points: np.ndarray, labels: np.ndarray, *, title: str) -> bytes:
     """A GIF that shows a network learning: where each output wins, beside the loss; in a loop of at most 12 seconds.
 
     Args:
-        frames: what to show; the last is held for some seconds.
+        frames: what to show, about 45 of them, to the last, which is held for some seconds.
         losses: shape (steps,), at least as many as the last frame has made.
         points, labels: as in `regions`.
         title: what it shows; from the second line on data set, settings, what was done.
     """
-    figure = sheet(8, 4.4, title)
+    chosen = np.unique(np.linspace(0, len(frames.steps) - 1, 45).round().astype(int))
+    frames = Frames(*(part[chosen] for part in frames))
+    figure = sheets.new(8, 4.4, title)
     figure.set_dpi(90)
-    square, chart = panel(figure, 0.75, 0.95, 3, 3), panel(figure, 4.75, 0.95, 3, 3)
+    square, chart = sheets.panel(figure, 0.75, 0.95, 3, 3), sheets.panel(figure, 4.75, 0.95, 3, 3)
     image = unit_square(square, np.zeros_like(frames.values[0, ..., 0]), WINNERS, (-1, 1))
     drawn = draw_points(square, points, labels, np.zeros(len(points), bool))
     places = np.unique(np.geomspace(frames.steps[0], frames.steps[-1], 500).astype(int))
     shown = np.nan_to_num(losses[places - 1])
     chart.plot(places, shown, color=GREY, linewidth=2)
     chart.set(xlabel="steps", ylabel="loss")
-    logarithmic(chart.xaxis, places[[0, -1]])
-    logarithmic(chart.yaxis, shown)
+    sheets.logarithmic(chart.xaxis, places[[0, -1]])
+    sheets.logarithmic(chart.yaxis, shown)
     cursor = chart.plot([], [], "o", color=BLUE, markersize=10, clip_on=False)[0]
     line = chart.axvline(1, color=BLUE, linewidth=1)
     text = chart.set_title("", weight="bold")
-    legend(figure, [*drawn], [artist.get_label() for artist in drawn])
+    sheets.legend(figure, [*drawn], [artist.get_label() for artist in drawn])
     moving = [image, *drawn, line, cursor, text]
     for artist in moving:
         artist.set_animated(True)
@@ -449,10 +303,10 @@ def gif(pictures: list[Image.Image], seconds: float, still: float) -> bytes:
     return content.getvalue()
 
 
-def ceiling(number: float) -> float:
-    """The next larger of 1, 2, 5, 10, 20, 50, ... times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(number))
-    return float(f"{next(factor * power for factor in (1, 2, 5, 10) if factor * power >= number * 0.999999):.6g}")
+def unit_grid(side: int) -> np.ndarray:
+    """The points of a regular grid over [0, 1] x [0, 1], shape (side, side, 2), for `regions` and `surfaces`."""
+    places = np.linspace(0, 1, side)
+    return np.stack(np.meshgrid(places, places, indexing="xy"), axis=-1)
 
 
 def unit_square(axes: Axes, values: np.ndarray, colours: Colormap, limits: tuple[float, float]) -> AxesImage:
@@ -462,8 +316,8 @@ def unit_square(axes: Axes, values: np.ndarray, colours: Colormap, limits: tuple
                         extent=(-margin, 1 + margin, -margin, 1 + margin), interpolation_stage="data")
     places = [0, 0.2, 0.4, 0.6, 0.8, 1]
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="x₁", ylabel="x₂", aspect="auto")
-    axes.set_xticks(places, labels=[plain(place) for place in places])
-    axes.set_yticks(places, labels=[plain(place) for place in places])
+    axes.set_xticks(places, labels=[sheets.plain(place) for place in places])
+    axes.set_yticks(places, labels=[sheets.plain(place) for place in places])
     return image
 
 
@@ -479,15 +333,6 @@ def draw_points(axes: Axes, points: np.ndarray, labels: np.ndarray, right: np.nd
         drawn.append(axes.scatter(x1, x2, marker="x", s=280, color="black", linewidth=2.5, clip_on=False,
                                   label="crossed out: wrong", zorder=4))
     return drawn
-
-
-def scale(figure: Figure, image: AxesImage, place: tuple[float, float, float, float], label: str,
-          numbers: Sequence[float]) -> None:
-    """What the colours mean, beside a figure; `place` in inches."""
-    bar = figure.colorbar(image, cax=panel(figure, *place), label=label)
-    bar.outline.set_visible(False)
-    bar.ax.minorticks_off()
-    bar.set_ticks(numbers, labels=[plain(float(f"{number:.6g}")) for number in numbers])
 
 
 # The networks themselves.
@@ -511,18 +356,18 @@ def layers(networks: dict[str, Sequence[np.ndarray]], *, inputs: Sequence[str] |
     thickest = 5.0 if len(weights) <= STRONGEST * len(arrays) else 2.5
     if any(weight.size > STRONGEST for network in arrays.values() for weight in network[first::2]):
         title += f"\nDrawn are the {STRONGEST} largest weights"
-    width = 4.2 + max(width_of(name, TEXT) for name in outputs)
-    figure = sheet(width * len(arrays), 4.9, title)
-    axes = canvas(figure, width * len(arrays), 4.9)
+    width = 4.2 + max(sheets.width_of(name, TEXT) for name in outputs)
+    figure = sheets.new(max(8, width * len(arrays)), 4.9, title)
+    axes = sheets.canvas(figure, max(8, width * len(arrays)), 4.9)
     for place, (name, network) in enumerate(arrays.items()):
         left = 0.1 + place * width
         axes.text(left + 2.0, 4.85, name, horizontalalignment="center", verticalalignment="top", weight="bold")
         draw_network(axes, network, left, inputs, (largest, thickest))
         for text, height in zip(outputs, node_places(len(outputs))):
             axes.text(left + 3.98, height, text, verticalalignment="center")
-    shown = [sign * ceiling(largest / 2) * share for sign, share in ((-1, 1), (-1, 0.2), (1, 0.2), (1, 1))]
-    legend(figure, [Line2D([], [], **edge_style(weight, largest, thickest)) for weight in shown],
-           [f"weight {plain(float(f'{weight:.6g}'))}" for weight in shown])
+    shown = [sign * sheets.ceiling(largest / 2) * share for sign, share in ((-1, 1), (-1, 0.2), (1, 0.2), (1, 1))]
+    sheets.legend(figure, [Line2D([], [], **edge_style(weight, largest, thickest)) for weight in shown],
+           [f"weight {sheets.plain(float(f'{weight:.6g}'))}" for weight in shown])
     return figure
 
 
@@ -597,32 +442,40 @@ def hidden_units(weights: np.ndarray, *, title: str) -> Figure:
     drawn = min(units, DRAWN)
     columns = min(drawn, 8)
     rows = -(-drawn // columns)
-    tiles = np.full((rows * columns, height + 2, width + 2), np.nan)
-    tiles[:drawn, 1:-1, 1:-1] = weights[:drawn]
-    mosaic = tiles.reshape(rows, columns, height + 2, width + 2).swapaxes(1, 2).reshape(rows * (height + 2), -1)
+    tiles = np.full((rows * columns, height + 1, width + 1), np.nan)  # not a number: grey, the lines between
+    tiles[:drawn, 1:, 1:] = weights[:drawn]
+    mosaic = tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2).reshape(rows * (height + 1), -1)
     limit = float(np.abs(mosaic[np.isfinite(mosaic)]).max(initial=0)) or 1.0
+    number = sheets.ceiling(limit / 2)
     size = 6.8 / max(columns, 5)
-    figure = sheet(8, size * rows + 0.2, title)
-    axes = panel(figure, 0.15, 0.15, size * columns, size * rows)
-    image = axes.imshow(mosaic, cmap=AROUND_ZERO, vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
+    beside = 0.8 + sheets.width_of(MINUS + sheets.plain(number), TEXT)
+    figure = sheets.new(6.8 + beside, size * rows + 0.2, title)
+    axes = sheets.panel(figure, 0.15, 0.15, size * columns, size * rows)
+    image = axes.imshow(mosaic, cmap=AROUND_ZERO.with_extremes(bad="#cccccc"), vmin=-limit, vmax=limit,
+                        interpolation="nearest", aspect="auto")
     axes.axis("off")
-    number = ceiling(limit / 2)
-    scale(figure, image, (0.3 + size * columns, 0.25, 0.2, size * rows - 0.2), "", [-number, 0, number])
+    sheets.colour_scale(figure, image, (0.3 + size * columns, 0.25, 0.2, size * rows - 0.2), "", [-number, 0, number])
     return figure
 
 
 # Images and what the network says of them.
 
+def captions(probabilities: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> list[str]:
+    """For each image what it is and what the network says, of probabilities, shape (n, classes)."""
+    return [f"label {names[label]},\nnetwork says {names[guess]} ({100 * row[guess]:.0f} %)"
+            for row, label, guess in zip(probabilities, labels, probabilities.argmax(axis=1))]
+
+
 def image_row(images: np.ndarray, captions: Sequence[str], *, title: str, columns: int = 5) -> Figure:
     """Grey images, shape (n, height, width), with a caption under each, such as "label 5, network says 5 (94 %)"."""
     columns = max(1, min(columns, len(images)))
     rows, cell = -(-len(images) // columns), 1.56
-    texts = [wrapped(caption, cell, 11.5) for caption in captions]
+    texts = [sheets.wrapped(caption, cell, 11.5) for caption in captions]
     under = 0.1 + 0.21 * max(map(len, texts), default=0)
     height = rows * (cell + under) + 0.05
     width = max(8.0, columns * cell + 0.2)
-    figure = sheet(width, height, title)
-    axes, margin = canvas(figure, width, height), 0.06
+    figure = sheets.new(width, height, title)
+    axes, margin = sheets.canvas(figure, width, height), 0.06
     for place, (image, text) in enumerate(zip(images, texts)):
         row, column = divmod(place, columns)
         left, top = 0.1 + column * cell, height - row * (cell + under)
@@ -646,16 +499,16 @@ def images_with_probabilities(images: np.ndarray, probabilities: np.ndarray, nam
         filled: for each image the class whose bar is filled, the most probable by default; `bars` says which that is.
     """
     height = 3.9
-    figure = sheet(8, height * len(images), title)
+    figure = sheets.new(8, height * len(images), title)
     filled = np.argmax(np.nan_to_num(probabilities), axis=1) if filled is None else filled
     for place, (image, values, caption, full) in enumerate(zip(images, probabilities, captions, filled)):
         base = height * (len(images) - 1 - place)
-        left = panel(figure, 0.15, base + height - 2.75, 2.7, 2.7)
+        left = sheets.panel(figure, 0.15, base + height - 2.75, 2.7, 2.7)
         left.imshow(image, cmap="gray_r", interpolation="nearest", aspect="auto")
-        left.set(xticks=[], yticks=[], xlabel="\n".join(wrapped(caption, 2.7, TEXT)))
+        left.set(xticks=[], yticks=[], xlabel="\n".join(sheets.wrapped(caption, 2.7, TEXT)))
         left.spines[:].set(visible=True, color=GREY)
-        begin = 3.1 + max(width_of(name, TEXT) for name in names)
-        right = panel(figure, begin, base + 0.65, 7.9 - begin, height - 0.7)
+        begin = 3.1 + max(sheets.width_of(name, TEXT) for name in names)
+        right = sheets.panel(figure, begin, base + 0.65, 7.9 - begin, height - 0.7)
         drawn = right.barh(range(len(names)), np.nan_to_num(values), color="white", edgecolor=BLUE, linewidth=1.5)
         drawn[full].set_facecolor(BLUE)
         right.bar_label(drawn, [f"{100 * p:.1f} %" for p in values], padding=3, fontsize=SMALL)
@@ -675,10 +528,10 @@ def confusion(counts: np.ndarray, names: Sequence[str], *, title: str) -> Figure
     np.fill_diagonal(share, 0)
     most = float(share.max()) or 1.0
     title += "\nErrors are shaded by their share of the label's images; on the diagonal, what is right"
-    left, long = 0.6 + max(width_of(name, TEXT) for name in names), max(map(len, names)) > 3
-    bottom = 0.6 + (0.75 * max(width_of(name, TEXT) for name in names) if long else 0)
-    figure = sheet(left + 6.5, bottom + 5.0, title)
-    axes = panel(figure, left, bottom, 5.4, 4.9)
+    left, long = 0.6 + max(sheets.width_of(name, TEXT) for name in names), max(map(len, names)) > 3
+    bottom = 0.6 + (0.75 * max(sheets.width_of(name, TEXT) for name in names) if long else 0)
+    figure = sheets.new(left + 6.5, bottom + 5.0, title)
+    axes = sheets.panel(figure, left, bottom, 5.4, 4.9)
     colours = LinearSegmentedColormap.from_list("errors", ["white", "#f2b58c", ORANGE, "#8f3f00"])
     image = axes.imshow(share, cmap=colours, vmin=0, vmax=most, interpolation="nearest", aspect="auto")
     for (row, column), count in np.ndenumerate(counts):
@@ -693,13 +546,10 @@ def confusion(counts: np.ndarray, names: Sequence[str], *, title: str) -> Figure
     axes.set_yticks(np.arange(1, len(names)) - 0.5, minor=True)
     axes.grid(which="minor", color="#dddddd", linewidth=0.8)
     axes.tick_params(which="both", length=0)
-    scale(figure, image, (left + 5.55, bottom, 0.18, 4.9), "errors in % of the label's images", ticks_up_to(most))
+    numbers = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0, most)
+    sheets.colour_scale(figure, image, (left + 5.55, bottom, 0.18, 4.9), "errors in % of the label's images",
+                        [number for number in numbers if 0 <= number <= most])
     return figure
-
-
-def ticks_up_to(most: float) -> list[float]:
-    """Evenly spaced plain numbers from 0."""
-    return [float(place) for place in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0, most) if 0 <= place <= most]
 
 
 # Windows.
@@ -707,8 +557,8 @@ def ticks_up_to(most: float) -> list[float]:
 def show(figures: dict[str, Figure]) -> None:
     """Opens figures, given by their names, in windows and waits; where that cannot be, says so on stderr in a line."""
     try:
-        if BACKEND:
-            matplotlib.use(BACKEND)
+        if sheets.BACKEND:
+            matplotlib.use(sheets.BACKEND)
         import matplotlib.pyplot as plt
         from matplotlib.backends.registry import BackendFilter, backend_registry
 

@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
+from common.run import Run, generator  # before all else, so that Ctrl-C is heard while that loads
 from common import fused, options, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
@@ -13,7 +13,7 @@ from common.onehot import one_cold, one_hot
 import argparse
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -85,24 +85,27 @@ def points_correct(model: nn.Module) -> Tensor:
         return one_cold(model(POINTS)) == one_cold(LABELS)
 
 
+def outputs(model: nn.Module, points: np.ndarray) -> np.ndarray:
+    """F at points of shape (..., 2); the same shape."""
+    with torch.no_grad():
+        return model(torch.from_numpy(points)).numpy()
+
+
 def table(model: nn.Module) -> str:
     """The ten points, a line each: label, output, right or wrong."""
-    with torch.no_grad():
-        outputs = model(POINTS)
     lines = [f"{'x1':>5}{'x2':>5}   label          output"]
     lines += [f"{x1:5.1f}{x2:5.1f}   ({a:.0f}, {b:.0f})   ({p:.4f}, {q:.4f})   {'right' if right else 'WRONG'}"
-              for (x1, x2), (a, b), (p, q), right in zip(POINTS.tolist(), LABELS.tolist(), outputs.tolist(),
-                                                         points_correct(model))]
+              for (x1, x2), (a, b), (p, q), right in zip(POINTS.tolist(), LABELS.tolist(),
+                                                         outputs(model, POINTS.numpy()), points_correct(model))]
     return "\n".join(lines)
 
 
 def advice(model: nn.Module, losses: np.ndarray) -> str:
     """A line for points that are wrong: the reason, as far as the outputs and the last tenth of the losses show it."""
-    with torch.no_grad():
-        outputs = model(POINTS)
+    values = outputs(model, POINTS.numpy())
     if points_correct(model).all():
         return ""
-    if torch.minimum(outputs, 1 - outputs).max() < 1e-3:
+    if np.minimum(values, 1 - values).max() < 1e-3:
         return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is likely far too large"
     fall = 1 - losses[-1] / losses[-len(losses) // 10] if len(losses) >= 1000 else 1
     if 0 <= fall < 0.01:
@@ -113,25 +116,41 @@ def advice(model: nn.Module, losses: np.ndarray) -> str:
 
 def evaluate(model: nn.Module, losses: np.ndarray) -> dict:
     """The results, for losses of shape (steps made,)."""
-    with torch.no_grad():
-        final_loss = loss(model, POINTS, LABELS).item()
+    final_loss = loss(model, POINTS, LABELS).item()
     return {"parameters": sum(p.numel() for p in model.parameters()), "final_loss": final_loss,
             "initial_loss": losses[0] if len(losses) else final_loss,
             "points_correct": int(points_correct(model).sum())}
 
 
-def draw(losses: np.ndarray, model: nn.Module, title: str) -> dict:
-    """The figures by name."""
+def replay(args: argparse.Namespace, looks: np.ndarray) -> Iterator[nn.Sequential]:
+    """The run's model after each number of steps in `looks`: its start, trained once more by the engine."""
+    model = random_model(generator(args.seed, "model"))
+    for steps in np.diff(looks, prepend=0).tolist():
+        fused.train_sgd(model, POINTS[None], LABELS[None], learning_rate=args.lr, steps=steps, scale=0.5 / 10)
+        yield model
+
+
+def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, title: str) -> dict:
+    """The figures by name, and with --animate training.gif."""
     from common import plotting  # here, because matplotlib takes its time to import
 
-    side = torch.linspace(0, 1, 201, dtype=torch.float64)
-    x1, x2 = torch.meshgrid(side, side, indexing="xy")
-    with torch.no_grad():
-        values = model(torch.stack([x1, x2], dim=-1)).numpy()  # (201, 201, 2)
-    right = f"{int(points_correct(model).sum())} of 10 points right"
-    return {"loss": plotting.loss_curve(losses, title=f"Loss at every step, ten points\n{title}", log_steps=True),
-            "regions": plotting.regions(values, POINTS.numpy(), one_cold(LABELS).numpy(),
-                                        title=f"Where each output of F wins: {right}\n{title}")}
+    steps, marks, files, start = len(losses), None, {}, random_model(generator(args.seed, "model"))
+    before, after = ([p.detach().numpy() for p in network.parameters()] for network in (start, model))
+    values, right = outputs(model, plotting.unit_grid(201)), points_correct(model).numpy()
+    points, labels, title = POINTS.numpy(), one_cold(LABELS).numpy(), f"{right.sum()} of 10 points right after {title}"
+    if args.engine == "fused" and steps and (args.animate or steps <= 2_000_000):  # more would take seconds
+        looks, grid = plotting.looks(steps), plotting.unit_grid(61 if args.animate else 2)
+        seen = zip(*((outputs(past, grid), points_correct(past).numpy()) for past in replay(args, looks)))
+        frames = plotting.Frames(looks, *map(np.array, seen))
+        marks = plotting.milestones(frames)
+        if args.animate:
+            files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
+    return files | {
+        "loss": plotting.loss_curve(losses, title=f"Loss, and how many points stay right\n{title}", marks=marks),
+        "regions": plotting.regions(values, points, labels, right=right, title=f"Which output is larger\n{title}"),
+        "surfaces": plotting.surfaces(values, points, labels, right=right, title=f"F over the unit square\n{title}"),
+        "layers": plotting.layers({"before training": before, "after training": after}, inputs=("x₁", "x₂"),
+                                  outputs=("F₁", "F₂"), title=f"Weights and biases\n{title}")}
 
 
 def arguments() -> argparse.Namespace:
@@ -141,6 +160,7 @@ def arguments() -> argparse.Namespace:
                         help="gradient steps, the lecture's number of data points; 1 to 1000000000")
     parser.add_argument("--train-data", choices=("randn", "rand"), default="randn",
                         help="how the pairs are drawn that the lecture hands to its loss, which ignores them")
+    parser.add_argument("--animate", action="store_true", help="also training.gif, with the fused engine")
     options.add_engine_option(parser)
     return parser.parse_args()
 
@@ -175,7 +195,7 @@ def main() -> None:
     model, losses = model.cpu(), losses[:run.made]
     results = evaluate(model, losses)
     title = f"{run.done(results)}, learning rate {args.lr:g}, seed {args.seed}"
-    run.finish(results, draw(losses, model, title), table(model),
+    run.finish(results, draw(losses, model, args, title), table(model),
                f"{run.done(results)}: {results['points_correct']} of 10 points right, loss {results['final_loss']:.4g}"
                f"{advice(model, losses)}")
 

@@ -145,15 +145,16 @@ def draw(losses: np.ndarray, iterates: Tensor, found: dict[str, Tensor], floor: 
     """The figures by name; `found` are the `estimates`, `floor` is the loss that the noise leaves."""
     from common import plotting  # here, because matplotlib takes its time to import
 
-    steps = np.unique(np.geomspace(1, max(1, len(losses)), 200).astype(int))
+    steps = np.unique(np.geomspace(1, max(1, len(iterates) - 1), 200).astype(int))
     grid = torch.from_numpy(steps).clamp(max=len(iterates) - 1)
     last, mean = largest_errors(iterates[grid]), largest_errors(averages(iterates, grid))
     exact = largest_errors(found["least squares"])
-    panels = {name: {"last iterate": last[k][None].numpy(), "averaged iterate": mean[k][None].numpy()}
+    panels = {name: {"last iterate": last[k].numpy(), "averaged iterate": mean[k].numpy()}
               for k, name in enumerate("Wb")}
     return {"loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100, floor=floor),
-            "parameter_error": plotting.error_curves(steps, panels, title=f"Error of the parameters\n{title}",
-                                                     limits={"W": exact[0].item(), "b": exact[1].item()})}
+            "parameter_error": plotting.error_curves(
+                steps, panels, title=f"Error of the parameters\n{title}", overflow=plotting.until_overflow(losses)[1],
+                limits={"W": exact[0].item(), "b": exact[1].item()})}
 
 
 def arguments() -> argparse.Namespace:
@@ -209,7 +210,7 @@ def main() -> None:
     vector_to_parameters(iterates[-1], model.cpu().parameters())
     found = estimates(iterates, x, y)
     results = evaluate(model, found, x, y) | {"noise_floor": floor, "stable_lr_limit": limit}
-    figures = draw(losses[:run.made], iterates, found, floor, f"{run.done(results)}, {setting}, seed {args.seed}")
+    figures = draw(losses[:run.made + 1], iterates, found, floor, f"{run.done(results)}, {setting}, seed {args.seed}")
     initial = dict(zip(("weight", "bias"), split(iterates[0])))
     run.finish(results, {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": initial, **figures}, table(found),
                f"{run.done(results)}: averaged W within {results['max_weight_error']:.2g} of the truth, b within "

@@ -12,7 +12,7 @@ from common.onehot import one_cold, one_hot
 
 import argparse
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -121,30 +121,34 @@ def evaluate(model: nn.Module, data: digits.Digits, count: int, test: Tensor, un
                        "probabilities": test[unseen]}}
 
 
-def draw(data: digits.Digits, losses: np.ndarray, first_five: Tensor, test: Tensor, unseen: int, title: str) -> dict:
-    """The figures by name; `first_five` and `test` are the images' probabilities."""
+def draw(data: digits.Digits, models: Sequence[nn.Sequential], losses: np.ndarray, unseen: int, title: str) -> dict:
+    """The figures by name; `models` before and after training."""
     from common import plotting  # here, because matplotlib takes its time to import
 
-    images, labels, guesses = data.x_test.numpy(), data.y_test.numpy(), one_cold(test).numpy()
-    sure = test.max(dim=1).values.numpy()
+    names, labels, images = data.classes, data.y_test.numpy(), data.x_test.numpy()
+    five, test = (predict(models[1], as_vectors(x)).numpy() for x in (data.x_train[:5], data.x_test))
+    guesses = test.argmax(axis=1)
     wrong = np.flatnonzero(guesses != labels)
-    wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:10]
-    counts = np.zeros((10, 10), int)
-    np.add.at(counts, (labels, guesses), 1)
-    return {"first_five": plotting.image_row(data.x_train[:5].numpy(), [
-                f"{data.classes[label]}: {data.classes[p.argmax()]} ({p.max():.0%})"
-                for p, label in zip(first_five.numpy(), data.y_train[:5].tolist())],
-                title=f"The first five training images of {data.title}, label: prediction"),
-            "loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}"),
-            "unseen": plotting.images_with_probabilities(
-                images[unseen:unseen + 1], test[unseen:unseen + 1].numpy(), data.classes, filled=[labels[unseen]],
-                captions=[f"label: {data.classes[labels[unseen]]}"], bars="the true class",
-                title=f"Test image {unseen + 1}, not trained on\n{title}"),
-            "confusion": plotting.confusion(counts, data.classes, title=f"Test set: {len(labels):,} images, "
-                                            f"{(guesses == labels).mean():.1%} right\n{title}"),
-            "mistakes": plotting.image_row(images[wrong], [
-                f"{data.classes[labels[i]]}, said {data.classes[guesses[i]]}\n({sure[i]:.1%})" for i in wrong],
-                title=f"The most confident mistakes in the test set\n{title}")}
+    wrong = wrong[np.argsort(-test.max(axis=1)[wrong], kind="stable")][:10]
+    counts = np.bincount(10 * labels + guesses, minlength=100).reshape(10, 10)
+    before, after = ([p.detach().cpu().numpy() for p in model.parameters()] for model in models)
+    return {
+        "first_five": plotting.image_row(
+            data.x_train[:5].numpy(), plotting.captions(five, data.y_train[:5].tolist(), names),
+            title=f"The first five training images\n{title}"),
+        "loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100),
+        "unseen": plotting.images_with_probabilities(
+            images[[unseen]], test[[unseen]], names, title=f"Test image {unseen + 1:,}, never seen before\n{title}",
+            captions=plotting.captions(test[[unseen]], labels[[unseen]].tolist(), names)),
+        "confusion": plotting.confusion(counts, names, title=f"Test set: {len(test):,} images, "
+                                        f"{np.mean(guesses == labels):.1%} right\n{title}"),
+        "mistakes": plotting.image_row(images[wrong], plotting.captions(test[wrong], labels[wrong].tolist(), names),
+                                       title=f"The most confident mistakes in the test set\n{title}"),
+        "hidden_units": plotting.hidden_units(after[0].reshape(-1, 28, 28), title="Weights of the hidden units: ink "
+                                              f"where they are blue excites the unit, orange inhibits it\n{title}"),
+        "layers": plotting.layers({"before training": before, "after training": after}, inputs=data.x_train[0].numpy(),
+                                  outputs=names, title="The network in short: a grey line for 784 weights; negative "
+                                  f"biases are squares\n{title}")}
 
 
 def arguments() -> argparse.Namespace:
@@ -209,7 +213,8 @@ def main() -> None:
     rows.append((f"unseen test image {unseen + 1}", test[unseen], int(data.y_test[unseen])))
     done = f"{run.done(results)} ({run.made / steps * args.epochs:.3g} epochs)"
     title = f"{data.title}; {args.images:,} images; {done}\n{settings(args)}"
-    run.finish(results, draw(data, losses[:run.made], trained[:5], test, unseen, title), digits.table(rows, data),
+    models = glorot_model(args.hidden, run.generator("model")), model
+    run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), digits.table(rows, data),
                f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the "
                f"{args.images:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 
