@@ -1,17 +1,17 @@
 """Exercise 5: the lecture's project topic: Flux, and not MNIST but a similar good data set."""
 
-import sys
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from tqdm import tqdm
+from torch import Tensor
 
 from common import digits, plotting
 from common.onehot import one_cold
-from common.program import RunError
-from exercises import markdown, unseen
+from exercises import cores, markdown, unseen
 from lectures import mnist_mlp as mnist
 
 SEEDS = 5
@@ -60,10 +60,10 @@ def on_disk(name: str, data_dir: Path) -> bool:
     return all(any((folder / (file + end)).exists() for end in ("", ".gz")) for file in digits.FILES)
 
 
-def counts(model: torch.nn.Module, data: digits.Digits) -> np.ndarray:
-    """How many test images of each label the model says each class of; shape (10, 10)."""
-    said = one_cold(mnist.predict(model, mnist.as_vectors(data.x_test)))
-    return torch.bincount(10 * data.y_test + said, minlength=100).reshape(10, 10).numpy()
+def counts(predictions: Sequence[Tensor], labels: Tensor) -> np.ndarray:
+    """How many test images of each label are said to be of each class, by each seed's model; (seeds, 10, 10)."""
+    return np.array([torch.bincount(10 * labels + one_cold(of_seed), minlength=100).reshape(10, 10).numpy()
+                     for of_seed in predictions])
 
 
 def right(of_seeds: np.ndarray) -> list[float]:
@@ -80,6 +80,19 @@ def confused(of_seeds: np.ndarray, classes: list[str]) -> list[dict]:
             for label, said in (divmod(pair, 10) for pair in most.tolist())]
 
 
+def of_data(data: digits.Digits) -> tuple[dict, Figure]:
+    """The results and the figure of a data set."""
+    count, test = len(data.x_train), mnist.as_vectors(data.x_test)
+    few = counts([mnist.predict(unseen.lecture_model(data, seed), test) for seed in range(SEEDS)], data.y_test)
+    with cores.bar(SEEDS * count, "images", data.title) as bar:
+        every = counts(cores.spread(unseen.quick_predictions, itertools.repeat(data), itertools.repeat(count),
+                                    range(SEEDS), itertools.repeat(bar)), data.y_test)
+    return {"name": data.name, "dataset": data.title, "train": count, "test": len(test), "few": right(few),
+            "every": right(every), "confused": confused(every, data.classes)}, plotting.confusion(
+        every[0], data.classes, title=f"{data.title}: {len(test):,} test images, {100 * right(every)[0]:.1f} % right\n"
+        f"784-40-10 trained on {count:,} images, seed 0")
+
+
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name."""
     rows, left_out, figures = [], [], {}
@@ -87,20 +100,8 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
         if not on_disk(name, data_dir):
             left_out.append(digits.TITLES[name])
             continue
-        try:
-            data = digits.load(name, data_dir)
-        except RunError as error:
-            print(f"warning: {error}", file=sys.stderr)
-            left_out.append(digits.TITLES[name])
-            continue
-        few = np.array([counts(unseen.lecture_model(data, seed), data) for seed in range(SEEDS)])  # (seeds, 10, 10)
-        every = np.array([counts(unseen.quick_model(data, len(data.x_train), seed), data) for seed in tqdm(
-            range(SEEDS), desc=data.title, delay=2, leave=False, disable=None)])
-        rows.append({"name": name, "dataset": data.title, "train": len(data.x_train), "test": len(data.x_test),
-                     "few": right(few), "every": right(every), "confused": confused(every, data.classes)})
-        figures[f"{name}.png"] = plotting.confusion(
-            every[0], data.classes, title=f"{data.title}: {len(data.x_test):,} test images, "
-            f"{100 * right(every)[0]:.1f} % right\n784-40-10 trained on {len(data.x_train):,} images, seed 0")
+        row, figures[f"{name}.png"] = of_data(digits.load(name, data_dir))
+        rows.append(row)
     return {"rows": rows, "left_out": left_out, "seeds": SEEDS, "few": unseen.FEW, "published": PUBLISHED}, figures
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from common import fused, plotting
 from common.run import generator
-from exercises import figures, markdown
+from exercises import cores, figures, markdown
 from lectures import linear_recovery as linear
 
 STARTS, PAIRS, NOISE, RATE = 1_000, 10_000, 0.2, 0.01
@@ -62,26 +62,31 @@ def train(recipe: Recipe, seeds: range) -> Runs:
     return Runs(x, y, centres, losses, iterates)
 
 
-def least_squares(x: Tensor, y: Tensor, looks: np.ndarray) -> Tensor:
-    """`linear.least_squares` of the first n pairs, for each n of `looks`, by normal equations.
+def least_squares(x: Tensor, y: Tensor, counts: np.ndarray) -> Tensor:
+    """`linear.least_squares` of the first n pairs, for each n of `counts`, by normal equations.
 
-    x has shape (starts, N, 5), y (starts, N, 2), the result (starts, looks, 12).
+    x has shape (starts, N, 5), y (starts, N, 2), the result (starts, counts, 12).
     """
     centres = x.mean(dim=1, keepdim=True)  # taken out of x, without which the equations lose half of their digits
     z = torch.cat([x - centres, torch.ones_like(x[..., :1]), y], dim=2)  # (starts, N, 8)
-    parts = [z[:, a:b, :6].mT @ z[:, a:b] for a, b in itertools.pairwise([0, *looks.tolist()])]
-    sums = torch.stack(parts, dim=1).cumsum(dim=1)  # (starts, looks, 6, 8)
-    solution = torch.linalg.solve(sums[..., :6], sums[..., 6:])  # (starts, looks, 6, 2)
+    parts = [z[:, a:b, :6].mT @ z[:, a:b] for a, b in itertools.pairwise([0, *counts.tolist()])]
+    sums = torch.stack(parts, dim=1).cumsum(dim=1)  # (starts, counts, 6, 8)
+    solution = torch.linalg.solve(sums[..., :6], sums[..., 6:])  # (starts, counts, 6, 2)
     found = torch.cat([solution[..., :5, :].mT.flatten(2), solution[..., 5, :]], dim=2)
     return torch.stack([linear.fold(*pair) for pair in zip(found, centres[:, 0])])
 
 
-def estimates(runs: Runs, looks: np.ndarray) -> Tensor:
-    """The last iterate, the averaged one and least squares after n steps, for each n of `looks`, with the centre folded
-    back into b; shape (starts, 3, looks, 12)."""
-    averages = torch.stack([linear.averages(iterates, torch.from_numpy(looks)) for iterates in runs.iterates])
-    found = torch.stack([runs.iterates[:, looks], averages, least_squares(runs.x, runs.y, looks)], dim=1)
+def estimates(runs: Runs, counts: np.ndarray) -> Tensor:
+    """The last iterate, the averaged one and least squares after n steps, for each n of `counts`, with the centre
+    folded back into b; shape (starts, 3, counts, 12)."""
+    averages = torch.stack([linear.averages(iterates, torch.from_numpy(counts)) for iterates in runs.iterates])
+    found = torch.stack([runs.iterates[:, counts], averages, least_squares(runs.x, runs.y, counts)], dim=1)
     return torch.stack([linear.fold(*pair) for pair in zip(found, runs.centres)])
+
+
+def looks() -> np.ndarray:
+    """The numbers of steps after which the starts are looked at, from the six pairs that least squares needs."""
+    return np.unique(np.geomspace(6, PAIRS, 120).astype(int))
 
 
 class Courses(NamedTuple):
@@ -92,17 +97,24 @@ class Courses(NamedTuple):
     errors: dict[str, dict[str, np.ndarray]]  # for W and for b, for each estimate of them: (starts, looks)
 
 
-def follow(recipe: Recipe) -> Courses:
-    """Trains the starts of a recipe, and looks at the three estimates of W and b on the way."""
-    looks = np.unique(np.geomspace(6, PAIRS, 120).astype(int))  # least squares needs six pairs
-    losses, found = [], []
-    for first in tqdm(range(0, STARTS, TOGETHER), desc=str(recipe), delay=2, leave=False, disable=None):
-        runs = train(recipe, range(first, min(first + TOGETHER, STARTS)))
-        losses.append(runs.losses[:, looks - 1])
-        found.append(torch.stack(linear.largest_errors(estimates(runs, looks))))  # (2, starts, 3, looks)
-    errors = torch.cat(found, dim=1).numpy()
-    return Courses(looks, np.concatenate(losses), {
-        name: dict(zip(ESTIMATES, of_name.swapaxes(0, 1))) for name, of_name in zip("Wb", errors)})
+def follow(recipe: Recipe, first: int, bar: tqdm) -> tuple[np.ndarray, np.ndarray]:
+    """Trains TOGETHER starts of a recipe, from the seed `first` on, and looks at them at `looks`.
+
+    Returns the losses, (starts, looks), and the largest errors of W and of b for each estimate,
+    (2, starts, estimates, looks).
+    """
+    runs = train(recipe, range(first, min(first + TOGETHER, STARTS)))
+    bar.update(len(runs.x))
+    return runs.losses[:, looks() - 1], torch.stack(linear.largest_errors(estimates(runs, looks()))).numpy()
+
+
+def follow_all(recipe: Recipe) -> Courses:
+    """What is seen of STARTS starts of a recipe."""
+    with cores.bar(STARTS, "starts", str(recipe)) as bar:
+        parts = cores.spread(follow, itertools.repeat(recipe), range(0, STARTS, TOGETHER), itertools.repeat(bar))
+    losses, errors = (np.concatenate(column, axis=axis) for axis, column in enumerate(zip(*parts)))
+    return Courses(looks(), losses, {name: dict(zip(ESTIMATES, of_name.swapaxes(0, 1)))
+                                     for name, of_name in zip("Wb", errors)})
 
 
 def enough(steps: np.ndarray, errors: np.ndarray, near: float) -> int | None:
@@ -156,7 +168,7 @@ def draw(courses: dict[Recipe, Courses], losses: dict[Recipe, np.ndarray],
 
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name."""
-    courses = {recipe: follow(recipe) for recipe in (CENTRED, QUICKSTART)}
+    courses = {recipe: follow_all(recipe) for recipe in (CENTRED, QUICKSTART)}
     losses = {recipe: train(recipe, range(1)).losses[0] for recipe in (PRINTED, CENTRED)}
     losses = {recipe: of_recipe[np.isfinite(of_recipe)] for recipe, of_recipe in losses.items()}
     sweeps = {recipe: sweep(recipe) for recipe in (PRINTED, CENTRED, QUICKSTART)}

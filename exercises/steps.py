@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from common import fused, plotting
 from common.run import generator
-from exercises import figures, markdown
+from exercises import cores, figures, markdown
 from lectures import ann_revisited as ann
 
 STARTS, STEPS, RATE = 1_000, 1_000_000, 0.01
 FEWER_STARTS = 200  # of PyTorch's optimizers, whose steps take ten times as long
-GROWTH = 0.03  # of the number of steps, from one look at the points to the next
+GROWTH = 0.05  # of the number of steps, from one look at the points to the next
 MOST = 0.9  # of the starts: the share that is asked for
 SHOWN = 5  # seeds of those starts that end alike
 
@@ -39,7 +39,7 @@ class Together(nn.Module):
         super().__init__()
         self.kinds = [type(module) for module in models[0]]
         columns = zip(*(model.parameters() for model in models))
-        self.weights = nn.ParameterList(torch.stack([weight.detach() for weight in column]) for column in columns)
+        self.weights = nn.ParameterList(torch.stack(column).detach() for column in columns)
 
     def forward(self, x: Tensor) -> Tensor:
         weights = iter(self.weights)
@@ -145,24 +145,23 @@ class Course(NamedTuple):
 
 
 def looks(steps: int) -> np.ndarray:
-    """The numbers of steps after which the networks are looked at, evenly spaced in their logarithms by about GROWTH: a
-    thousandth of `steps`, a hundredth, a tenth, and all are among them."""
-    return np.unique(np.round(np.geomspace(max(1, steps // 1000), steps, 1 + 3 * int(np.log(10) / GROWTH))).astype(int))
+    """The numbers of steps after which the networks are looked at: a thousandth of them, and from a hundredth on evenly
+    in their logarithms, by about GROWTH; a tenth is among them."""
+    late = np.geomspace(max(1, steps // 100), steps, 1 + 2 * int(np.log(10) / GROWTH))
+    return np.unique([max(1, steps // 1000), *np.round(late)]).astype(int)
 
 
-def follow(setting: Setting) -> Course:
+def follow(setting: Setting, bar: tqdm) -> Course:
     """Trains the starts of a setting, and looks at them on the way."""
     training, made, right, losses = setting.training(setting.starts), 0, [], []
-    with tqdm(total=setting.steps, desc=setting.name, unit=" steps", unit_scale=True, delay=2, leave=False,
-              disable=None) as bar:
-        for count in looks(setting.steps):
-            training.advance(int(count - made))
-            bar.update(int(count - made))
-            made = count
-            together = training.now()
-            right.append(ann.points_correct(together).numpy())
-            with torch.no_grad():
-                losses.append((0.5 / 10 * ((together(ann.POINTS) - ann.LABELS) ** 2).sum(dim=(1, 2))).numpy())
+    for count in looks(setting.steps).tolist():
+        training.advance(count - made)
+        bar.update((count - made) * setting.starts)
+        made = count
+        together = training.now()
+        right.append(ann.points_correct(together).numpy())
+        with torch.no_grad():
+            losses.append((0.5 / 10 * ((together(ann.POINTS) - ann.LABELS) ** 2).sum(dim=(1, 2))).numpy())
     return Course(looks(setting.steps), np.array(right), np.array(losses))
 
 
@@ -174,13 +173,12 @@ def until(course: Course, share: float) -> int | None:
 
 
 def rises(steps: np.ndarray, counts: np.ndarray) -> dict[int, str]:
-    """Marks for a loss curve: the looks from which on never fewer points are right; `counts`, shape (looks,).
+    """Marks for a loss curve: the looks, but the first, from which on never fewer points are right.
 
-    The first hundredth of the steps has none, since they would be one line.
+    `steps` and `counts`, of right points, have shape (looks,).
     """
-    late = steps >= steps[-1] / 100
-    least = np.minimum.accumulate(counts[late][::-1])[::-1]
-    return {int(steps[late][look]): f"{least[look]:g} right" for look in np.flatnonzero(np.diff(least, prepend=-1))}
+    least = np.minimum.accumulate(counts[::-1])[::-1][1:]
+    return {int(steps[1 + look]): f"{least[look]:g} right" for look in np.flatnonzero(np.diff(least, prepend=-1))}
 
 
 def at_least(counts: np.ndarray) -> np.ndarray:
@@ -244,7 +242,8 @@ def draw(courses: list[Course], losses: np.ndarray) -> dict[str, Figure]:
 
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name."""
-    courses = [follow(setting) for setting in SETTINGS]
+    with cores.bar(sum(setting.starts * setting.steps for setting in SETTINGS), "steps", "all starts") as bar:
+        courses = cores.spread(follow, SETTINGS, itertools.repeat(bar))
     rows = [{"setting": setting.name, "steps": setting.steps, "starts": setting.starts,
              "reached": int(course.right.all(axis=2).any(axis=0).sum()), "half": until(course, 0.5),
              "most": until(course, MOST)} for setting, course in zip(SETTINGS, courses)]

@@ -1,19 +1,20 @@
 """Exercise 4: a random image that is not in the training data, ten of them, and the whole test set."""
 
 import argparse
+import itertools
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import digits, plotting
 from common.onehot import one_cold, one_hot
 from common.run import generator
-from exercises import figures, markdown
+from exercises import cores, figures, markdown
 from lectures import mnist_mlp as mnist
 
 FEW, RUNS = 100, 10  # the lecture's images, and runs with them
@@ -48,9 +49,11 @@ def quick_model(data: digits.Digits, count: int, seed: int) -> nn.Sequential:
                  weight_decay=DECAY)
 
 
-def accuracy(model: nn.Module, data: digits.Digits) -> float:
-    """The share of the test images that the model has right."""
-    return mnist.accuracy(mnist.predict(model, mnist.as_vectors(data.x_test)), data.y_test)
+def quick_predictions(data: digits.Digits, count: int, seed: int, bar: tqdm) -> Tensor:
+    """What `quick_model` says of the test images, (n, 10)."""
+    predictions = mnist.predict(quick_model(data, count, seed), mnist.as_vectors(data.x_test))
+    bar.update(count)
+    return predictions
 
 
 def unseen_image(data: digits.Digits, seed: int) -> dict:
@@ -88,13 +91,15 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     data = digits.load("auto", data_dir)
     runs = [unseen_image(data, seed) for seed in range(RUNS)]
     sizes = [count for count in SIZES if count < len(data.x_train)] + [len(data.x_train)]
-    accuracies: dict[int, list[float]] = {count: [] for count in sizes}
-    for count, seed in tqdm([(count, seed) for count in sizes for seed in range(SEEDS)], desc="training images",
-                            delay=2, leave=False, disable=None):
-        accuracies[count].append(accuracy(quick_model(data, count, seed), data))
+    tasks = [(count, seed) for count in reversed(sizes) for seed in range(SEEDS)]  # the longest first
+    with cores.bar(SEEDS * sum(sizes), "images", "trained on") as bar:
+        predictions = cores.spread(quick_predictions, itertools.repeat(data), *zip(*tasks), itertools.repeat(bar))
+    found = dict(zip(tasks, [mnist.accuracy(of_task, data.y_test) for of_task in predictions]))
+    accuracies = {count: [found[count, seed] for seed in range(SEEDS)] for count in sizes}
     results = {"dataset": data.title, "classes": data.classes, "test_images": len(data.x_test), "few": FEW,
                "runs": runs, "seeds": SEEDS, "batch": BATCH, "rate": RATE, "decay": DECAY, "epochs": EPOCHS,
-               "steps": LEAST_STEPS, "sizes": [{"images": count, "accuracy": values} for count, values in accuracies.items()],
+               "steps": LEAST_STEPS,
+               "sizes": [{"images": count, "accuracy": values} for count, values in accuracies.items()],
                "published": PUBLISHED if data.name == "mnist" else {}}
     return results, draw(data, runs, accuracies)
 

@@ -4,12 +4,12 @@ import copy
 import functools
 import itertools
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import write_idx
+from tqdm import tqdm
 
 from common import digits, folder
 from common.run import generator
@@ -19,13 +19,13 @@ from lectures import linear_recovery as linear
 from lectures import mnist_mlp as mnist
 
 MODULES = page.EXERCISES
-FIVE = steps.Setting("quick", 3, 1500, lambda n: steps.GradientDescent(n, 5.0))
+QUICK = steps.Setting("quick", 3, 1500, lambda n: steps.GradientDescent(n, 3.0))
 SMALL = [(samples, "STARTS", 3), (samples, "PAIRS", 400), (samples, "TOGETHER", 2), (samples, "SWEPT", 50),
-         (steps, "SETTINGS", [steps.Setting("the lecture", 3, 1000, lambda n: steps.GradientDescent(n, 0.01)), FIVE,
+         (steps, "SETTINGS", [steps.Setting("the lecture", 3, 1000, lambda n: steps.GradientDescent(n, 0.01)), QUICK,
                               steps.Setting("Adam", 2, 30, lambda n: steps.Optimizer(n, torch.optim.Adam, lr=0.01))]),
-         (rand_for_randn, "STARTS", 2), (rand_for_randn, "PAIRS", 3000), (rand_for_randn, "PLAIN_STEPS", 20),
-         (unseen, "RUNS", 3), (unseen, "SIZES", (50, 100)), (unseen, "SEEDS", 2), (unseen, "EPOCHS", 2),
-         (unseen, "LEAST_STEPS", 5), (other_data, "SEEDS", 2)]
+         (rand_for_randn, "STARTS", 2), (rand_for_randn, "PAIRS", 1000), (rand_for_randn, "PLAIN_STEPS", 20),
+         (unseen, "RUNS", 3), (unseen, "SIZES", (50, 100)), (unseen, "SEEDS", 2), (unseen, "EPOCHS", 1),
+         (unseen, "LEAST_STEPS", 2), (other_data, "SEEDS", 2)]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -102,7 +102,7 @@ def test_the_models_of_exercises_4_and_5_are_the_lectures_runs(run_here, undrawn
     assert (found["image"] - 1, found["label"], found["said"], found["probabilities"]) == tuple(
         shown[key] for key in ("index", "label", "prediction", "probabilities"))
     assert found["accuracy"] == done.metrics["results"]["test_accuracy"]
-    done = run_here("mnist_mlp", "--data-dir", root, "--seed", 1, "--images", "all", "--batch-size", 128, "--epochs", 5,
+    done = run_here("mnist_mlp", "--data-dir", root, "--seed", 1, "--images", "all", "--batch-size", 128, "--epochs", 2,
                     "--schedule", "one-cycle", "--lr", 0.015, "--weight-decay", 1e-4)
     assert same_state(done.folder / "model.pt", unseen.quick_model(data, 120, 1))
 
@@ -114,7 +114,7 @@ def test_exercise_1_has_the_errors_of_the_plain_loop():
     x, y = linear.training_data(400, 0, 5, 0.2, generator(1, "pairs"))
     losses, iterates = np.zeros(400), torch.zeros(400, 12, dtype=torch.float64)
     linear.train(model, torch.optim.SGD(model.parameters(), lr=0.01), enumerate(zip(x, y)), losses, iterates)
-    courses = samples.follow(samples.QUICKSTART)
+    courses = samples.follow_all(samples.QUICKSTART)
     assert courses.steps[-1] == 400 and courses.losses.shape == (3, len(courses.steps))
     assert courses.losses[1, -1] == pytest.approx(losses[-1], rel=1e-6)
     for way, estimate in (("last iterate", iterates[-1]), ("averaged iterate", iterates[200:].mean(dim=0)),
@@ -176,12 +176,14 @@ def test_one_point_a_step_takes_the_points_drawn():
 
 
 def test_exercise_2_counts_the_steps_to_ten_of_ten():
-    course = steps.follow(FIVE)
+    course = steps.follow(QUICK, tqdm(disable=True))
     alone = steps.networks(3)
-    right = [plain_steps(network, functools.partial(torch.optim.SGD, lr=5.0), 1500) for network in alone]
+    right = [plain_steps(network, functools.partial(torch.optim.SGD, lr=3.0), 1500) for network in alone]
     for start, network in enumerate(alone):
-        assert course.right[:, start].all(axis=1).tolist() == [step in right[start] for step in course.steps]
-        assert course.losses[-1, start] == pytest.approx(ann.loss(network, ann.POINTS, ann.LABELS).item(), rel=1e-6)
+        for step, found in zip(course.steps, course.right[:, start].all(axis=1)):
+            near = {other in right[start] for other in range(step - 3, min(step + 4, 1501))}
+            assert near in ({found}, {True, False})  # at this rate it comes and goes for some steps
+        assert course.losses[-1, start] == pytest.approx(ann.loss(network, ann.POINTS, ann.LABELS).item(), rel=1e-4)
     first = sorted(min(of_start, default=1e9) for of_start in right)
     for share, start in ((0.3, 0), (0.6, 1), (0.9, 2)):
         found = steps.until(course, share)
@@ -195,8 +197,8 @@ def test_exercise_2_counts_the_steps_to_ten_of_ten():
 
 def test_looks_have_the_tenths_among_them():
     looks = steps.looks(1_000_000)
-    assert {1_000, 10_000, 100_000, 1_000_000} <= set(looks.tolist())
-    assert (np.diff(np.log(looks)) < 1.1 * steps.GROWTH).all()
+    assert looks[0] == 1_000 and {10_000, 100_000, 1_000_000} <= set(looks.tolist())
+    assert (np.diff(np.log(looks[1:])) < 1.1 * steps.GROWTH).all()
 
 
 def test_what_is_stuck_and_where_the_count_rises():
@@ -208,14 +210,14 @@ def test_what_is_stuck_and_where_the_count_rises():
         {"wrong": ["(0.4, 0.2)"], "starts": 2, "seeds": [0, 3], "losses": [0.3, 0.5]},
         {"wrong": ["(0.1, 0.1)", "(0.3, 0.4)"], "starts": 1, "seeds": [2], "losses": [0.7, 0.7]}]
     marks = steps.rises(np.array([1, 10, 20, 30, 40, 100]), np.array([5, 5, 8, 7, 9, 10]))
-    assert {step: text.split()[0] for step, text in marks.items()} == {1: "5", 20: "7", 40: "9", 100: "10"}
+    assert {step: text.split()[0] for step, text in marks.items()} == {10: "5", 20: "7", 40: "9", 100: "10"}
     assert steps.at_least(np.array([[5, 8, 9, 9], [1, 2, 3, 10]])).tolist() == [9, 3]
 
 
 def test_exercise_3_trains_on_the_pairs_it_is_handed(measured):
     for row in measured(3)[0]["kinds"]:
         draw = getattr(torch, row["kind"])
-        x, y = draw(2, 3000, 2, generator=generator(0, "pairs"), dtype=torch.float64)
+        x, y = draw(2, 1000, 2, generator=generator(0, "pairs"), dtype=torch.float64)
         losses, reached = [], []
         for network in steps.networks(2):
             optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
@@ -226,12 +228,12 @@ def test_exercise_3_trains_on_the_pairs_it_is_handed(measured):
                 value.backward()
                 optimizer.step()
             reached.append(0.5 * ((network(x) - y) ** 2).sum(dim=1).mean().item())
-        assert row["begin"] == pytest.approx(np.mean([losses[:3], losses[3000:3003]]))
+        assert row["begin"] == pytest.approx(np.mean([losses[0], losses[1000]]))
         assert (row["reached"], row["worst"]) == (pytest.approx(np.mean(reached)), pytest.approx(max(reached)))
         assert row["mean_of_targets"] == pytest.approx(y.mean(dim=0).tolist())
         variance = ((y - y.mean(dim=0)) ** 2).sum(dim=1).mean().item()
         assert row["best"] >= 0.5 * variance - 1e-12
-        assert row["best"] == pytest.approx(0.5 * variance, abs=1e-3)  # both means lie within 0 and 1, but for chance
+        assert row["best"] == pytest.approx(0.5 * variance, abs=5e-3)  # both means lie within 0 and 1, but for chance
 
 
 def test_exercise_3_notices_a_loss_that_looks_at_its_arguments(monkeypatch):
@@ -261,14 +263,10 @@ def test_classes_that_are_confused():
     assert other_data.confused(counts, list("abcdefghij"))[:2] == [
         {"label": "f", "said": "c", "share": [0.25, 0.25]}, {"label": "c", "said": "f", "share": [0.1, 0.25]}]
     assert other_data.right(counts) == pytest.approx([900 / 940, 900 / 960])
-    fixed = SimpleNamespace(x_test=torch.zeros(3, 28, 28), y_test=torch.tensor([1, 1, 2]))
-
-    class AlwaysOne(torch.nn.Linear):
-        def forward(self, x):
-            return torch.eye(10)[1].expand(len(x), 10)
-
-    found = other_data.counts(AlwaysOne(1, 1), fixed)
-    assert (found[1, 1], found[2, 1], found.sum()) == (2, 1, 3)
+    said = [torch.eye(10)[[1, 1, 1]], torch.eye(10)[[1, 2, 2]]]
+    found = other_data.counts(said, torch.tensor([1, 1, 2]))
+    assert [(place.tolist(), of_seed[tuple(place)]) for of_seed in found for place in np.argwhere(of_seed)] == [
+        ([1, 1], 2), ([2, 1], 1), ([1, 1], 1), ([1, 2], 1), ([2, 2], 1)]
 
 
 def test_data_sets_that_are_not_here_are_named(measured, root):
@@ -298,8 +296,8 @@ def changed(results: dict, path: tuple) -> dict:
     *way, last = path
     room = functools.reduce(lambda part, key: part[key], way, results)
     old = room[last]
-    room[last] = (not old if isinstance(old, bool) else 7 if old is None else (1 + old) % 10 if last in ("label", "said")
-                  else 3 * old + 7 if isinstance(old, int) else 1.5 * old + 0.1)
+    room[last] = (7 if old is None else not old if isinstance(old, bool) else 1.5 * old + 0.1 if isinstance(old, float)
+                  else (1 + old) % 10 if last in ("label", "said") else 3 * old + 7)
     return results
 
 
