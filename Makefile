@@ -45,12 +45,10 @@ bench: $(READY_FOR_TESTS)
 	"$(PYTHON)" benchmarks/run.py
 
 figures: $(READY)
-	"$(PYTHON)" lectures/linear_recovery.py --quiet
-	cp outputs/linear_recovery/loss.png docs/figures/linear_recovery_loss.png
 	"$(PYTHON)" lectures/linear_recovery.py --quiet --raw --output-dir outputs/linear_recovery_raw; test $$? -eq 1
 	cp outputs/linear_recovery_raw/loss.png docs/figures/linear_recovery_raw_loss.png
-	"$(PYTHON)" lectures/ann_revisited.py --quiet
-	cp outputs/ann_revisited/regions.png docs/figures/ann_revisited_regions.png
+	"$(PYTHON)" lectures/ann_revisited.py --quiet --animate
+	cp outputs/ann_revisited/training.gif docs/figures/training.gif
 	"$(PYTHON)" lectures/mnist_mlp.py --quiet --dataset mnist
 	cp outputs/mnist_mlp/first_five.png docs/figures/mnist_mlp_first_five.png
 

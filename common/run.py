@@ -220,6 +220,8 @@ class Run:
         figures = {f"{name}.{args.format}": figure for name, figure in files.items() if "." not in name}
         contents = {"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained}
         contents |= {name: content for name, content in files.items() if "." in name} | figures
+        metrics = args.output_dir / "metrics.json"  # where it is, the other files are its: gone first, written last
+        metrics.unlink(missing_ok=True)
         try:
             for name, content in contents.items():
                 folder.save(args.output_dir / name, content)

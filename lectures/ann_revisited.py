@@ -62,7 +62,12 @@ def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return (0.5 * ((model(points) - labels) ** 2).sum(dim=1)).sum() / 10
 
 
-# Step 5, the optimizer: gradient descent, `torch.optim.SGD` below.
+# Step 5, the optimizer.
+def gradient_descent(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """Each step moves every parameter by -learning_rate times the loss's derivative; nothing else is remembered."""
+    return torch.optim.SGD(model.parameters(), lr=learning_rate)
+
+
 # Step 6, the training.
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, train_data: Iterable, losses: np.ndarray) -> None:
     """One step for each (step, (x, y)) of `train_data`; the loss ignores x and y, on which exercise 3 turns."""
@@ -174,14 +179,13 @@ def main() -> None:
     x_train, y_train = (pairs.to(args.device)
                         for pairs in training_pairs(args.train_data, args.steps, run.generator("pairs")))
 
-    # Steps 3, 4 and 5, the model, the loss and the optimizer.
+    # Step 3, the model.
     model = random_model(run.generator("model")).to(args.device)
     if not args.quiet:
         print(describe(model))
-    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr)
 
-    # Step 6, the training: one step for each pair.
-    losses = run.begin(args.steps, model=model, optimizer=optimizer)
+    # Steps 4, 5 and 6, the loss, the optimizer and the training: one step for each pair.
+    losses = run.begin(args.steps, model=model)
     # The engine makes the same steps in one compiled loop. Its loss, `scale` times the sum of squares, is the same:
     # test_plain_loop_and_fused_engine_agree.
     if args.engine == "fused":
@@ -189,7 +193,7 @@ def main() -> None:
                              first=run.made))
     else:
         pairs = ((x_train[step], y_train[step]) for step in range(args.steps))
-        train(model, optimizer, run.steps(enumerate(pairs)), losses)
+        train(model, gradient_descent(model, args.lr), run.steps(enumerate(pairs)), losses)
 
     # The results.
     model, losses = model.cpu(), losses[:run.made]

@@ -62,7 +62,12 @@ def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return ((y - model(x)) ** 2).sum()
 
 
-# Step 5, the optimizer: gradient descent, `torch.optim.SGD` below.
+# Step 5, the optimizer.
+def gradient_descent(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """Each step moves every parameter by -learning_rate times the loss's derivative; nothing else is remembered."""
+    return torch.optim.SGD(model.parameters(), lr=learning_rate)
+
+
 # Step 6, the training.
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, train_data: Iterable, losses: np.ndarray,
           iterates: Tensor) -> None:
@@ -190,20 +195,19 @@ def main() -> None:
     setting = f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}, learning rate {args.lr:g}"
     print(f"samples: {args.samples:,}; {setting}\nlargest stable rate, 2 / lambda_max of the Hessian: {limit:.3g}")
 
-    # Steps 3, 4 and 5, the model, the loss and the optimizer.
+    # Step 3, the model.
     model = random_model(run.generator("model")).to(args.device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr)
 
-    # Step 6, the training: one step for each pair.
+    # Steps 4, 5 and 6, the loss, the optimizer and the training: one step for each pair.
     iterates = torch.zeros(args.samples + 1, 12, dtype=torch.float64)  # the first is the model before training
     iterates[0] = parameters_to_vector(model.parameters()).detach()
-    losses = run.begin(args.samples, model=model, optimizer=optimizer, iterates=iterates[1:])
+    losses = run.begin(args.samples, model=model, iterates=iterates[1:])
     if args.engine == "fused":  # the same steps in one compiled loop; tests/test_fused.py compares them
         run.follow(fused.sgd(nn.Sequential(model), x_train[:, None], y_train[:, None], losses, learning_rate=args.lr,
                              iterates=iterates[1:].numpy(), first=run.made))
     else:
         pairs = ((x_train[step], y_train[step]) for step in range(args.samples))
-        train(model, optimizer, run.steps(enumerate(pairs)), losses, iterates[1:])
+        train(model, gradient_descent(model, args.lr), run.steps(enumerate(pairs)), losses, iterates[1:])
 
     # The results. The centre is folded back into b, so that the model takes the inputs as they are.
     iterates = fold(iterates[:run.made + 1], centre)
