@@ -79,7 +79,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)  # as the lectures do: no step here is large enough to gain from more
     for number in args.exercises:
-        print(f"exercise {number}: {EXERCISES[number].__doc__.split(': ', 1)[1]}", flush=True)
+        print(str(EXERCISES[number].__doc__).replace("Exercise", "exercise", 1), flush=True)
         run(number, args.data_dir)
     publish()
     print(f"the page: {DOCS / 'exercises.md'}")

@@ -183,7 +183,7 @@ def test_exercise_2_counts_the_steps_to_ten_of_ten():
         for step, found in zip(course.steps, course.right[:, start].all(axis=1)):
             near = {other in right[start] for other in range(step - 3, min(step + 4, 1501))}
             assert near in ({found}, {True, False})  # at this rate it comes and goes for some steps
-        assert course.losses[-1, start] == pytest.approx(ann.loss(network, ann.POINTS, ann.LABELS).item(), rel=1e-4)
+        assert course.losses[-1, start] == pytest.approx(ann.loss(network, ann.POINTS, ann.LABELS).item(), rel=1e-2)
     first = sorted(min(of_start, default=1e9) for of_start in right)
     for share, start in ((0.3, 0), (0.6, 1), (0.9, 2)):
         found = steps.until(course, share)
