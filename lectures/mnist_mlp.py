@@ -211,8 +211,9 @@ def main() -> None:
     trained = predict(model, shown)
     rows = list(zip(names, trained, [*data.y_train[:5].tolist(), int(data.y_train[known])]))
     rows.append((f"unseen test image {unseen + 1}", test[unseen], int(data.y_test[unseen])))
-    done = f"{run.done(results)} ({run.made / steps * args.epochs:.3g} epochs)"
-    title = f"{data.title}; {args.images:,} images; {done}\n{settings(args)}"
+    epochs = run.made / steps * args.epochs
+    done = f"{run.done(results)} ({epochs:.3g} epoch{'s' * (epochs != 1)})"
+    title = f"{data.title}; {args.images:,} image{'s' * (args.images != 1)}; {done}\n{settings(args)}"
     models = glorot_model(args.hidden, run.generator("model")), model
     run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), digits.table(rows, data),
                f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the "
