@@ -215,17 +215,7 @@ class Run:
             Interrupted: Ctrl-C was pressed.
         """
         args, ended = self.args, self._ended(results)
-<<<<<<< HEAD
         figures = {f"{name}.{args.format}": content for name, content in files.items() if "." not in name}
-=======
-        trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
-        initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
-        figures = {f"{name}.{args.format}": figure for name, figure in files.items() if "." not in name}
-        contents = {"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained}
-        contents |= {name: content for name, content in files.items() if "." in name} | figures
-        metrics = args.output_dir / "metrics.json"  # written last, gone first: it is of the same run as the rest
-        metrics.unlink(missing_ok=True)
->>>>>>> tests
         try:
             self._save({name: content for name, content in files.items() if "." in name} | figures)
             self._save_metrics(results | {"ended": ended})
