@@ -211,13 +211,13 @@ def main() -> None:
     trained = predict(model, shown)
     rows = list(zip(names, trained, [*data.y_train[:5].tolist(), int(data.y_train[known])]))
     rows.append((f"unseen test image {unseen + 1}", test[unseen], int(data.y_test[unseen])))
-    epochs = run.made / steps * args.epochs
+    epochs, count = run.made / steps * args.epochs, f"{args.images:,} image{'s' * (args.images != 1)}"
     done = f"{run.done(results)} ({epochs:.3g} epoch{'s' * (epochs != 1)})"
-    title = f"{data.title}; {args.images:,} image{'s' * (args.images != 1)}; {done}\n{settings(args)}"
+    title = f"{data.title}; {count}; {done}\n{settings(args)}"
     models = glorot_model(args.hidden, run.generator("model")), model
     run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), digits.table(rows, data),
                f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the "
-               f"{args.images:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
+               f"{count} trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 
 
 if __name__ == "__main__":
