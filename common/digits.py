@@ -4,6 +4,7 @@ torchvision reads and downloads; what it reads is checked before. It is imported
 takes as long as PyTorch itself.
 """
 
+import argparse
 import gzip
 import http.client
 import math
@@ -16,12 +17,15 @@ import warnings
 import zlib
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from common.cli import RunError
+from common import options
+from common.onehot import one_cold
+from common.program import PROJECT, RunError
 
 # Names on the command line; torchvision's classes, which are also the names of its folders; names in titles.
 TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -75,12 +79,35 @@ def load(name: str, data_dir: Path) -> Digits:
     return _read(wanted, folder)
 
 
+def add_options(parser: options.Parser) -> None:
+    """Adds ``--dataset``, ``--data-dir`` and ``--images``, which `load_chosen` reads."""
+    parser.add_argument("--dataset", choices=("auto", *TORCHVISION_NAMES, "digits"), default="auto",
+                        help="auto: mnist, or without files and network scikit-learn's digits, with a warning")
+    parser.add_argument("--data-dir", type=options.folder, metavar="DIR",
+                        default=os.environ.get("MNIST_ROOT") or PROJECT / "data",
+                        help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it")
+    parser.add_argument("--images", type=options.whole_number_or_all(1, 60_000), default=100, metavar="N",
+                        help="train on the first N images, 1 to 60000, or on all")
+
+
+def load_chosen(args: argparse.Namespace) -> Digits:
+    """The data set that the options name, which is said; ``auto`` and ``all`` in them become what they come to."""
+    data = load(args.dataset, args.data_dir)
+    available = len(data.x_train)
+    args.dataset, args.images = data.name, available if args.images == "all" else args.images
+    if args.images > available:
+        options.refuse(f"argument --images: {data.title} has {available:,} training images, got {args.images:,}")
+    print(f"{data.title}: {data.source}; {args.images:,} of {available:,} images to train on, {len(data.x_test):,} to "
+          "test")
+    return data
+
+
 def _find(folder: Path, file: str) -> Path | None:
     """The file as it is or as .gz, whichever is there; a broken link counts as there."""
     return next((path for path in (folder / file, folder / f"{file}.gz") if os.path.lexists(path)), None)
 
 
-def _torchvision():
+def _torchvision() -> ModuleType:
     """torchvision's `datasets`, or a RunError that says why it cannot be imported."""
     try:
         from torchvision import datasets
@@ -104,7 +131,7 @@ def _read(name: str, folder: Path) -> Digits:
     tensors = []
     with tempfile.TemporaryDirectory() as room:
         for file in FILES:
-            path = _find(folder, file)
+            path = _find(folder, file) or folder / file  # reading it says that it has gone
             plain = _unpack(path, Path(room)) if path.suffix == ".gz" else path
             if "images" in file:
                 _check(path, plain, (SIDE, SIDE))
@@ -261,3 +288,12 @@ def read_picture(path: Path) -> torch.Tensor:
     image = np.zeros((SIDE, SIDE), np.uint8)
     image[top:top + size[0], left:left + size[1]] = (255 * small).round()
     return torch.from_numpy(image)
+
+
+def table(names: list[str], probabilities: torch.Tensor, labels: torch.Tensor, data: Digits) -> str:
+    """Images, a line each: name, ten probabilities, of shape (n, 10), in percent, prediction, whether it is right."""
+    lines = [f"{data.title + ', in %':26}" + "".join(f"{name[:5]:>6}" for name in data.classes) + "   prediction"]
+    for name, row, guess, label in zip(names, probabilities.tolist(), one_cold(probabilities), labels):
+        lines.append(f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in row) + f"   "
+                     f"{data.classes[guess]} ({'right' if guess == label else f'WRONG, it is {data.classes[label]}'})")
+    return "\n".join(lines)

@@ -17,8 +17,6 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 
-import llvmlite.binding as llvm
-
 LANES = 8  # doubles in a part of a Vector: a register with AVX-512, two with AVX2
 _PART, _INTEGERS, _MASK, _POINTERS = (f"<{LANES} x {kind}>" for kind in ("double", "i64", "i1", "ptr"))
 _FMA, _SCATTER = f"@llvm.fma.v{LANES}f64", f"@llvm.masked.scatter.v{LANES}f64.v{LANES}p0"
@@ -79,8 +77,12 @@ def where(mask: Vector, yes: Vector | float, no: Vector | float) -> Vector:
 
 def dot(a: Sequence[Vector], b: Sequence[Vector], start: Vector | None = None) -> Vector:
     """start + a[0] b[0] + a[1] b[1] + ..., in this order."""
-    for x, y in zip(a, b):
-        start = x * y if start is None else fma(x, y, start)
+    terms = zip(a, b)
+    if start is None:
+        x, y = next(terms)
+        start = x * y
+    for x, y in terms:
+        start = fma(x, y, start)
     return start
 
 
@@ -162,7 +164,9 @@ class Program:
     """
 
     def __init__(self, arguments: dict[str, str]):
-        self.arguments, self.lines, self.rooms = arguments, [], []
+        self.arguments = arguments
+        self.lines: list[str] = []
+        self.rooms: list[str] = []
 
     def value(self, instruction: str) -> str:
         """Notes down an instruction; returns the name of its result."""
@@ -244,6 +248,8 @@ class Program:
         arguments = (f"{'ptr noalias' if kind == 'ptr' else kind} %{name}" for name, kind in self.arguments.items())
         text = [*_DECLARATIONS, f"define i64 @main({', '.join(arguments)}) {{", *self.rooms, *self.lines,
                 f"ret i64 {result}", "}"]
+        import llvmlite.binding as llvm  # here, so that runs of the plain loop do without it
+
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         machine = llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=1, jit=True)
@@ -251,11 +257,13 @@ class Program:
         engine.finalize_object()
         kinds = (_C_TYPES[kind] for kind in self.arguments.values())
         function = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(engine.get_function_address("main"))
-        function.engine = engine  # the code is gone with it
+        function.engine = engine  # type: ignore[attr-defined]  # the code is gone with it
         return function
 
 
 @functools.cache
 def host() -> tuple[str, str]:
     """This machine's processor, as LLVM names it, and what it has or lacks, as in "+avx2,-avx512f"."""
+    import llvmlite.binding as llvm
+
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()

@@ -1,247 +1,209 @@
-"""An Artificial Neural Network Revisited: a 2-2-3-2 sigmoid network on ten labelled points, a million gradient steps.
+"""An Artificial Neural Network Revisited: a 2-2-3-2 sigmoid network on ten points, a million gradient steps."""
 
-The lecture's six steps: the task, the training data, the model, the loss, the optimizer, the training.
-"""
-
-import time
-
-START = time.perf_counter()  # before the imports, which are a phase of the run
-
-import functools
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common import cli
+from common.run import Run, generator  # before all else, so that Ctrl-C is heard while that loads
+from common import fused, program
+from common.layers import describe
+from common.onehot import one_cold, one_hot
+from common.options import add_engine_option, lecture_parser, whole_number
 
-cli.hear_signals()
+import argparse
+import functools
+import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from common import device, outputs
-from common.layers import describe
-from common.onehot import one_cold, one_hot
-
-# The ten points of the previous lecture, from Higham & Higham (2019), section 2: the first five have the label (1, 0),
-# the others (0, 1).
+# Step 1, the task: tell the first five points from the others. They are those of the previous lecture, from
+# Higham & Higham (2019), section 2; the first five have the label (1, 0), the others (0, 1).
 POINTS = torch.tensor([[0.1, 0.3, 0.1, 0.6, 0.4, 0.6, 0.5, 0.9, 0.4, 0.7],
                        [0.1, 0.4, 0.5, 0.9, 0.2, 0.3, 0.6, 0.2, 0.4, 0.6]], dtype=torch.float64).T  # (10, 2)
 LABELS = one_hot(torch.tensor([0] * 5 + [1] * 5), classes=2, dtype=torch.float64)  # (10, 2)
 
 
-def training_pairs(kind: str, steps: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+@functools.cache
+def ten_points(device: torch.device) -> tuple[Tensor, Tensor]:
+    """POINTS and LABELS on a device, copied there once."""
+    return POINTS.to(device), LABELS.to(device)
+
+
+# Step 2, the training data: pairs of random numbers, which the loss never looks at.
+def training_pairs(kind: str, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The lecture's xtrain and ytrain, each of shape (steps, 2), drawn by `torch.randn` or `torch.rand`."""
     draw = {"randn": torch.randn, "rand": torch.rand}[kind]
-    return tuple(draw(steps, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    x_train, y_train = draw(2, steps, 2, generator=generator, dtype=torch.float64)
+    return x_train, y_train
 
 
+# Step 3, the model: M = Chain(L2, L3, L4).
 def random_model(generator: torch.Generator) -> nn.Sequential:
-    """M = Chain(L2, L3, L4): 2-2-3-2 with sigmoids, weights and biases 0.5 * randn, in float64."""
-    model = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 2),
-                          nn.Sigmoid()).double()
+    """The 2-2-3-2 network with sigmoids, weights and biases 0.5 * randn, in float64."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(),  # L2
+                          nn.Linear(2, 3), nn.Sigmoid(),  # L3
+                          nn.Linear(3, 2), nn.Sigmoid()).double()  # L4
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     return model
 
 
-def loss(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+# Step 4, the loss function.
+def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """loss = 1/10 sum over the ten points of 1/2 ||y(x1, x2) - M(x1, x2)||^2.
 
     As in the lecture, `x` and `y` are handed over and not used: every step is one on all ten points.
     """
-    return (0.5 * ((model(POINTS.to(x.device)) - LABELS.to(x.device)) ** 2).sum(dim=1)).sum() / 10
+    points, labels = ten_points(x.device)
+    return (0.5 * ((model(points) - labels) ** 2).sum(dim=1)).sum() / 10
 
 
-def train(model, x_train, y_train, optimizer, losses, advance) -> np.ndarray:
-    """The plain PyTorch loop: one step for each pair. Fills in `losses`, shape (steps,), NaN so far; returns them.
+# Step 5, the optimizer.
+def gradient_descent(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """Each step moves every parameter by -learning_rate times the loss's derivative; nothing else is remembered."""
+    return torch.optim.SGD(model.parameters(), lr=learning_rate)
 
-    It begins at the first step without a loss, which is not step 0 where a run is resumed. A loss that is not finite
-    ends the training.
-    """
-    optimizer = optimizer(model.parameters())
-    for step in range(int(np.isfinite(losses).sum()), len(x_train)):
-        value = loss(model, x_train[step], y_train[step])
+
+# Step 6, the training.
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, train_data: Iterable, losses: np.ndarray) -> None:
+    """One step for each (step, (x, y)) of `train_data`; the loss ignores x and y, on which exercise 3 turns."""
+    for step, (x, y) in train_data:
+        # Forward pass
+        value = loss(model, x, y)
         losses[step] = value.item()
-        if not np.isfinite(losses[step]):
+        if not math.isfinite(losses[step]):
             break
+        # Backward pass, and the step down the gradient
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        if not advance():  # Ctrl-C
-            break
-    return losses
 
 
-def train_fused(models, learning_rate, losses, advance, checkpoint=lambda: None) -> np.ndarray:
-    """The same steps for all starts at once, in one compiled loop; `losses` as above, of shape (starts, steps)."""
-    from common import fused
-
-    made, before = steps_made(losses), -1
-    while before < made < losses.shape[1] and not cli.interrupted():  # once, in a run of a few seconds
-        if before >= 0:
-            checkpoint()
-        begin = time.monotonic()
-        going = [r for r in range(len(models)) if np.isfinite(losses[r, :made]).all()]
-        losses[going, made:] = fused.train_sgd(
-            [models[r] for r in going], POINTS[None], LABELS[None], learning_rate=learning_rate,
-            steps=losses.shape[1] - made, scale=0.5 / 10,
-            advance=lambda steps, begin=begin: advance(steps) and time.monotonic() < begin + cli.CHECKPOINT_SECONDS)
-        made, before = steps_made(losses), made
-    return losses
-
-
-def steps_made(losses: np.ndarray) -> int:
-    """How many steps the start that came furthest has made; losses of shape (starts, steps), NaN where none was."""
-    return int(np.isfinite(losses).sum(axis=1).max())
-
-
-def points_correct(model: nn.Sequential) -> torch.Tensor:
+# The results.
+def points_correct(model: nn.Module) -> Tensor:
     """For each of the ten points, whether the model's larger output is the one its label names; shape (10,)."""
     with torch.no_grad():
         return one_cold(model(POINTS)) == one_cold(LABELS)
 
 
-def table(model: nn.Sequential) -> str:
-    """The ten points, a line each: label, output, right or wrong."""
+def outputs(model: nn.Module, points: np.ndarray) -> np.ndarray:
+    """F at points of shape (..., 2); the same shape."""
     with torch.no_grad():
-        outputs_ = model(POINTS)
+        return model(torch.from_numpy(points)).numpy()
+
+
+def table(model: nn.Module) -> str:
+    """The ten points, a line each: label, output, right or wrong."""
     lines = [f"{'x1':>5}{'x2':>5}   label          output"]
     lines += [f"{x1:5.1f}{x2:5.1f}   ({a:.0f}, {b:.0f})   ({p:.4f}, {q:.4f})   {'right' if right else 'WRONG'}"
-              for (x1, x2), (a, b), (p, q), right in zip(POINTS.tolist(), LABELS.tolist(), outputs_.tolist(),
-                                                         points_correct(model))]
+              for (x1, x2), (a, b), (p, q), right in zip(POINTS.tolist(), LABELS.tolist(),
+                                                         outputs(model, POINTS.numpy()), points_correct(model))]
     return "\n".join(lines)
 
 
-def evaluate(models: list[nn.Sequential], losses: np.ndarray) -> dict:
-    """The results of start 0, and where there are several those of all under `starts`; losses (starts, steps)."""
-    correct = [int(points_correct(model).sum()) for model in models]
-    with torch.no_grad():
-        final = [loss(model, POINTS, LABELS).item() for model in models]
-    results = {"parameters": sum(p.numel() for p in models[0].parameters()), "initial_loss": losses[0, 0],
-               "final_loss": final[0], "points_correct": correct[0], "steps": int(np.isfinite(losses[0]).sum())}
-    return results | ({"starts": {"final_loss": final, "points_correct": correct}} if len(models) > 1 else {})
+def advice(model: nn.Module, losses: np.ndarray) -> str:
+    """A line for points that are wrong: the reason, as far as the outputs and the last tenth of the losses show it."""
+    values = outputs(model, POINTS.numpy())
+    if points_correct(model).all():
+        return ""
+    if np.minimum(values, 1 - values).max() < 1e-3:
+        return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is likely far too large"
+    fall = 1 - losses[-1] / losses[-len(losses) // 10] if len(losses) >= 1000 else 1
+    if 0 <= fall < 0.01:
+        return (f"\nthe loss fell by {fall:.2%} in the last tenth of the steps, a plateau: try more --steps, a larger "
+                "--lr or another --seed")
+    return ""
 
 
-def summary(results: dict) -> str:
-    """The results in a line or two."""
-    text = (f"after {results['steps']:,} steps: {results['points_correct']} of 10 points right, loss "
-            f"{results['final_loss']:.4g}; {results['microseconds_per_step']:.2f} microseconds a step")
-    if "starts" in results:
-        correct = results["starts"]["points_correct"]
-        return f"{text}\n{correct.count(10)} of {len(correct)} starts have all ten points right"
-    if results["points_correct"] < 10:
-        return (f"{text}\nthis start is still on a plateau, as some are even after a million steps: try more --steps "
-                "or another --seed, or --repeats 32 to see how many")
-    return text
+def evaluate(model: nn.Module, losses: np.ndarray) -> dict:
+    """The results, for losses of shape (steps made,)."""
+    final_loss = loss(model, POINTS, LABELS).item()
+    return {"parameters": sum(p.numel() for p in model.parameters()), "final_loss": final_loss,
+            "initial_loss": losses[0] if len(losses) else final_loss,
+            "points_correct": int(points_correct(model).sum())}
 
 
-def draw(losses, model, setting) -> dict:
-    """The figures by file name; losses of shape (starts, steps)."""
-    from common import plotting  # here, because matplotlib takes a second to import
-
-    side = torch.linspace(0, 1, 201, dtype=torch.float64)
-    x1, x2 = torch.meshgrid(side, side, indexing="xy")
-    with torch.no_grad():
-        values = model(torch.stack([x1, x2], dim=-1)).numpy()  # (201, 201, 2)
-    right = f"{int(points_correct(model).sum())} of 10 points right{' (first start)' if len(losses) > 1 else ''}"
-    return {
-        "loss.png": plotting.loss_curve(losses, title=f"Loss at every step, ten points\n{setting}", log_steps=True),
-        "regions.png": plotting.regions(values, POINTS.numpy(), one_cold(LABELS).numpy(),
-                                        title=f"Where each output of F wins: {right}\n{setting}"),
-    }
+def replay(args: argparse.Namespace, looks: np.ndarray) -> Iterator[nn.Sequential]:
+    """The run's model after each number of steps in `looks`: its start, trained once more by the engine."""
+    model = random_model(generator(args.seed, "model"))
+    for steps in np.diff(looks, prepend=0).tolist():
+        fused.train_sgd(model, POINTS[None], LABELS[None], learning_rate=args.lr, steps=steps, scale=0.5 / 10)
+        yield model
 
 
-def arguments():
+def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, title: str) -> dict:
+    """The figures by name, and with --animate training.gif."""
+    from common import plotting  # here, because matplotlib takes its time to import
+
+    steps, marks, files, start = len(losses), None, {}, random_model(generator(args.seed, "model"))
+    before, after = ([p.detach().numpy() for p in network.parameters()] for network in (start, model))
+    values, right = outputs(model, plotting.unit_grid(201)), points_correct(model).numpy()
+    points, labels, title = POINTS.numpy(), one_cold(LABELS).numpy(), f"{right.sum()} of 10 points right after {title}"
+    if args.engine == "fused" and steps and (args.animate or steps <= 2_000_000):  # more would take seconds
+        looks, grid = plotting.looks(steps), plotting.unit_grid(61 if args.animate else 2)
+        seen = zip(*((outputs(past, grid), points_correct(past).numpy()) for past in replay(args, looks)))
+        frames = plotting.Frames(looks, *map(np.array, seen))
+        marks = plotting.milestones(frames)
+        if args.animate:
+            files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
+    return files | {
+        "loss": plotting.loss_curve(losses, title=f"Loss, and how many points stay right\n{title}", marks=marks),
+        "regions": plotting.regions(values, points, labels, right=right, title=f"Which output is larger\n{title}"),
+        "surfaces": plotting.surfaces(values, points, labels, right=right, title=f"F over the unit square\n{title}"),
+        "layers": plotting.layers({"before training": before, "after training": after}, inputs=("x₁", "x₂"),
+                                  outputs=("F₁", "F₂"), title=f"Weights and biases\n{title}")}
+
+
+def arguments() -> argparse.Namespace:
     """The options, see --help."""
-    options = cli.parser(__doc__.splitlines()[0], "ann_revisited")
-    options.add_argument("--steps", type=cli.whole_number(1, 1_000_000_000), default=1_000_000, metavar="N",
-                         help="gradient steps, the lecture's number of data points; 1 to 1000000000")
-    options.add_argument("--lr", type=cli.real_number(0, 1000, above=True), default=0.01,
-                         help="learning rate, above 0 and up to 1000")
-    options.add_argument("--train-data", choices=("randn", "rand"), default="randn",
-                         help="how the pairs are drawn that the lecture hands to its loss, which ignores them")
-    cli.add_engine_options(options)
-    cli.add_resume_option(options)
-    return options.parse_args()
+    parser = lecture_parser(__doc__, "ann_revisited", lr=0.01)
+    parser.add_argument("--steps", type=whole_number(1, 10**9), default=1_000_000,
+                        help="gradient steps, the lecture's number of data points; 1 to 10^9")
+    parser.add_argument("--train-data", choices=("randn", "rand"), default="randn",
+                        help="how the pairs are drawn that the lecture hands to its loss, which ignores them")
+    parser.add_argument("--animate", action="store_true", help="also training.gif, with the fused engine")
+    add_engine_option(parser)
+    return parser.parse_args()
 
 
-def main():
+def main() -> None:
     args = arguments()
-    lap, report = outputs.stopwatch(START), cli.reporter(args.quiet)
-    seconds = {"imports": lap()}
-    folder = args.output_dir
-    where, why = device.choose_device(args.device, small=True)
-    device.require_memory(8 * args.steps * (4 + 2 * args.repeats), "--steps and --repeats")
-    outputs.open_folder(folder, size=16 * args.steps * args.repeats)
+    run = Run(args, memory=80 * args.steps)
+    print(f"ten points of Higham & Higham (2019), learning rate {args.lr:g}, seed {args.seed}")
 
-    # Step 1, the task: tell the five points with the label (1, 0) from the five with (0, 1), POINTS and LABELS above.
+    # Steps 1 and 2, the task and the training data.
+    x_train, y_train = (pairs.to(args.device)
+                        for pairs in training_pairs(args.train_data, args.steps, run.generator("pairs")))
 
-    # Step 2, the training data: the lecture's pairs. They have a generator of their own, apart from the weights'.
-    x_train, y_train = (t.to(where) for t in training_pairs(args.train_data, args.steps, device.generator(args.seed)))
-    seconds["data"] = lap()
+    # Step 3, the model.
+    model = random_model(run.generator("model")).to(args.device)
+    if not args.quiet:
+        print(describe(model))
 
-    # Step 3, the model. Each start has its own seed, so that start 0 is the run without --repeats.
-    models = [random_model(device.generator(args.seed + start)).to(where) for start in range(args.repeats)]
-    model = models[0]
-    initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    report(describe(model))
+    # Steps 4, 5 and 6, the loss, the optimizer and the training: one step for each pair.
+    losses = run.begin(args.steps, model=model)
+    # The engine makes the same steps in one compiled loop. Its loss, `scale` times the sum of squares, is the same:
+    # test_plain_loop_and_fused_engine_agree.
+    if args.engine == "fused":
+        run.follow(fused.sgd(model, POINTS[None], LABELS[None], losses, learning_rate=args.lr, scale=0.5 / 10,
+                             first=run.made))
+    else:
+        pairs = ((x_train[step], y_train[step]) for step in range(args.steps))
+        train(model, gradient_descent(model, args.lr), run.steps(enumerate(pairs)), losses)
 
-    # Step 4, the loss: `loss` above, over the ten points. Step 5, the optimizer: gradient descent.
-    optimizer = functools.partial(torch.optim.SGD, lr=args.lr)
-    engine = device.choose_engine(args.engine, model, len(POINTS), args.repeats * args.steps, where)
-    seeds = f"seed {args.seed}" if args.repeats == 1 else f"seeds {args.seed} to {args.seed + args.repeats - 1}"
-    setting = f"{args.steps:,} steps, learning rate {args.lr:g}, {seeds}"
-    print(f"ten points of Higham & Higham (2019); {setting}; {engine} engine on {where.type}: {why}")
-    seconds["engine"] = lap()
-
-    # Step 6, the training.
-    losses = np.full((args.repeats, args.steps), np.nan)
-    kept = {name: vars(args)[name] for name in ("seed", "steps", "lr", "train_data", "repeats")}
-    kept |= {"engine": engine, "device": where.type}
-    everything = nn.ModuleList(models)
-    if args.resume:
-        outputs.load_checkpoint(folder, kept, losses, everything)
-
-    def checkpoint():
-        outputs.save_checkpoint(folder, kept, losses[:, :steps_made(losses)], everything)
-
-    resumed = int(np.isfinite(losses).sum())
-    with cli.progress(args.repeats * args.steps, "training", quiet=args.quiet, made=resumed,
-                      checkpoint=checkpoint if engine == "eager" else None) as advance:
-        if engine == "fused":
-            train_fused(models, args.lr, losses, advance, checkpoint)
-        else:
-            for m, row in zip(models, losses):
-                train(m, x_train, y_train, optimizer, row, advance)
-    seconds["training"] = lap()
-    if cli.interrupted():
-        checkpoint()
-
-    finite, everything = np.isfinite(losses), everything.cpu()
-    steps = int(finite[0].sum())
-    results = evaluate(models, losses) | {
-        "engine": engine, "microseconds_per_step": 1e6 * seconds["training"] / max(1, int(finite.sum()) - resumed)}
-    report(table(model))
-    print(summary(results))
-
-    figures = draw(losses[:, :max(1, steps)], model, setting)
-    outputs.save_run(folder, losses if args.repeats > 1 else losses[0, :steps], initial, model.state_dict(), figures)
-    seconds["figures"] = lap()
-    outputs.save_metrics(folder, args, where, seconds, results)
-    outputs.remove_checkpoint(folder)
-    if not finite.all() and not cli.interrupted():
-        raise cli.diverged(np.argwhere(~finite)[0][1] + 1, args.lr, f"try a smaller --lr; the losses so far are in "
-                           f"{folder}")
-    print(f"figures and numbers: {folder}")
-    if args.show:
-        from common import plotting
-
-        plotting.show([folder / name for name in figures])
+    # The results.
+    model, losses = model.cpu(), losses[:run.made]
+    results = evaluate(model, losses)
+    title = f"{run.done(results)}, learning rate {args.lr:g}, seed {args.seed}"
+    run.finish(results, draw(losses, model, args, title), table(model),
+               f"{run.done(results)}: {results['points_correct']} of 10 points right, loss {results['final_loss']:.4g}"
+               f"{advice(model, losses)}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    program.execute(main)

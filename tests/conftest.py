@@ -4,7 +4,6 @@ import gzip
 import importlib
 import json
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common import cli, outputs
+from common import program
 
 torch.set_num_threads(1)  # the tests themselves run side by side, one process a core
 
@@ -59,19 +58,10 @@ def run_here(tmp_path, monkeypatch, capfd):
     def call(script: str, *options: str) -> SimpleNamespace:
         module = importlib.import_module(f"lectures.{script}")
         monkeypatch.setattr(sys, "argv", [f"{script}.py", "--output-dir", str(folder), *map(str, options)])
-        monkeypatch.setattr(cli, "_interrupt", SimpleNamespace(signal=None, running=False, training=False))
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            with pytest.raises(SystemExit) as ended:
-                cli.run(module.main)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            while outputs._locks:  # as the end of a process does
-                outputs._locks.pop().release()
+        code = program.outcome(module.main)
         said = capfd.readouterr()
         metrics = folder / "metrics.json"
-        return SimpleNamespace(returncode=ended.value.code, stdout=said.out, stderr=said.err, folder=folder,
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err, folder=folder,
                                metrics=json.loads(metrics.read_text()) if metrics.exists() else None)
 
     return call
@@ -114,10 +104,10 @@ def mnist_root() -> str:
 
 KEYS = {  # of `results`, by script
     "linear_recovery": "weight bias weight_average bias_average weight_least_squares bias_least_squares "
-                       "max_weight_error max_bias_error noise_floor final_loss stable_lr_limit engine steps",
-    "ann_revisited": "parameters initial_loss final_loss points_correct engine steps microseconds_per_step",
+                       "max_weight_error max_bias_error noise_floor final_loss stable_lr_limit engine steps ended",
+    "ann_revisited": "parameters initial_loss final_loss points_correct engine steps microseconds_per_step ended",
     "mnist_mlp": "dataset parameters train_images test_images final_loss train_accuracy test_accuracy first_five "
-                 "unseen",
+                 "unseen steps ended",
 }
 
 
@@ -132,7 +122,7 @@ def assert_contract(done: subprocess.CompletedProcess, script: str, *files: str)
     assert metrics["script"] == script
     assert metrics["config"]["output_dir"] == str(done.folder)
     assert {"python", "torch", "device", "threads"} <= set(metrics["environment"])
-    assert {"imports", "data", "training", "figures"} <= set(metrics["seconds"])
+    assert {"imports", "preparation", "training", "figures"} <= set(metrics["seconds"])
     assert set(KEYS[script].split()) <= set(metrics["results"])
     assert np.load(done.folder / "losses.npy").dtype == np.float64
     return metrics["results"]

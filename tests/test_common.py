@@ -1,5 +1,6 @@
-"""The shared rooms: command line, outputs, one-hot vectors, figures."""
+"""The small shared rooms: command line, device, files, one-hot vectors."""
 
+import argparse
 import json
 import math
 import sys
@@ -10,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import cli, device, outputs, plotting
+from common import device, folder, options
 from common.onehot import one_cold, one_hot
+from common.program import RunError
 from lectures import ann_revisited, linear_recovery, mnist_mlp
 
 REFUSED = [
@@ -19,7 +21,7 @@ REFUSED = [
     (linear_recovery, "--lr", "nan"), (linear_recovery, "--lr", "-1"), (linear_recovery, "--lr", "0"),
     (linear_recovery, "--noise", "-0.1"), (linear_recovery, "--high", "5"), (linear_recovery, "--low", "inf"),
     (ann_revisited, "--steps", "0"), (ann_revisited, "--steps", "many"), (ann_revisited, "--lr", "1e400"),
-    (ann_revisited, "--repeats", "0"), (ann_revisited, "--engine", "warp"), (ann_revisited, "--seed", "-1"),
+    (ann_revisited, "--output-dir", ""), (ann_revisited, "--engine", "warp"), (ann_revisited, "--seed", "-1"),
     (ann_revisited, "--train-data", "sobol"), (ann_revisited, "--device", "tpu"),
     (mnist_mlp, "--dataset", "cifar"), (mnist_mlp, "--images", "100000"), (mnist_mlp, "--images", "none"),
     (mnist_mlp, "--batch-size", "0"), (mnist_mlp, "--hidden", "0"), (mnist_mlp, "--epochs", "1.5"),
@@ -38,8 +40,8 @@ def test_nonsense_is_refused_in_one_line(script, option, value, monkeypatch, cap
     assert value in message
 
 
-NUMBERS = {linear_recovery: "--seed --samples --lr --noise --low --high --repeats",
-           ann_revisited: "--seed --steps --lr --repeats",
+NUMBERS = {linear_recovery: "--seed --samples --lr --noise --low --high",
+           ann_revisited: "--seed --steps --lr",
            mnist_mlp: "--seed --images --epochs --batch-size --lr --weight-decay --hidden"}
 
 
@@ -68,30 +70,65 @@ def test_help_names_defaults(script, monkeypatch, capsys):
 
 @given(st.floats())
 def test_real_numbers_are_in_their_range_or_refused(number):
-    convert = cli.real_number(0, 10, above=True)
+    convert = options.real_number(0, 10, above=True)
     try:
         assert convert(repr(number)) == number and 0 < number <= 10
-    except cli.argparse.ArgumentTypeError:
+    except argparse.ArgumentTypeError:
         assert not 0 < number <= 10
 
 
-def test_cuda_without_a_device_and_the_choice_of_device():
-    if torch.cuda.is_available():
-        pytest.skip("there is a CUDA device here")
-    with pytest.raises(cli.RunError, match="--device cpu"):
-        device.choose_device("cuda", small=False)
-    assert device.choose_device("auto", small=True)[0].type == "cpu"
+GPU_TAKES_LONGER = "a GPU's launch costs more than a step of so small a network"
 
 
-def test_auto_takes_the_plain_loop_for_wide_networks():
-    wide = torch.nn.Sequential(torch.nn.Linear(2, 2000), torch.nn.Tanh(), torch.nn.Linear(2000, 2000))
-    assert device.choose_engine("auto", wide, 10, 1, torch.device("cpu")) == "eager"
+@pytest.mark.parametrize("requested, small, available, chosen, reason", [
+    ("auto", False, [], "cpu", "no CUDA device here"),
+    ("auto", False, ["cuda"], "cuda", "there is one"),
+    ("auto", False, ["mps"], "cpu", "no CUDA device here; --device mps would take the other one"),
+    ("auto", False, ["cuda", "xpu"], "cuda", "there is one"),
+    ("auto", True, ["cuda", "mps"], "cpu", GPU_TAKES_LONGER),
+    ("auto", True, [], "cpu", GPU_TAKES_LONGER),
+    ("cpu", False, ["cuda"], "cpu", "as asked"),
+    ("cuda", True, ["cuda"], "cuda", "as asked"),
+    ("mps", False, ["mps"], "mps", "as asked"),
+])
+def test_the_device_and_its_reason(monkeypatch, requested, small, available, chosen, reason):
+    monkeypatch.setattr(device, "_available", available.__contains__)
+    assert device.choose_device(requested, small=small) == (chosen, reason)
+
+
+@pytest.mark.parametrize("requested, small, available, said", [
+    ("cuda", False, [], "finds no CUDA device here; use --device cpu"), ("cuda", True, ["mps"], "finds no CUDA device"),
+    ("mps", False, ["cuda"], "finds no MPS device"), ("mps", True, ["mps"], "computes in float64"),
+    ("xpu", True, ["xpu"], "computes in float64"),
+])
+def test_a_device_that_cannot_be_had(monkeypatch, requested, small, available, said):
+    monkeypatch.setattr(device, "_available", available.__contains__)
+    with pytest.raises(RunError, match=said):
+        device.choose_device(requested, small=small)
+
+
+def test_the_engine_and_its_reason():
+    small, wide = (torch.nn.Sequential(torch.nn.Linear(2, n), torch.nn.Tanh(), torch.nn.Linear(n, 2)).double()
+                   for n in (3, 2000))
+    assert device.choose_engine("auto", small, "cpu", 1) == ("fused", "all steps in one compiled loop")
+    assert device.choose_engine("eager", small, "cpu", 1) == ("eager", "as asked")
+    assert device.choose_engine("auto", small, "cuda", 1) == ("eager", "the fused engine computes on the CPU alone")
+    with pytest.raises(RunError, match="on the CPU alone, not on cuda"):
+        device.choose_engine("fused", small, "cuda", 1)
+    assert device.choose_engine("auto", wide, "cpu", 1)[0] == "eager"
+    with pytest.raises(RunError, match=r"--engine fused: .*too large"):
+        device.choose_engine("fused", wide, "cpu", 1)
+
+
+def test_threads():
+    assert device.choose_threads(31_810 * 128) == (1, "a step is too small to gain much from more")
+    assert device.choose_threads(10**10) == (torch.get_num_threads(), "as PyTorch chooses for large steps")
 
 
 def test_too_much_memory_is_refused_with_its_size():
-    with pytest.raises(cli.RunError, match=r"--steps need 1,000,000\.0 GiB"):
-        device.require_memory(1e6 * 2**30, "--steps")
-    device.require_memory(1e6, "--steps")
+    with pytest.raises(RunError, match=r"needs 1,000,000\.0 GiB of memory, .* GiB are free: choose fewer"):
+        device.require_memory(1e6 * 2**30)
+    device.require_memory(1e6)
 
 
 def test_one_hot_and_back():
@@ -103,37 +140,57 @@ def test_one_hot_and_back():
         one_hot(torch.tensor([10]))
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "numbers.npy"
-    outputs.save_array(path, np.arange(3))
-    with pytest.raises(ZeroDivisionError), outputs._whole(path) as file:
-        file.write(b"half of it")
+class HalfAFigure:
+    def savefig(self, buffer, format):
+        buffer.write(b"half of it")
         raise ZeroDivisionError
-    assert np.load(path).tolist() == [0, 1, 2]
-    assert [p.name for p in tmp_path.iterdir()] == ["numbers.npy"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "loss.png"
+    folder.save(path, b"whole")
+    with pytest.raises(ZeroDivisionError):
+        folder.save(path, HalfAFigure())
+    monkeypatch.setattr(folder.os, "replace", HalfAFigure().savefig)
+    with pytest.raises(AttributeError):
+        folder.save(path, b"another")
+    assert path.read_bytes() == b"whole"
+    assert [p.name for p in tmp_path.iterdir()] == ["loss.png"]
+
+
+def test_what_is_saved_is_read_back(tmp_path):
+    arrays = {"x": np.arange(3.0), "y": np.eye(2)}
+    folder.save(tmp_path / "a.npy", arrays["x"])
+    folder.save(tmp_path / "a.npz", arrays)
+    folder.save(tmp_path / "a.pt", {"weight": torch.ones(2)})
+    assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2]
+    with np.load(tmp_path / "a.npz") as read:
+        assert all((read[name] == array).all() for name, array in arrays.items())
+    assert folder.load(tmp_path / "a.pt")["weight"].tolist() == [1, 1]
 
 
 def test_json_has_no_nan(tmp_path):
-    outputs.save_json(tmp_path / "m.json", {"a": math.nan, "b": [np.float64(math.inf), np.int64(3)], "c": np.eye(2),
-                                            "d": torch.tensor([1.5, math.nan])})
+    folder.save(tmp_path / "m.json", {"a": math.nan, "b": [np.float64(math.inf), np.int64(3)], "c": np.eye(2),
+                                      "d": torch.tensor([1.5, math.nan])})
     assert json.loads((tmp_path / "m.json").read_text(), parse_constant=pytest.fail) == {
         "a": None, "b": [None, 3], "c": [[1, 0], [0, 1]], "d": [1.5, None]}
 
 
-@given(st.integers(1, 20_000), st.booleans(), st.randoms(use_true_random=False))
-def test_a_thinned_curve_keeps_its_extremes(length, log_steps, random):
-    values = np.array([random.random() for _ in range(min(length, 50))])
-    values = np.resize(values, length)
-    values[random.randrange(length)] = 2
-    values[random.randrange(length)] = -1
-    steps, kept = plotting._envelope(values, log_steps)
-    assert len(steps) == len(kept) <= 2 * plotting.CURVE_COLUMNS + 2
-    assert kept.max() == values.max() and kept.min() == values.min()
-    assert steps[0] == 1 and steps[-1] <= length and (np.diff(steps) >= 0).all()
+LIKE = {"a": torch.zeros(2), "b": [1, 2.0], "c": (None, "text")}
 
 
-def test_figures_take_the_extreme_runs(tmp_path):
-    for number, losses in enumerate([np.array([1.0]), np.array([1e308, 1e-300]), np.ones((3, 2))]):
-        outputs.save_figure(tmp_path / f"{number}.png", plotting.loss_curve(losses, title="t", window=1, floor=0.1))
-    outputs.save_figure(tmp_path / "none.png", plotting.image_row(np.zeros((0, 2, 2)), [], title="no mistakes"))
-    assert len(list(tmp_path.iterdir())) == 4
+@pytest.mark.parametrize("found, said", [
+    ({"a": torch.zeros(2), "b": [1, 2.0]}, "lacks 'c'"),
+    (LIKE | {"d": 1}, "has 'd'"),
+    (LIKE | {"a": torch.zeros(3)}, r"\['a'\] is \(3,\)"),
+    (LIKE | {"a": torch.zeros(2, dtype=torch.float64)}, "float64, expected"),
+    (LIKE | {"a": torch.tensor([0, torch.nan])}, "infinite or none"),
+    (LIKE | {"a": "text"}, "of type str, expected Tensor"),
+    (LIKE | {"b": [1, 2.0, 3]}, "3 entries, expected 2"),
+    (LIKE | {"b": [1, math.inf]}, r"\['b'\]\[1\] is inf"),
+    (3, "its content is of type int, expected dict"),
+])
+def test_content_that_does_not_fit_is_named(tmp_path, found, said):
+    folder.check_like(tmp_path, LIKE, LIKE)
+    with pytest.raises(RunError, match=said):
+        folder.check_like(tmp_path, found, LIKE)

@@ -2,12 +2,12 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import assert_contract, write_idx
-from torch import nn
 
 from common.layers import describe
 from common.onehot import one_hot
@@ -69,23 +69,26 @@ def test_images_and_labels_as_vectors():
     assert one_hot(torch.tensor(5)).tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
 
 
+def batches(count, size, epochs, **others):
+    settings = SimpleNamespace(epochs=epochs, batch_size=size, distort=False, **others)
+    return mnist.batches(torch.arange(count)[:, None], torch.arange(count), settings, torch.Generator().manual_seed(0))
+
+
 def test_batches_cover_every_image_once_an_epoch():
-    seen = []
-
-    class Spy(nn.Sequential):
-        def __getitem__(self, index):
-            return lambda x: seen.append(x[:, 0].tolist()) or x[:, :10] * self.weight
-
-    spy = Spy()
-    spy.weight = nn.Parameter(torch.ones(()))
-    images = torch.arange(25.0).reshape(25, 1).repeat(1, 784)
-    optimizer = torch.optim.SGD([spy.weight], lr=0.0)
-    losses = mnist.train(spy, images, one_hot(torch.arange(25) % 10), optimizer, None, 10,
-                         torch.Generator().manual_seed(0), np.full(6, np.nan), lambda: True, print)
-    assert [len(batch) for batch in seen] == [10, 10, 5] * 2 and np.isfinite(losses).all()
-    epochs = [[image for batch in part for image in batch] for part in (seen[:3], seen[3:])]
+    seen = [(x[:, 0].tolist(), y.tolist()) for x, y in batches(25, 10, 2)]
+    assert [len(x) for x, _ in seen] == [10, 10, 5] * 2 and all(x == y for x, y in seen)
+    epochs = [[image for x, _ in part for image in x] for part in (seen[:3], seen[3:])]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(25))
     assert epochs[0] != epochs[1] and epochs[0] != sorted(epochs[0])  # shuffled, each time anew
+
+
+def trained(data, count, seed):
+    """The lecture's model: `count` images, 100 epochs over the one batch."""
+    m = model(seed)
+    images, labels = mnist.as_vectors(data.x_train[:count]), one_hot(data.y_train[:count])
+    optimizer, scheduler = mnist.adam(m, SimpleNamespace(lr=0.001, weight_decay=0.0, schedule="constant"), 100)
+    mnist.train(m, optimizer, scheduler, enumerate([(images, labels)] * 100), np.full(100, np.nan))
+    return m
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -134,17 +137,19 @@ def test_mnist_never_falls_back(run_here, tmp_path):
     assert not any((tmp_path / "nothing").iterdir())
 
 
-def test_divergence_leaves_the_losses(run_here, tmp_path):
+def test_a_diverged_run_says_so_everywhere(run_here, tmp_path, monkeypatch):
     write_idx(tmp_path / "data")
-    done = run_here("mnist_mlp", "--data-dir", tmp_path / "data", "--images", 50, "--epochs", 3, "--quiet")
-    assert done.returncode == 0, done.stderr
-    images, labels = torch.full((4, 784), torch.inf), one_hot(torch.arange(4))
-    m = model()
-    losses = mnist.train(m, images, labels, torch.optim.Adam(m.parameters()), None, 4, None, np.full(5, np.nan),
-                         lambda: True, print)
-    assert not np.isfinite(losses[0]) and np.isnan(losses[1:]).all()
-    mnist.save_losses(done.folder, np.array([2.3, 1e30]), "made up")
-    assert {path.name for path in done.folder.iterdir()} == {".lock", ".owner", "loss.png", "losses.npy"}
+    plain, calls = mnist.loss, []
+
+    def overflows(m, x, y):
+        calls.append(len(x))
+        return plain(m, x, y) * (1e60 if len(calls) > 4 else 1)  # beyond float32
+
+    monkeypatch.setattr(mnist, "loss", overflows)
+    done = run_here("mnist_mlp", "--data-dir", tmp_path / "data", "--images", 50, "--epochs", 9, "--quiet")
+    assert done.returncode == 1 and "the loss is not finite at step 5 with learning rate 0.001" in done.stderr
+    assert done.metrics["results"]["ended"] == "diverged" and done.metrics["results"]["steps"] == 4
+    assert len(np.load(done.folder / "losses.npy")) == 4
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -155,12 +160,9 @@ def test_first_five_of_mnist(mnist_root, seed):
 
     data = digits.load("mnist", Path(mnist_root))
     assert data.y_train[:5].tolist() == [5, 0, 4, 1, 9]
-    generator = torch.Generator().manual_seed(seed)
-    m = mnist.glorot_model(40, generator)
-    images, labels = mnist.as_vectors(data.x_train[:100]), one_hot(data.y_train[:100])
-    mnist.train(m, images, labels, torch.optim.Adam(m.parameters(), lr=0.001), None, 100, generator,
-                np.full(100, np.nan), lambda: True, print)
-    results, _, _, _ = mnist.evaluate(m, data, images, labels, generator)
+    m = trained(data, 100, seed)
+    test = mnist.predict(m, mnist.as_vectors(data.x_test))
+    results = mnist.evaluate(m, data, 100, test, 0)
     assert [five["prediction"] for five in results["first_five"]] == [5, 0, 4, 1, 9]
     assert 0.62 < results["test_accuracy"] < 0.73
 

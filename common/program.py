@@ -1,0 +1,128 @@
+"""The process that runs a script: what it hears from its first moment on, what it says, and how it ends.
+
+Exit codes: 0 done; 1 the run could not be done (one line on stderr that begins ``error:``); 2 an argument was
+refused; 130 after Ctrl-C, 143 after SIGTERM.
+
+A lecture imports this module before PyTorch, which takes most of a second to load: Ctrl-C is heard meanwhile.
+"""
+
+import os
+import signal
+import sys
+import time
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+BEGAN: float | None = None  # of time.perf_counter, when a lecture is the program
+
+
+def _exit_at_once(number: int, frame: object) -> None:
+    """While modules are imported: an exception would surface somewhere in their middle."""
+    os.write(2, b"interrupted: nothing was saved, training had not begun\n")
+    os._exit(128 + number)
+
+
+def _is_lecture() -> bool:
+    """Whether the program that runs is a lecture, rather than a test, an exercise or a benchmark that imports one."""
+    program = os.path.abspath(getattr(sys.modules["__main__"], "__file__", None) or "")
+    return os.path.dirname(program) == os.path.join(os.path.dirname(os.path.dirname(__file__)), "lectures")
+
+
+if _is_lecture():  # before anything else is imported
+    BEGAN = time.perf_counter()
+    for _number in SIGNALS:
+        signal.signal(_number, _exit_at_once)
+
+# isort: split
+import atexit
+import contextlib
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+if BEGAN is not None:
+    gc.disable()  # importing PyTorch makes millions of objects and no garbage; `Run` switches it on again
+
+
+class RunError(Exception):
+    """A run that cannot be done: the message says in one line what was wrong and what to do."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended the run; the message says what became of its results."""
+
+    def __init__(self, number: int, message: str):
+        super().__init__(message)
+        self.code = 128 + number
+
+
+def _raise(number: int, frame: object) -> None:
+    raise Interrupted(number, "nothing was saved, training had not begun")
+
+
+class _Stream:
+    """stdout or stderr, whose reader may leave or whose disk may fill up: the run goes on, `error` tells the reason."""
+
+    def __init__(self, stream: TextIO | None):
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        if self.stream is not None and self.error is None:
+            try:
+                self.stream.write(text)
+                self.stream.flush()
+            except OSError as error:
+                self.error = error
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is left to flush after `write`."""
+
+    def isatty(self) -> bool:
+        return self.stream is not None and self.stream.isatty()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)
+
+
+def outcome(main: Callable[[], None]) -> int:
+    """Runs `main` and returns the exit code; foreseeable faults get one line on stderr, and no traceback."""
+    before = {number: signal.signal(number, _raise) for number in SIGNALS}
+    out, err = _Stream(sys.stdout), _Stream(sys.stderr)
+    code, line = 0, ""
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except (RunError, OSError) as error:  # of OSErrors, the message names the file
+            code, line = 1, f"error: {error}"
+        except Interrupted as interruption:
+            code, line = interruption.code, f"interrupted: {interruption}"
+        except SystemExit as end:  # argparse has said why
+            code = end.code if isinstance(end.code, int) else 0
+        if code == 0 and out.error and not isinstance(out.error, BrokenPipeError):  # `| head -1` is no fault
+            code, line = 1, f"error: cannot print the results ({out.error.strerror}); they were saved before"
+        if line:
+            print(line, file=sys.stderr)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return code
+
+
+def execute(main: Callable[[], None]) -> None:
+    """Runs `main` as the program, and ends the process without tearing PyTorch down, which takes half a second."""
+    for number in range(3):  # a closed stdin, stdout or stderr; its number would go to the next file that is opened
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # what the encoding has no sign for
+    code = outcome(main)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    atexit._run_exitfuncs()  # what other modules have left to do, such as removing a temporary folder
+    os._exit(code)

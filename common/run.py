@@ -1,0 +1,311 @@
+"""One run of one model: what a lecture's six steps need around them, and a reader of the lecture does not.
+
+Options, device, engine, random numbers, the run's folder, the progress bar, Ctrl-C, checkpoints, divergence, files.
+"""
+
+from common import program  # before PyTorch: from here on Ctrl-C is heard
+
+# isort: split
+import argparse
+import gc
+import itertools
+import json
+import math
+import os
+import platform
+import signal
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from common import checkpoint, device, folder
+from common.program import Interrupted, RunError
+
+Item = TypeVar("Item")
+
+# Options that change no number: a checkpoint fits a run that differs in them.
+_WITHOUT_EFFECT = ("output_dir", "data_dir", "format", "quiet", "show", "resume", "animate")
+
+
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """A source of random numbers for one purpose, such as ``"model"``: what else a run draws does not change them.
+
+    It is on the CPU, so that a seed means the same numbers on every device.
+    """
+    return torch.Generator().manual_seed(zlib.crc32(f"{purpose} {seed}".encode()))
+
+
+class Run:
+    """One run of one model, from its options to its files.
+
+    Attributes:
+        args: the options as used; `begin` resolves what is ``auto``.
+        made: the number of steps made so far, those of a checkpoint included.
+    """
+
+    CHECKPOINT_SECONDS = 10.0  # of training, from one checkpoint to the next
+    PROGRESS_SECONDS = 10.0  # from one report of the loss to the next, as in the lecture's throttle(progress, 10)
+    BAR_SECONDS = 0.1  # from one look of the progress bar to the next
+
+    def __init__(self, args: argparse.Namespace, *, memory: float = 0):
+        """Opens the run's folder and chooses the device.
+
+        Args:
+            args: the options, from a parser of `common.options`.
+            memory: the bytes that the run needs at once, about.
+
+        Raises:
+            RunError: too little memory, no such device, or a folder that cannot be written.
+        """
+        if program.BEGAN is not None:  # `program` switched it off for the imports, whose objects stay
+            gc.freeze()
+            gc.enable()
+        self.args = args
+        self.made = 0
+        self._clock = time.perf_counter()
+        self._seconds = {"imports": self._clock - (program.BEGAN or self._clock)}
+        self._signal: int | None = None  # that asked the run to end
+        self._stopped = False  # whether training ended because of it
+        device.require_memory(memory)
+        args.device, self._reason = device.choose_device(args.device, small="engine" in args)
+        self._lock = folder.open_folder(args.output_dir)
+        self._checkpoint = args.output_dir / "checkpoint.pt"
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """The source of random numbers for one purpose, from ``--seed``."""
+        return generator(self.args.seed, purpose)
+
+    def begin(self, steps: int, **parts: Any) -> np.ndarray:
+        """Ends the preparations: all is drawn and made, training comes next.
+
+        Chooses the engine, says where the run computes, and with ``--resume`` goes back to the folder's checkpoint.
+        From here on Ctrl-C ends the training after a whole step, and what was computed is saved.
+
+        Args:
+            steps: how many will be made.
+            parts: what training changes, for checkpoints: `model`, and whatever else has a ``state_dict()``, or is a
+                tensor that training fills in.
+
+        Returns:
+            Room for the loss of every step, shape (steps,).
+
+        Raises:
+            RunError: too little room on the disk, or a checkpoint that does not fit.
+        """
+        args = self.args
+        self._parts = parts
+        self._losses = np.full(steps, np.nan)
+        where = f"device {args.device} ({self._reason})"
+        if "engine" in args:
+            args.engine, reason = device.choose_engine(args.engine, parts["model"], args.device, steps)
+            where += f"; engine {args.engine} ({reason})"
+        if args.device == "cpu":
+            weights = sum(p.numel() for p in parts["model"].parameters())
+            threads, reason = device.choose_threads(weights * getattr(args, "batch_size", 1))
+            torch.set_num_threads(threads)
+            where += f"; {threads} thread{'s' * (threads > 1)} ({reason})"
+        print(where)
+        self._initial = {name: tensor.clone() for name, tensor in parts["model"].state_dict().items()}
+        tensors = [part for part in parts.values() if isinstance(part, torch.Tensor)]
+        folder.require_room(args.output_dir, 16 * steps + sum(8 * tensor.numel() for tensor in tensors) + 2**20)
+        if args.resume:
+            self._resume()
+        for number in program.SIGNALS:
+            signal.signal(number, self._hear)
+        self._before = self.made
+        return self._losses
+
+    def steps(self, items: Iterable[Item], progress: Callable[[], str] | None = None) -> Iterator[Item]:
+        """Goes over `items`, a training step each; those that a resumed run has made already are passed over.
+
+        Shows a bar with the loss, writes checkpoints, and ends after Ctrl-C. What `progress` returns is printed at the
+        start, every ten seconds, and at the end. A loop that leaves by ``break`` has diverged.
+        """
+        with self._training(progress) as after:
+            for item in itertools.islice(items, self.made, None):
+                yield item
+                if after(1):
+                    break
+
+    def follow(self, chunks: Iterator[int]) -> None:
+        """Goes over the chunks of a compiled loop, as `steps` goes over steps; each is the number of steps made in it.
+
+        A loop that ends before all steps are made has diverged.
+        """
+        with self._training(None) as after:
+            for count in chunks:
+                if after(count):
+                    break
+
+    @contextmanager
+    def _training(self, progress: Callable[[], str] | None) -> Iterator[Callable[[int], bool]]:
+        self._phase("preparation")
+        saved = looked = reported = self._clock
+        bar = tqdm(total=len(self._losses), initial=self.made, desc="training", delay=1, unit=" steps", unit_scale=True,
+                   disable=self.args.quiet or not sys.stderr.isatty())
+
+        def report() -> None:
+            if progress is not None and not self.args.quiet:
+                with torch.no_grad():
+                    bar.write(progress())  # above the bar
+
+        def after(count: int) -> bool:
+            """Notes that `count` steps were made; tells whether the run was asked to end."""
+            nonlocal saved, looked, reported
+            self.made += count
+            now = time.perf_counter()
+            if now - looked >= self.BAR_SECONDS:
+                looked = now
+                bar.set_postfix(loss=f"{self._losses[self.made - 1]:.4g}", refresh=False)
+                bar.update(self.made - bar.n)
+            if now - reported >= self.PROGRESS_SECONDS:
+                reported = now
+                report()
+            if now - saved >= self.CHECKPOINT_SECONDS:
+                self._save_checkpoint()
+                saved = time.perf_counter()
+            self._stopped = self._signal is not None
+            return self._stopped
+
+        report()
+        try:
+            with bar:
+                yield after
+                bar.update(self.made - bar.n)
+            report()
+        finally:
+            self._phase("training")
+        if self._stopped:  # now, because what follows may change the model, as folding a centre into it does
+            self._save_checkpoint()
+
+    def done(self, results: dict) -> str:
+        """What was done, in words, for the titles of figures: "10,000 steps", "diverged at step 232 of 10,000"."""
+        made, planned = self.made, len(self._losses)
+        return {"finished": _steps(planned), "interrupted": f"interrupted after {made:,} of {_steps(planned)}",
+                "diverged": f"diverged at step {made + 1:,} of {planned:,}"}[self._ended(results)]
+
+    def _ended(self, results: dict) -> str:
+        """How the training ended. Only the final loss shows an overflow in the last update."""
+        if not math.isfinite(results["final_loss"]) or (self.made < len(self._losses) and not self._stopped):
+            return "diverged"
+        return "interrupted" if self.made < len(self._losses) else "finished"
+
+    def finish(self, results: dict, files: dict[str, Any], table: str, summary: str) -> None:
+        """Writes everything, then prints the results, and ends the run in one of three ways: finished, interrupted,
+        diverged.
+
+        Args:
+            results: for metrics.json; at least ``final_loss``.
+            files: by name, what `folder.save` writes; a name without an ending is a figure's. The losses and the model
+                before and after training are written in any case; a name in `files` takes precedence.
+            table: the results at length, which ``--quiet`` leaves out.
+            summary: the results in a line or two.
+
+        Raises:
+            RunError: the run diverged, or a file cannot be written.
+            Interrupted: Ctrl-C was pressed.
+        """
+        args, ended = self.args, self._ended(results)
+        figures = {f"{name}.{args.format}": content for name, content in files.items() if "." not in name}
+        try:
+            self._save({name: content for name, content in files.items() if "." in name} | figures)
+            self._save_metrics(results | {"ended": ended})
+        finally:  # where the disk is full, the results are on the terminal at least
+            self._lock.release()
+            if not args.quiet:
+                print(table)
+            print(summary)
+        print(f"figures and numbers: {args.output_dir}")
+        if args.show:
+            from common import plotting
+
+            plotting.show(figures)
+        if ended == "diverged":
+            raise RunError(f"the loss is not finite at step {self.made + 1:,} with learning rate {args.lr:g}: try a "
+                           f"smaller --lr; the losses so far are in {args.output_dir}")
+        if self._signal is not None:
+            raise Interrupted(self._signal, "training had ended, and everything is saved" if ended == "finished" else
+                              "what was computed so far is saved; the same command with --resume goes on")
+
+    def _save(self, files: dict[str, Any]) -> None:
+        """Writes all files but metrics.json, which is there only if the others are of its run: gone first, written
+        last."""
+        directory = self.args.output_dir
+        (directory / "metrics.json").unlink(missing_ok=True)
+        trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
+        initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
+        for name, content in ({"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained}
+                              | files).items():
+            folder.save(directory / name, content)
+        for name in files:  # a figure of an earlier run in another format would be taken for this run's
+            if name.endswith(self.args.format):
+                for ending in {"png", "svg", "pdf"} - {self.args.format}:
+                    (directory / name).with_suffix(f".{ending}").unlink(missing_ok=True)
+        self._phase("figures")
+
+    def _save_metrics(self, results: dict) -> None:
+        args = self.args
+        results |= {"steps": self.made, "microseconds_per_step":
+                    1e6 * self._seconds["training"] / max(1, self.made - self._before)}
+        if "engine" in args:
+            results["engine"] = args.engine
+        name = torch.cuda.get_device_name() if args.device == "cuda" else platform.machine()
+        environment = {"python": platform.python_version(), "torch": torch.__version__,
+                       "device": f"{args.device} ({name})", "threads": torch.get_num_threads(),
+                       "cores": os.cpu_count(), "system": platform.system()}
+        folder.save(args.output_dir / "metrics.json", {
+            "script": Path(sys.argv[0]).stem, "config": vars(args), "environment": environment,
+            "seconds": self._seconds, "results": results})
+        if results["ended"] != "interrupted":
+            self._checkpoint.unlink(missing_ok=True)
+
+    def _resume(self) -> None:
+        """Goes back to the checkpoint; or says that the run is complete, and ends it; or says that it begins."""
+        settings = self._settings()
+        if self._checkpoint.exists():
+            self.made = checkpoint.load(self._checkpoint, settings, self._losses, self._parts)
+            print(f"resumed: {self.made:,} of {_steps(len(self._losses))} were made before")
+            return
+        try:
+            metrics = json.loads((self.args.output_dir / "metrics.json").read_text())
+            found = {name: metrics["config"].get(name) for name in settings}
+            complete = found == json.loads(json.dumps(settings)) and metrics["results"]["ended"] == "finished"
+        except (OSError, ValueError, LookupError, AttributeError, TypeError):
+            complete = False
+        if complete:
+            print(f"complete: the run in {self.args.output_dir} has all {_steps(len(self._losses))}")
+            self._lock.release()
+            sys.exit(0)
+        print(f"no checkpoint in {self.args.output_dir}: beginning at the start")
+
+    def _settings(self) -> dict:
+        return {name: value for name, value in vars(self.args).items() if name not in _WITHOUT_EFFECT}
+
+    def _save_checkpoint(self) -> None:
+        try:
+            checkpoint.save(self._checkpoint, self._settings(), self._losses[:self.made], self._parts)
+        except RunError as error:  # as on a full disk: the training goes on
+            print(f"warning: no checkpoint: {error}", file=sys.stderr)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None:
+            raise Interrupted(number, "a second time; what was not yet saved is lost")
+        self._signal = number
+
+    def _phase(self, name: str) -> None:
+        """Notes that a phase ends now."""
+        now = time.perf_counter()
+        self._seconds[name], self._clock = now - self._clock, now
+
+
+def _steps(count: int) -> str:
+    return f"{count:,} step{'' if count == 1 else 's'}"

@@ -1,0 +1,410 @@
+"""A run survives its user: closed pipes and full disks behind stdout, odd environments, Ctrl-C at every moment."""
+
+import fcntl
+import importlib
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import PROJECT, environment
+from helpers import SCRIPTS, at_call, content, load_state, press, results_of, texts, watch_figures, write_digits
+from matplotlib.backend_bases import FigureCanvasBase
+
+pytestmark = pytest.mark.filterwarnings("error")  # each would be a line on the user's screen
+
+QUICK = {"linear_recovery": ("--samples", 60, "--engine", "eager"),
+         "ann_revisited": ("--steps", 60, "--engine", "eager"),
+         "mnist_mlp": ("--images", 50, "--epochs", 60, "--hidden", 8)}
+FILES = {"metrics.json", "losses.npy", "model_initial.pt", "model.pt", "loss.png"}
+
+
+def command(script: str, folder: Path, *options) -> list[str]:
+    words = (sys.executable, PROJECT / "lectures" / f"{script}.py", "--output-dir", folder, *options)
+    return list(map(str, words))
+
+
+@pytest.fixture
+def made_up(tmp_path, monkeypatch):
+    """Made-up digits where MNIST_ROOT leads to; returns the folder."""
+    write_digits(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {".lock", ".owner"}
+
+
+# What stands behind stdout and stderr.
+
+
+@pytest.mark.parametrize("script, unbuffered", [("mnist_mlp", "1"), ("ann_revisited", "")])
+def test_a_reader_that_leaves_early(made_up, tmp_path, script, unbuffered):
+    """As `| head -1`, at its worst: the reader is gone before the first line."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    surroundings = environment(MNIST_ROOT=str(made_up), PYTHONUNBUFFERED=unbuffered)
+    try:
+        done = subprocess.run(command(script, tmp_path / "run", *QUICK[script]), stdout=writer, stderr=subprocess.PIPE,
+                              env=surroundings, text=True, timeout=60)
+    finally:
+        os.close(writer)
+    assert done.returncode == 0 and done.stderr == ""
+    assert FILES < files_in(tmp_path / "run")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command("linear_recovery", tmp_path / "run", *QUICK["linear_recovery"]), stdout=full,
+                              stderr=subprocess.PIPE, env=environment(), text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert "No space left on device" in done.stderr and FILES < files_in(tmp_path / "run")
+
+
+@pytest.mark.parametrize("closed, script", [("2>&-", "linear_recovery"), ("<&- >&- 2>&-", "mnist_mlp")])
+def test_closed_streams(made_up, tmp_path, closed, script):
+    """As `2>&-`, or pythonw; the first file that is opened gets the free number, and must not get the messages."""
+    words = command(script, tmp_path / "run", *QUICK[script])
+    done = subprocess.run(["bash", "-c", f'exec "$@" {closed}', "bash", *words],
+                          env=environment(MNIST_ROOT=str(made_up)), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert FILES < files_in(tmp_path / "run") and done.stderr == ""
+    assert all(b"learning rate" not in path.read_bytes() for path in (tmp_path / "run").glob(".*"))
+
+
+def test_closed_stderr_and_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    done = subprocess.run(["bash", "-c", 'exec "$@" 2>&-', "bash", *command("linear_recovery", tmp_path / "file")],
+                          env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stdout == ""
+
+
+def test_a_folder_that_the_encoding_has_no_letters_for(run, tmp_path):
+    folder = tmp_path / "数字"
+    done = run("ann_revisited", *QUICK["ann_revisited"], "--output-dir", folder, PYTHONIOENCODING="cp1252")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert r"\u6570\u5b57" in done.stdout and FILES < files_in(folder)
+    (tmp_path / "数字文件").touch()
+    done = run("ann_revisited", "--output-dir", tmp_path / "数字文件", PYTHONIOENCODING="cp1252")
+    assert done.returncode == 1 and r"\u6570\u5b57" in done.stderr and done.stderr.count("\n") == 1
+
+
+# What stands in the environment.
+
+
+def test_a_backend_of_a_notebook(run):
+    done = run("linear_recovery", *QUICK["linear_recovery"], MPLBACKEND="module://matplotlib_inline.backend_inline")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert FILES < files_in(done.folder)
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "agg"])
+def test_show_without_a_backend_for_it_says_so(run, backend):
+    done = run("ann_revisited", *QUICK["ann_revisited"], "--show", "--quiet", MPLBACKEND=backend)
+    assert done.returncode == 0 and FILES < files_in(done.folder), done.stderr
+    assert done.stderr.startswith("warning: --show") and done.stderr.count("\n") == 1
+    assert str(done.folder) in done.stderr
+
+
+def test_a_home_that_cannot_be_written(run, made_up):
+    nowhere = {"HOME": "/dev/null", "XDG_CONFIG_HOME": "/dev/null/a", "XDG_CACHE_HOME": "/dev/null/b",
+               "MPLCONFIGDIR": ""}
+    done = run("mnist_mlp", *QUICK["mnist_mlp"], MNIST_ROOT=str(made_up), **nowhere)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+# The folder of MNIST.
+
+
+def test_a_folder_that_is_named_wrongly_is_not_made(run_here, tmp_path, monkeypatch):
+    watch_figures(monkeypatch)
+    typo = tmp_path / "typo"
+    monkeypatch.setenv("MNIST_ROOT", str(typo))
+    done = run_here("mnist_mlp", "--dataset", "mnist", "--quiet")
+    assert done.returncode == 1 and str(typo) in done.stderr and done.stderr.count("\n") == 1
+    assert not typo.exists() and done.metrics is None
+    monkeypatch.delenv("MNIST_ROOT")
+    done = run_here("mnist_mlp", "--dataset", "fashion-mnist", "--data-dir", typo)
+    assert done.returncode == 1 and str(typo) in done.stderr and not typo.exists()
+
+
+def test_auto_without_the_named_folder_says_so(run_here, tmp_path, monkeypatch):
+    watch_figures(monkeypatch)
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "typo"))
+    done = run_here("mnist_mlp", "--quiet", "--epochs", 2)
+    if done.returncode == 0:
+        assert done.metrics["results"]["dataset"] == done.metrics["config"]["dataset"] == "digits"
+        assert done.stderr.startswith("warning:")
+    assert str(tmp_path / "typo") in done.stderr
+
+
+@pytest.mark.parametrize("below", ["MNIST", "MNIST/raw"])
+def test_the_folder_above_is_recognised(run_here, made_up, monkeypatch, below):
+    watch_figures(monkeypatch)
+    monkeypatch.setenv("MNIST_ROOT", str(made_up / below))
+    done = run_here("mnist_mlp", *QUICK["mnist_mlp"])
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.metrics["results"]["dataset"] == "mnist" and not (made_up / below / "MNIST").exists()
+
+
+# Ctrl-C before PyTorch is there, and while the figures are drawn.
+
+
+@pytest.mark.parametrize("module, script, number", [("argparse", "linear_recovery", signal.SIGINT),
+                                                    ("numpy", "mnist_mlp", signal.SIGTERM),
+                                                    ("torch.types", "ann_revisited", signal.SIGINT)])
+def test_while_it_is_imported(tmp_path, module, script, number):
+    """`-X importtime` says on stderr which module has been imported: the signal comes at once after one of them."""
+    python, *rest = command(script, tmp_path / "run")
+    process = subprocess.Popen([python, "-X", "importtime", *rest], env=environment(), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    said = []
+    for line in process.stderr:
+        if not line.startswith("import time:"):
+            said.append(line)
+        elif line.split("|")[-1].strip() == module:
+            process.send_signal(number)
+            module = None
+    process.communicate(timeout=60)
+    assert module is None, "it was never imported"
+    assert process.returncode == 128 + number
+    assert said == ["interrupted: nothing was saved, training had not begun\n"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, monkeypatch, script):
+    monkeypatch.setenv("MNIST_ROOT", str(made_up))
+    figures = watch_figures(monkeypatch)
+    whole = run_here(script, *QUICK[script])
+    files, results, names = content(whole.folder), results_of(whole), files_in(whole.folder)
+    shutil.rmtree(whole.folder)
+    drawn = FigureCanvasBase.print_figure
+    with monkeypatch.context() as patch:
+        def pressed(self, *values, **settings):
+            patch.setattr(FigureCanvasBase, "print_figure", drawn)
+            press()
+            return drawn(self, *values, **settings)
+
+        patch.setattr(FigureCanvasBase, "print_figure", pressed)
+        done = run_here(script, *QUICK[script])
+    assert done.returncode == 130 and done.stderr.startswith("interrupted: ") and done.stderr.count("\n") == 1
+    done = run_here(script, *QUICK[script], "--resume")
+    assert done.returncode == 0, done.stderr
+    assert files_in(done.folder) == names and content(done.folder) == files and results_of(done) == results
+    assert results["ended"] == "finished" and figures
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_twice_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, monkeypatch, script):
+    """The second one ends the run at once; --resume goes on from a checkpoint that has every step."""
+    from common.run import Run
+
+    monkeypatch.setenv("MNIST_ROOT", str(made_up))
+    watch_figures(monkeypatch)
+    whole = run_here(script, *QUICK[script])
+    files, results = content(whole.folder), results_of(whole)
+    shutil.rmtree(whole.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "CHECKPOINT_SECONDS", 0)
+        patch.setattr(FigureCanvasBase, "print_figure", lambda *values, **settings: (press(), press()))
+        assert run_here(script, *QUICK[script]).returncode == 130
+        calls = at_call(patch, importlib.import_module(f"lectures.{script}"), 0, press)
+        done = run_here(script, *QUICK[script], "--resume", "--quiet")
+    assert len(calls) <= 3  # for the results alone
+    assert done.returncode == 0 and content(done.folder) == files and results_of(done) == results, done.stderr
+
+
+# What the titles and sentences say.
+
+
+def test_titles_of_an_interrupted_run_say_how_far_it_came(run_here, made_up, monkeypatch):
+    monkeypatch.setenv("MNIST_ROOT", str(made_up))
+    for script, planned in (("linear_recovery", "--samples"), ("ann_revisited", "--steps"), ("mnist_mlp", "--epochs")):
+        with monkeypatch.context() as patch:
+            figures = watch_figures(patch)
+            at_call(patch, importlib.import_module(f"lectures.{script}"), 35, press)
+            done = run_here(script, *QUICK[script], planned, 1234, "--quiet")
+        assert done.returncode == 130 and len(np.load(done.folder / "losses.npy")) == 35
+        assert {"loss"} < set(figures)
+        for name, figure in figures.items():
+            said = "\n".join(texts(figure))
+            plan = re.sub(r"\b35 of 1,?234\b", "", said)
+            assert not re.search(r"1,?234", plan), f"{name}: {said}"
+        assert any(re.search(r"\b35\b", text) for text in texts(figures["loss"]))
+        assert re.search(r"\b35\b", done.stdout) and not re.search(r"after 1,?234 steps", done.stdout)
+
+
+def test_titles_of_a_diverged_run_say_where_it_diverged(run_here, monkeypatch):
+    figures = watch_figures(monkeypatch)
+    done = run_here("linear_recovery", "--raw", "--quiet")
+    losses = np.load(done.folder / "losses.npy")
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert 100 < len(losses) < 400 and losses[-1] > 1e250
+    assert f"step {len(losses) + 1} " in done.stderr and "learning rate 0.01" in done.stderr
+    limit = done.metrics["results"]["stable_lr_limit"]
+    assert f"{limit:.3g}" in done.stdout + done.stderr
+    for figure in figures.values():
+        said = "\n".join(texts(figure))
+        assert "10,000 pairs" not in said and "10,000 random pairs" not in said and "10,000 steps" not in said
+        assert str(len(losses) + 1) in said or str(len(losses)) in said
+
+
+def test_titles_of_a_finished_run_name_its_settings(run_here, made_up, monkeypatch):
+    monkeypatch.setenv("MNIST_ROOT", str(made_up))
+    figures = watch_figures(monkeypatch)
+    run_here("mnist_mlp", "--images", 50, "--epochs", 7, "--batch-size", 25, "--lr", 0.0123, "--weight-decay", 0.0456,
+             "--schedule", "one-cycle", "--seed", 3)
+    for part in ("MNIST", "50 images", "7 epochs", "25", "0.0123", "0.0456", "one-cycle"):
+        assert part in "\n".join(texts(figures["loss"])), part
+    run_here("linear_recovery", "--samples", 77, "--lr", 0.0123, "--low", 2, "--high", 6)
+    for part in ("77", "0.0123", "[2, 6)", "centred"):
+        assert part in "\n".join(texts(figures["loss"])), part
+    run_here("linear_recovery", "--samples", 77, "--lr", 0.0001, "--raw")
+    assert "centred" not in "\n".join(texts(figures["loss"]))
+    run_here("ann_revisited", "--steps", 77, "--lr", 0.0123, "--seed", 45)
+    for part in ("77", "0.0123", "45", "of 10 points right"):
+        assert part in "\n".join(texts(figures["regions"])), part
+
+
+def test_a_rate_far_too_large_is_called_so(run_here, monkeypatch):
+    watch_figures(monkeypatch)
+    done = run_here("ann_revisited", "--lr", 1000, "--steps", 2000)
+    assert done.returncode == 0 and done.metrics["results"]["points_correct"] < 10
+    said = done.stdout.lower()
+    assert "plateau" not in said and "more --steps" not in said
+    assert "rate" in said.split("points right")[-1] and "too large" in said and "0 or 1" in said
+
+
+def test_a_plateau_is_only_called_one_when_the_loss_shows_it(run_here, monkeypatch):
+    watch_figures(monkeypatch)
+
+    def said(*options) -> str:
+        done = run_here("ann_revisited", *options)
+        return done.stdout.replace(str(done.folder), "")
+
+    assert "plateau" not in said("--steps", 1)
+    assert "plateau" not in said("--steps", 1500, "--lr", 0.3, "--seed", 1)
+    with monkeypatch.context() as patch:
+        at_call(patch, importlib.import_module("lectures.ann_revisited"), 20, press)
+        assert "plateau" not in said("--engine", "eager", "--steps", 40)
+    done = run_here("ann_revisited", "--steps", 5_000, "--lr", 0.001)  # the loss hides its progress here
+    losses = np.load(done.folder / "losses.npy")
+    assert losses[-500] - losses[-1] < 0.01 * losses[-500] and done.metrics["results"]["points_correct"] < 10
+    assert "plateau" in done.stdout.replace(str(done.folder), "")
+    assert "plateau" not in said("--steps", 40_000, "--lr", 3)
+
+
+ONES = {"linear_recovery": ("--samples", 1), "ann_revisited": ("--steps", 1),
+        "mnist_mlp": ("--images", 1, "--epochs", 1, "--hidden", 1, "--batch-size", 1)}
+PLURAL = re.compile(r"(?<![\d.,])1 (?:[a-z]+ )?(?:steps|pairs|points|starts|images|epochs|batches|units|threads|"
+                    r"parameters|cores|seconds|minutes|samples|arrays)\b")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_one_of_a_thing_is_not_many(run_here, made_up, monkeypatch, script):
+    monkeypatch.setenv("MNIST_ROOT", str(made_up))
+    figures = watch_figures(monkeypatch)
+    done = run_here(script, *ONES[script])
+    assert done.returncode == 0 and done.metrics["results"]["steps"] == 1, done.stderr
+    said = done.stdout + done.stderr + "\n".join("\n".join(texts(figure)) for figure in figures.values())
+    assert not PLURAL.search(said), PLURAL.search(said).group()
+    assert "nan" not in said.replace("tenan", "") and "of 1 to test" not in said
+
+
+def test_no_engine_is_said_with_what_it_costs(run_here, monkeypatch):
+    watch_figures(monkeypatch)
+    monkeypatch.setitem(sys.modules, "common.fused", None)  # an ImportError, as where llvmlite is missing
+    monkeypatch.delattr(importlib.import_module("common"), "fused", raising=False)
+    done = run_here("ann_revisited", "--steps", 100)
+    assert done.returncode == 0 and done.metrics["results"]["engine"] == "eager" == done.metrics["config"]["engine"]
+    assert done.stderr.startswith("warning: ") and done.stderr.count("\n") == 1 and "llvmlite" in done.stderr
+    times = re.findall(r"\d+ (?:s|seconds?|minutes?)\b", done.stderr)
+    assert len(set(times)) == len(times), done.stderr  # not "about 1 s instead of 1 s"
+    done = run_here("ann_revisited", "--engine", "fused")
+    assert done.returncode == 1 and done.stderr.startswith("error: --engine fused") and done.stderr.count("\n") == 1
+
+
+# The progress bar.
+
+# A script as it is, on whose clocks a second lasts a hundredth.
+HURRIED = """
+import runpy, sys, time
+_, project, *sys.argv = sys.argv
+sys.path.insert(0, project)
+def hurried(clock):
+    begin = clock()
+    return lambda: begin + 100 * (clock() - begin)
+for name in ("time", "monotonic", "perf_counter"):
+    setattr(time, name, hurried(getattr(time, name)))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def on_a_terminal(words: list, surroundings: dict[str, str], columns: int = 150) -> tuple[int, list[str], str]:
+    """Runs a program with a terminal; returns its exit code, the lines on the screen at its end, and all it wrote."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    process = subprocess.Popen(list(map(str, words)), env=surroundings, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    try:
+        while part := os.read(ours, 2**16):
+            written += part
+    except OSError:  # Linux's word for the end
+        pass
+    os.close(ours)
+    text = written.decode()
+    lines, column = [[]], 0
+    for sign in re.sub(r"\x1b\[\??[0-9;]*[A-Za-z]", "", text):
+        if sign == "\n":
+            lines.append([])
+        elif sign == "\r":
+            column = 0
+        else:
+            lines[-1] += " " * (column + 1 - len(lines[-1]))
+            lines[-1][column] = sign
+            column += 1
+    return process.wait(60), ["".join(line).rstrip() for line in lines], text
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_is_printed_while_the_bar_is_shown_stands_above_it(made_up, tmp_path, quiet):
+    words = [sys.executable, "-c", HURRIED, PROJECT, PROJECT / "lectures" / "mnist_mlp.py", "--output-dir",
+             tmp_path / "run", "--images", 60, "--batch-size", 4, "--epochs", 150, *["--quiet"] * quiet]
+    code, lines, text = on_a_terminal(words, environment(MNIST_ROOT=str(made_up), TERM="xterm"))
+    assert code == 0, text
+    bars = [line for line in lines if line.startswith("training:")]
+    progress = [line for line in lines if re.search(r"\bloss\b.*\d\.\d{3,}", line) and "training:" not in line]
+    if quiet:
+        assert not bars and "training:" not in text and "it/s" not in text
+    else:
+        assert len(bars) == 1 and "100%" in bars[0] and "loss" in bars[0]  # redrawn in its place, and whole at the end
+        assert text.count("training:") > 3 and len(progress) >= 2
+        assert all("%|" not in line for line in lines if line not in bars)
+
+
+def test_no_bar_without_a_terminal(run, made_up):
+    done = run("mnist_mlp", *QUICK["mnist_mlp"], "--epochs", 2_500, MNIST_ROOT=str(made_up))
+    assert done.returncode == 0 and done.stderr == "" and "training:" not in done.stdout
+
+
+# What another program may have left in PyTorch or Python.
+
+
+def test_results_do_not_depend_on_where_one_stands(run, run_here, monkeypatch):
+    watch_figures(monkeypatch)
+    here, there = run_here("ann_revisited", *QUICK["ann_revisited"]), run("ann_revisited", *QUICK["ann_revisited"])
+    assert there.returncode == 0 and content(here.folder) == content(there.folder)
+    assert all((array == load_state(there.folder / "model.pt")[key]).all()
+               for key, array in load_state(here.folder / "model.pt").items())
+    assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()

@@ -1,0 +1,197 @@
+"""What tests of a run need: digits made up at random, the lectures again in NumPy, acts at a certain step, figures."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import idx_bytes
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+W_TRUE, B_TRUE = np.array([[1.0, 2, 3, 4, 5], [5, 4, 3, 2, 1]]), np.array([-1.0, -2])
+POINTS = np.array([[0.1, 0.3, 0.1, 0.6, 0.4, 0.6, 0.5, 0.9, 0.4, 0.7],
+                   [0.1, 0.4, 0.5, 0.9, 0.2, 0.3, 0.6, 0.2, 0.4, 0.6]]).T  # (10, 2)
+LABELS = np.array([[1.0, 0]] * 5 + [[0, 1]] * 5)  # (10, 2)
+SCRIPTS = ("linear_recovery", "ann_revisited", "mnist_mlp")
+
+
+def write_digits(root: Path, name: str = "MNIST", seed: int = 0, train: int = 60, test: int = 50) -> SimpleNamespace:
+    """Writes noisy images of ten classes, drawn at random, as torchvision keeps them under `root`/`name`/raw.
+
+    They are so noisy that a model knows those it was trained on better than others. Returns the arrays x_train,
+    y_train, x_test, y_test.
+    """
+    folder = root / name / "raw"
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(seed)
+    patterns = np.random.default_rng(7).random((10, 28, 28))
+    data = SimpleNamespace()
+    for part, file, count in (("train", "train", train), ("test", "t10k", test)):
+        labels = draw.integers(0, 10, count).astype(np.uint8)
+        images = (255 * (0.2 * patterns[labels] + 0.8 * draw.random((count, 28, 28)))).astype(np.uint8)
+        (folder / f"{file}-images-idx3-ubyte").write_bytes(idx_bytes(images))
+        (folder / f"{file}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+        setattr(data, f"x_{part}", images)
+        setattr(data, f"y_{part}", labels.astype(int))
+    return data
+
+
+def load_state(path: Path) -> dict[str, np.ndarray]:
+    """A saved state_dict as arrays."""
+    return {name: tensor.numpy() for name, tensor in torch.load(path, weights_only=True).items()}
+
+
+def content(folder: Path, *without: str) -> dict[str, bytes]:
+    """The bytes of a run's numbers by file: losses, both models, and the training data where there are some."""
+    names = ("losses.npy", "model_initial.pt", "model.pt", "train_data.npz")
+    return {name: (folder / name).read_bytes() for name in names if name not in without and (folder / name).exists()}
+
+
+def results_of(done) -> dict:
+    """A run's results without the one that is a time."""
+    return {key: value for key, value in done.metrics["results"].items() if key != "microseconds_per_step"}
+
+
+# The lectures once more, in NumPy.
+
+
+def descend(x: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray, rate: float):
+    """Gradient descent on sum (W x + b - y)^2, a pair a step: losses (N,), W (N, 2, 5) and b (N, 2) after each."""
+    losses, weights, biases = [], [], []
+    for one, target in zip(x, y):
+        error = weight @ one + bias - target
+        losses.append((error**2).sum())
+        weight, bias = weight - rate * 2 * np.outer(error, one), bias - rate * 2 * error
+        weights.append(weight)
+        biases.append(bias)
+    return np.array(losses), np.array(weights), np.array(biases)
+
+
+def sigmoid_network(state: dict[str, np.ndarray], x: np.ndarray) -> list[np.ndarray]:
+    """The values of each layer of the 2-2-3-2 network, its inputs first."""
+    values = [x]
+    for layer in ("0", "2", "4"):
+        values.append(1 / (1 + np.exp(-(values[-1] @ state[f"{layer}.weight"].T + state[f"{layer}.bias"]))))
+    return values
+
+
+def ten_points_loss(state: dict[str, np.ndarray]) -> float:
+    """1/10 sum over the ten points of 1/2 ||y - F||^2."""
+    return 0.5 * ((LABELS - sigmoid_network(state, POINTS)[-1]) ** 2).sum() / 10
+
+
+def descend_on_ten_points(state: dict[str, np.ndarray], rate: float, steps: int):
+    """Gradient descent by back propagation, all ten points a step: the losses and the state after the last."""
+    state, losses = dict(state), []
+    for _ in range(steps):
+        losses.append(ten_points_loss(state))
+        values = sigmoid_network(state, POINTS)
+        slope = (values[-1] - LABELS) / 10
+        gradients = {}
+        for layer, inputs, outputs in zip(("4", "2", "0"), values[-2::-1], values[:0:-1]):
+            slope = slope * outputs * (1 - outputs)
+            gradients[f"{layer}.weight"], gradients[f"{layer}.bias"] = slope.T @ inputs, slope.sum(axis=0)
+            slope = slope @ state[f"{layer}.weight"]
+        state = {name: value - rate * gradients[name] for name, value in state.items()}
+    return np.array(losses), state
+
+
+def digit_probabilities(state: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
+    """softmax(W2 relu(W1 x + b1) + b2), shape (n, 10), for images (n, 28, 28) of 0 to 255."""
+    x = images.reshape(len(images), -1) / 255
+    state = {name: value.astype(float) for name, value in state.items()}
+    hidden = np.maximum(x @ state["0.weight"].T + state["0.bias"], 0)
+    logits = hidden @ state["2.weight"].T + state["2.bias"]
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The mean of -log p of the true class."""
+    return -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+
+
+# Acts at a certain step of a run in this process.
+
+
+def press(number: int = signal.SIGINT) -> None:
+    """Ctrl-C, or another signal to this process; Python hears it before the next line."""
+    os.kill(os.getpid(), number)
+
+
+def at_call(patch: pytest.MonkeyPatch, module: ModuleType, call: int, act: Callable[[], None]) -> list[None]:
+    """Does `act` just before the lecture's `loss` is computed for the `call`-th time; returns a list of its calls."""
+    calls: list[None] = []
+    loss = module.loss
+
+    def counted(*values):
+        calls.append(None)
+        if len(calls) == call:
+            act()
+        return loss(*values)
+
+    patch.setattr(module, "loss", counted)
+    return calls
+
+
+def in_pieces(patch: pytest.MonkeyPatch, size: int, piece: int, act: Callable[[], None]) -> list[int]:
+    """Lets the engine make `size` steps at a time, and does `act` in the `piece`-th; returns a list of the lengths."""
+    from common import fused
+
+    engine, lengths = fused.sgd, []
+
+    def pieces(model, inputs, targets, losses, *, first=0, iterates=None, **settings):
+        def cut(array, end):
+            return array[:end] if array is not None and len(array) == len(losses) else array
+
+        for begin in range(first, len(losses), size):
+            end = min(begin + size, len(losses))
+            for made in engine(model, cut(inputs, end), cut(targets, end), losses[:end], first=begin,
+                               iterates=cut(iterates, end), **settings):
+                lengths.append(made)
+                if len(lengths) == piece:
+                    act()
+                yield made
+            if not np.isfinite(losses[begin:end]).all():
+                return
+
+    patch.setattr(fused, "sgd", pieces)
+    return lengths
+
+
+# Figures, as they were drawn.
+
+
+def watch_figures(patch: pytest.MonkeyPatch, *, draw: bool = False) -> dict[str, Figure]:
+    """The figures that runs write from here on, by their files' names without the ending.
+
+    Unless `draw` is asked for, their files hold no picture, which saves most of the time of a short run.
+    """
+    figures, waiting = {}, []
+    print_figure, replace = FigureCanvasBase.print_figure, os.replace
+
+    def printed(canvas, file, *args, **settings):
+        waiting.append(canvas.figure)
+        if draw:
+            return print_figure(canvas, file, *args, **settings)
+        return file.write(b"a figure") if hasattr(file, "write") else Path(file).write_bytes(b"a figure")
+
+    def replaced(source, path, **settings):
+        if Path(path).suffix in (".png", ".svg", ".pdf") and waiting:
+            figures[Path(path).stem] = waiting.pop(0)
+        return replace(source, path, **settings)
+
+    patch.setattr(FigureCanvasBase, "print_figure", printed)
+    patch.setattr(os, "replace", replaced)
+    return figures
+
+
+def texts(figure: Figure) -> list[str]:
+    """Every text of a figure that is seen: titles, captions, labels, legends."""
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
