@@ -3,8 +3,6 @@
 import os
 import sys
 
-import torch
-
 from common import digits, plotting
 from common.cli import RunError
 from exercises import unseen
@@ -36,11 +34,9 @@ def measure(data_dir) -> tuple[dict, dict]:
         every = mnist.predict(unseen.quick_model(data, count, 0), test)
         rows.append({"name": name, "dataset": data.title, "train": count, "test": len(test),
                      "few": mnist.accuracy(few, data.y_test), "every": mnist.accuracy(every, data.y_test)})
-        guesses = torch.argmax(every[:5], dim=1).tolist()
         figures[f"{name}.png"] = plotting.image_row(
-            data.x_test[:5].numpy(), [f"{data.classes[label]}: said {data.classes[guess]}"
-                                      for label, guess in zip(data.y_test[:5].tolist(), guesses)],
-            title=f"{data.title}, trained on {count:,} images; label: said")
+            data.x_test[:5].numpy(), plotting.captions(every[:5].numpy(), data.y_test[:5].tolist(), data.classes),
+            title=f"The first five test images\n{data.title}, trained on {count:,} images")
     return {"rows": rows, "left_out": left_out}, figures
 
 

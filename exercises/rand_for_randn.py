@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from common import device, fused, plotting
+from common import device, fused
+from exercises.figures import lines
 from lectures import ann_revisited as ann
 
 STARTS, PAIRS, PLAIN_STEPS = 20, 1_000_000, 2_000
@@ -37,8 +38,9 @@ def measure(data_dir) -> tuple[dict, dict]:
                          "first": float(losses[:, :1000].mean()), "reached": reached}
         grid = np.unique(np.geomspace(100, PAIRS, 150).astype(int))
         curves[f"pairs of {kind}"] = grid, np.stack([losses[:, n // 2:n].mean(axis=1) for n in grid], axis=1)
-    figures = {"loss.png": plotting.lines(
-        curves, title=f"If the loss used its arguments: {STARTS} starts, learning rate 0.01", xlabel="step",
+    figures = {"loss.png": lines(
+        curves, title=f"The loss if it used its arguments, mean and 10-90 %\n{STARTS} starts, learning rate 0.01",
+        xlabel="steps",
         ylabel="loss, mean of the last half of the steps", scales=("log", "log"),
         horizontal={f"the best there is for {kind}": floors[kind] for kind in KINDS})}
     return results, figures

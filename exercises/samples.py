@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from common import device, fused, plotting
+from common import device, fused
+from exercises.figures import error_bands, lines
 from lectures import linear_recovery as linear
 
 STARTS, STEPS, NOISE, RATE = 100, 10_000, 0.2, 0.01
@@ -75,10 +76,10 @@ def measure(data_dir) -> tuple[dict, dict]:
     results, figures = {"starts": STARTS, "enough": {}, "final": {}}, {}
     for recipe, (low, centred) in RECIPES.items():
         grid, found = errors(low, centred)
-        figures[f"{recipe}.png"] = plotting.error_curves(
+        figures[f"{recipe}.png"] = error_bands(
             grid, {name: {way: pair[k] for way, pair in found.items()} for k, name in enumerate("Wb")},
-            title=f"{STARTS} starts, x in [{low}, {low + 5}){', centred' if centred else ''}, learning rate {RATE}: "
-                  "median and 10-90 %")
+            title=f"Error of the parameters, mean and 10-90 % of {STARTS} starts\nx in [{low}, {low + 5})"
+                  f"{', centred' if centred else ''}, learning rate {RATE}")
         results["enough"][recipe] = {way: [enough(grid, pair[k], near) for k in (0, 1) for near in NEAR]
                                      for way, pair in found.items()}
         results["final"][recipe] = {way: [float(np.median(pair[k][:, -1])) for k in (0, 1)]
@@ -92,15 +93,15 @@ def measure(data_dir) -> tuple[dict, dict]:
             made, np.array([losses[n // 2:n].mean() for n in made]))
         results.setdefault("steps_before_overflow", int(np.isfinite(losses).sum()))  # of the first, the printed one
         sweeps[name] = sweep(low, centred)
-    figures["recipes.png"] = plotting.lines(
-        curves, title=f"The three recipes, learning rate {RATE}, seed 0", xlabel="step",
+    figures["recipes.png"] = lines(
+        curves, title=f"The loss of the three recipes\nlearning rate {RATE}, seed 0", xlabel="steps",
         ylabel="loss, mean of the last half of the steps", scales=("log", "log"), ylim=(1e-2, 1e20),
         horizontal={"noise floor 0.08": 0.08})
-    figures["rates.png"] = plotting.lines(
+    figures["rates.png"] = lines(
         {f"{name}, {way}": (found["shares"], np.minimum(found["growth"][way], 1e200))
          for way in ("all pairs a step", "one pair a step") for name, found in sweeps.items()},
-        title="After 1,000 steps on 1,000 pairs, seed 0", xlabel=r"learning rate / ($2 / \lambda_{max}$)",
-        ylabel="last loss / first loss", scales=("log", "log"), ylim=(1e-8, 1e8), vertical={"predicted edge": 1})
+        title="Which learning rates are stable\nafter 1,000 steps on 1,000 pairs, seed 0",
+        xlabel="learning rate / (2 / λmax)", ylabel="last loss / first loss", scales=("log", "log"), ylim=(1e-8, 1e8), vertical={"predicted edge": 1})
     results["rates"] = {name: {"limit": found["limit"], **found["largest_stable_share"]}
                         for name, found in sweeps.items()}
     results["rates_tried"] = len(sweeps["printed"]["shares"])

@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 from common import device, digits, plotting
 from common.onehot import one_cold, one_hot
+from exercises.figures import lines
 from lectures import mnist_mlp as mnist
 
 SIZES, SEEDS = (100, 300, 1_000, 3_000, 10_000, 30_000, 60_000), 5
@@ -53,12 +54,15 @@ def measure(data_dir) -> tuple[dict, dict]:
     errors = 100 * (1 - np.array(list(accuracy.values()))).T  # (seeds, sizes)
     figures = {
         "ten.png": plotting.image_row(
-            data.x_test[chosen].numpy(), [f"{t['label']}: said {int(np.argmax(t['probabilities']))}\n"
-                                          f"({np.max(t['probabilities']):.0%})" for t in ten],
-            title=f"Ten test images of {data.title}, model of 100 images; label: said"),
-        "errors.png": plotting.lines(
-            {f"784-40-10, mean and range of {SEEDS} seeds": (np.array(list(accuracy)), errors)},
-            title=f"{data.title}, test set of {len(test):,} images", xlabel="training images", ylabel="test error in %",
+            data.x_test[chosen].numpy(),
+            plotting.captions(lecture[0][chosen].numpy(), data.y_test[chosen].tolist(), data.classes),
+            title=f"Ten test images, never seen before\n{data.title}, model of 100 images, seed 0"),
+        "errors.png": lines(
+            {f"784-40-10, mean and 10-90 % of {SEEDS} seeds": (np.array(list(accuracy)), errors)},
+            title="Learning from experience: performance P at task T improves with experience E\n"
+                  f"T: tell the {len(data.classes)} classes of {data.title} apart; P: the error on {len(test):,} test "
+                  "images; E: the training images",
+            xlabel="training images (experience E)", ylabel="test error in % (performance P)",
             scales=("log", "log"), yticks=(2, 3, 5, 10, 20, 30), horizontal=LECUN if data.name == "mnist" else None),
     }
     return {"dataset": data.title, "test_images": len(test), "ten": ten, "seeds": SEEDS,
