@@ -148,7 +148,7 @@ def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, tit
         looks, grid = plotting.looks(steps), plotting.unit_grid(61 if args.animate else 2)
         seen = zip(*((outputs(past, grid), points_correct(past).numpy()) for past in replay(args, looks)))
         frames = plotting.Frames(looks, *map(np.array, seen))
-        marks = plotting.milestones(frames)
+        marks = plotting.milestones(looks, frames.right.sum(axis=1))
         if args.animate:
             files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
     return files | {
