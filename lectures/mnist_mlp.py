@@ -128,28 +128,23 @@ def draw(data: digits.Digits, models: Sequence[nn.Sequential], losses: np.ndarra
 
     names, labels, images = data.classes, data.y_test.numpy(), data.x_test.numpy()
     five, test = (predict(models[1], as_vectors(x)).numpy() for x in (data.x_train[:5], data.x_test))
-    guesses = test.argmax(axis=1)
-    wrong = np.flatnonzero(guesses != labels)
-    wrong = wrong[np.argsort(-test.max(axis=1)[wrong], kind="stable")][:10]
-    counts = np.bincount(10 * labels + guesses, minlength=100).reshape(10, 10)
+    wrong, right = plotting.worst_mistakes(test, labels), np.mean(test.argmax(axis=1) == labels)
     before, after = ([p.detach().cpu().numpy() for p in model.parameters()] for model in models)
     return {
-        "first_five": plotting.image_row(
-            data.x_train[:5].numpy(), plotting.captions(five, data.y_train[:5].tolist(), names),
-            title=f"The first five training images\n{title}"),
+        "first_five": plotting.judged_images(data.x_train[:5].numpy(), data.y_train[:5].numpy(), five, names,
+                                             title=f"The first five training images\n{title}"),
         "loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100),
         "unseen": plotting.images_with_probabilities(
             images[[unseen]], test[[unseen]], names, title=f"Test image {unseen + 1:,}, never seen before\n{title}",
-            captions=plotting.captions(test[[unseen]], labels[[unseen]].tolist(), names)),
-        "confusion": plotting.confusion(counts, names, title=f"Test set: {len(test):,} images, "
-                                        f"{np.mean(guesses == labels):.1%} right\n{title}"),
-        "mistakes": plotting.image_row(images[wrong], plotting.captions(test[wrong], labels[wrong].tolist(), names),
-                                       title=f"The most confident mistakes in the test set\n{title}"),
-        "hidden_units": plotting.hidden_units(after[0].reshape(-1, 28, 28), title="Weights of the hidden units: ink "
-                                              f"where they are blue excites the unit, orange inhibits it\n{title}"),
+            captions=plotting.captions(test[[unseen]], labels[[unseen]], names)),
+        "confusion": plotting.confusion(np.bincount(10 * labels + test.argmax(axis=1), minlength=100).reshape(10, 10),
+                                        names, title=f"{len(test):,} test images, {right:.1%} right\n{title}"),
+        "mistakes": plotting.judged_images(images[wrong], labels[wrong], test[wrong], names,
+                                           title=f"The most confident mistakes in the test set\n{title}"),
+        "hidden_units": plotting.hidden_units(
+            after[0].reshape(-1, 28, 28), title=f"Ink that excites the hidden units: blue; inhibits: orange\n{title}"),
         "layers": plotting.layers({"before training": before, "after training": after}, inputs=data.x_train[0].numpy(),
-                                  outputs=names, title="The network in short: a grey line for 784 weights; negative "
-                                  f"biases are squares\n{title}")}
+                                  outputs=names, title=f"The network in short\n{title}")}
 
 
 def arguments() -> argparse.Namespace:
@@ -166,13 +161,6 @@ def arguments() -> argparse.Namespace:
                         help="train on copies of the images that are turned, scaled, sheared and shifted at random")
     parser.add_argument("--hidden", type=whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000")
     return parser.parse_args()
-
-
-def settings(args: argparse.Namespace) -> str:
-    """The settings that a figure's title names."""
-    return (f"Adam at {args.lr:g}{', one-cycle' * (args.schedule == 'one-cycle')}, batches of {args.batch_size:,}"
-            f"{f', weight decay {args.weight_decay:g}' * (args.weight_decay > 0)}{', distorted' * args.distort}, seed "
-            f"{args.seed}")
 
 
 def main() -> None:
@@ -210,13 +198,14 @@ def main() -> None:
     right = torch.cat([data.y_train[[0, 1, 2, 3, 4, known]], data.y_test[[unseen]]])
     names = [*(f"image {i}" for i in range(1, 6)), f"training image {known + 1}", f"unseen test image {unseen + 1}"]
     table = digits.table(names, predict(model, as_vectors(shown)), right, data)
-    epochs, count = run.made / steps * args.epochs, f"{args.images:,} image{'s' * (args.images != 1)}"
-    done = f"{run.done(results)} ({epochs:.3g} epoch{'s' * (epochs != 1)})"
-    title = f"{data.title}; {count}; {done}\n{settings(args)}"
+    done = f"{run.done(results)} (epoch {run.made / steps * args.epochs:.3g} of {args.epochs:,})"
+    title = (f"{data.title}, {args.images:,} of {len(data.x_train):,} images; {done}\nAdam at {args.lr:g} "
+             f"({args.schedule}), weight decay {args.weight_decay:g}, batches of {args.batch_size:,}"
+             f"{', distorted' * args.distort}, seed {args.seed}")
     models = glorot_model(args.hidden, run.generator("model")), model
     run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), table,
-               f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the "
-               f"{count} trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
+               f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the images "
+               f"trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 
 
 if __name__ == "__main__":
