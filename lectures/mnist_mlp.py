@@ -110,7 +110,7 @@ def evaluate(model: nn.Module, data: digits.Digits, count: int, test: Tensor, un
     return {"dataset": data.name, "parameters": sum(p.numel() for p in model.parameters()), "train_images": count,
             "test_images": len(test), "train_accuracy": accuracy(train, data.y_train[:count]),
             "test_accuracy": accuracy(test, data.y_test),
-            "first_five": [{"label": int(label), "prediction": int(one_cold(p))} for label, p in zip(data.y_train, five)],
+            "first_five": [{"label": int(y), "prediction": int(one_cold(p))} for y, p in zip(data.y_train, five)],
             "unseen": {"index": unseen, "label": int(data.y_test[unseen]), "prediction": int(one_cold(test[unseen])),
                        "probabilities": test[unseen]}}
 
@@ -141,24 +141,22 @@ def draw(data: digits.Digits, models: Sequence[nn.Sequential], losses: np.ndarra
 
 
 def arguments() -> argparse.Namespace:
-    """The options, see --help."""
     parser = lecture_parser(__doc__, "mnist_mlp", lr=0.001)
     digits.add_options(parser)
     parser.add_argument("--epochs", type=whole_number(1, 100_000), default=100, help="1 to 100000")
     parser.add_argument("--batch-size", type=whole_number(1, 60_000), help="1 to 60000 (default: all images at once)")
     parser.add_argument("--schedule", choices=("constant", "one-cycle"), default="constant",
-                        help="one-cycle: the learning rate rises to LR and falls to nearly 0")
+                        help="of the learning rate; one-cycle: it rises to LR and falls to nearly 0")
     parser.add_argument("--weight-decay", type=real_number(0, 1), default=0.0, metavar="DECAY",
                         help="Adam's: adds DECAY times each parameter to its gradient, 0 to 1")
-    parser.add_argument("--distort", action="store_true",
-                        help="train on copies of the images that are turned, scaled, sheared and shifted at random")
+    parser.add_argument("--distort", action="store_true", help="turn, scale, shear and shift the images at random")
     parser.add_argument("--hidden", type=whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000")
     return parser.parse_args()
 
 
 def main() -> None:
     args = arguments()
-    run = Run(args, memory=10_000 * 60_000)
+    run = Run(args, memory=5e8 + 24 * args.hidden * (60_000 if args.images == "all" else 10_000))
     data = digits.load_chosen(args)
     args.batch_size = min(args.batch_size or args.images, args.images)
 
@@ -182,18 +180,18 @@ def main() -> None:
 
     # The results.
     test = predict(model, as_vectors(data.x_test))
-    known, unseen = (int(torch.randint(count, (), generator=run.generator(f"{name} image")))
-                     for name, count in (("training", args.images), ("unseen", len(test))))
+    known = int(torch.randint(args.images, (), generator=run.generator("training image")))
+    unseen = int(torch.randint(len(test), (), generator=run.generator("unseen image")))
     results = evaluate(model, data, args.images, test, unseen) | {"final_loss": loss(model, images, labels).item()}
     shown = torch.cat([data.x_train[[0, 1, 2, 3, 4, known]], data.x_test[[unseen]]])
     right = torch.cat([data.y_train[[0, 1, 2, 3, 4, known]], data.y_test[[unseen]]])
     names = [*(f"image {i}" for i in range(1, 6)), f"training image {known + 1}", f"unseen test image {unseen + 1}"]
     table = digits.table(names, predict(model, as_vectors(shown)), right, data)
     done = f"{run.done(results)} (epoch {run.made / steps * args.epochs:.3g} of {args.epochs:,})"
-    setting = f"Adam at {args.lr:g} ({args.schedule}), weight decay {args.weight_decay:g}, batches of {args.batch_size:,}"
-    title = f"{data.title}, {args.images:,} of {len(data.x_train):,} images; {done}\n{setting}, seed {args.seed}"
+    images_used = f"{data.title}, {args.images:,} images{', distorted' * args.distort}, batches of {args.batch_size:,}"
+    setting = f"Adam at {args.lr:g} ({args.schedule}), weight decay {args.weight_decay:g}, seed {args.seed}"
     models = glorot_model(args.hidden, run.generator("model")), model
-    run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), table,
+    run.finish(results, draw(data, models, losses[:run.made + 1], unseen, f"{images_used}; {done}\n{setting}"), table,
                f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the images "
                f"trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 
