@@ -52,8 +52,12 @@ def section(number: int) -> str:
         return f"## {number}. (not run)\n"
     metrics = json.loads(path.read_text())
     environment = ", ".join(f"{name} {value}" for name, value in metrics["environment"].items())
-    return (f"{EXERCISES[number].text(metrics['results'])}\n`python exercises/page.py {number}`: "
-            f"{metrics['seconds']:.0f} s with {environment}\n")
+    try:
+        text = EXERCISES[number].text(metrics["results"])
+    except LookupError as error:
+        raise program.RunError(f"{path} lacks {error}, as an earlier version wrote it: run exercise {number} "
+                               "again") from None
+    return f"{text}\n`python exercises/page.py {number}`: {metrics['seconds']:.0f} s with {environment}\n"
 
 
 def publish() -> None:
