@@ -233,12 +233,15 @@ def looks(steps: int) -> np.ndarray:
     return np.unique(np.geomspace(max(1, steps // 100), steps, 177).round().astype(int))
 
 
-def milestones(frames: Frames) -> dict[int, str]:
-    """Marks for `loss_curve` where more points are right for good: the steps from which on never fewer of them are."""
-    counts = frames.right.sum(axis=1)
+def milestones(steps: np.ndarray, counts: np.ndarray) -> dict[int, str]:
+    """Marks for `loss_curve` where more points are right for good: the steps from which on never fewer of them are.
+
+    Args:
+        steps: shape (looks,). counts: shape (looks,), how many points were right after so many steps.
+    """
     least = np.minimum.accumulate(counts[::-1])[::-1]
     rises = [0, *(np.flatnonzero(np.diff(least)) + 1)]
-    return {int(frames.steps[look]): f"{least[look]} right" for look in rises}
+    return {int(steps[look]): f"{least[look]} right" for look in rises}
 
 
 def animation(frames: Frames, losses: np.ndarray, points: np.ndarray, labels: np.ndarray, *, title: str) -> bytes:
@@ -355,7 +358,7 @@ def layers(networks: dict[str, Sequence[np.ndarray]], *, inputs: Sequence[str] |
     largest = float(np.abs(weights[np.isfinite(weights)]).max(initial=0)) or 1.0
     thickest = 5.0 if len(weights) <= STRONGEST * len(arrays) else 2.5
     if any(weight.size > STRONGEST for network in arrays.values() for weight in network[first::2]):
-        title += f"\nDrawn are the {STRONGEST} largest weights"
+        title += f"\nGrey lines: all weights of a unit; of the others the {STRONGEST} largest; squares: negative biases"
     width = 4.2 + max(sheets.width_of(name, TEXT) for name in outputs)
     figure = sheets.new(max(8, width * len(arrays)), 4.9, title)
     axes = sheets.canvas(figure, max(8, width * len(arrays)), 4.9)
@@ -485,6 +488,18 @@ def image_row(images: np.ndarray, captions: Sequence[str], *, title: str, column
                   fontsize=11.5)
     axes.set(xlim=(0, width), ylim=(0, height))
     return figure
+
+
+def judged_images(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], *,
+                  title: str) -> Figure:
+    """`image_row` of images, shape (n, height, width), with what each is, (n,), and what the network says of it."""
+    return image_row(images, captions(probabilities, labels.tolist(), names), title=title)
+
+
+def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, most: int = 10) -> np.ndarray:
+    """Of images whose prediction is wrong the indices, at most that many, the most confident first."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities.max(axis=1)[wrong], kind="stable")][:most]
 
 
 def images_with_probabilities(images: np.ndarray, probabilities: np.ndarray, names: Sequence[str], *,

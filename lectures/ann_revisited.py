@@ -5,15 +5,16 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run, generator  # before all else, so that Ctrl-C is heard while that loads
-from common import fused, options, program
+from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
+from common import fused, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
+from common.options import add_engine_option, lecture_parser, whole_number
 
 import argparse
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -127,27 +128,26 @@ def evaluate(model: nn.Module, losses: np.ndarray) -> dict:
             "points_correct": int(points_correct(model).sum())}
 
 
-def replay(args: argparse.Namespace, looks: np.ndarray) -> Iterator[nn.Sequential]:
-    """The run's model after each number of steps in `looks`: its start, trained once more by the engine."""
-    model = random_model(generator(args.seed, "model"))
+def replay(learning_rate: float, start: nn.Sequential, looks: np.ndarray) -> Iterator[nn.Sequential]:
+    """The model after each number of steps in `looks`: its start, trained once more by the engine."""
     for steps in np.diff(looks, prepend=0).tolist():
-        fused.train_sgd(model, POINTS[None], LABELS[None], learning_rate=args.lr, steps=steps, scale=0.5 / 10)
-        yield model
+        fused.train_sgd(start, POINTS[None], LABELS[None], learning_rate=learning_rate, steps=steps, scale=0.5 / 10)
+        yield start
 
 
-def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, title: str) -> dict:
-    """The figures by name, and with --animate training.gif."""
+def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Namespace, title: str) -> dict:
+    """The figures by name, and with --animate training.gif; `models` before and after training."""
     from common import plotting  # here, because matplotlib takes its time to import
 
-    steps, marks, files, start = len(losses), None, {}, random_model(generator(args.seed, "model"))
-    before, after = ([p.detach().numpy() for p in network.parameters()] for network in (start, model))
-    values, right = outputs(model, plotting.unit_grid(201)), points_correct(model).numpy()
-    points, labels, title = POINTS.numpy(), one_cold(LABELS).numpy(), f"{right.sum()} of 10 points right after {title}"
-    if args.engine == "fused" and steps and (args.animate or steps <= 2_000_000):  # more would take seconds
-        looks, grid = plotting.looks(steps), plotting.unit_grid(61 if args.animate else 2)
-        seen = zip(*((outputs(past, grid), points_correct(past).numpy()) for past in replay(args, looks)))
-        frames = plotting.Frames(looks, *map(np.array, seen))
-        marks = plotting.milestones(frames)
+    points, labels, right = POINTS.numpy(), one_cold(LABELS).numpy(), points_correct(models[1]).numpy()
+    before, after = ([p.detach().numpy().copy() for p in model.parameters()] for model in models)
+    values, title = outputs(models[1], plotting.unit_grid(201)), f"{right.sum()} of 10 points right after {title}"
+    files, marks, looks = {}, None, plotting.looks(len(losses))
+    if args.engine == "fused" and (args.animate or len(losses) <= 2_000_000):  # more would take seconds
+        grid = plotting.unit_grid(61 if args.animate else 2)
+        past = [(outputs(m, grid), points_correct(m).numpy()) for m in replay(args.lr, models[0], looks)]
+        frames = plotting.Frames(looks, *map(np.array, zip(*past)))
+        marks = plotting.milestones(looks, frames.right.sum(axis=1))
         if args.animate:
             files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
     return files | {
@@ -155,18 +155,18 @@ def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, tit
         "regions": plotting.regions(values, points, labels, right=right, title=f"Which output is larger\n{title}"),
         "surfaces": plotting.surfaces(values, points, labels, right=right, title=f"F over the unit square\n{title}"),
         "layers": plotting.layers({"before training": before, "after training": after}, inputs=("x₁", "x₂"),
-                                  outputs=("F₁", "F₂"), title=f"Weights and biases\n{title}")}
+                                  outputs=("F₁", "F₂"), title=f"Weights, and biases in the nodes\n{title}")}
 
 
 def arguments() -> argparse.Namespace:
     """The options, see --help."""
-    parser = options.lecture_parser(__doc__.splitlines()[0], "ann_revisited", lr=0.01)
-    parser.add_argument("--steps", type=options.whole_number(1, 1_000_000_000), default=1_000_000, metavar="N",
-                        help="gradient steps, the lecture's number of data points; 1 to 1000000000")
+    parser = lecture_parser(__doc__, "ann_revisited", lr=0.01)
+    parser.add_argument("--steps", type=whole_number(1, 10**9), default=1_000_000,
+                        help="gradient steps, the lecture's number of data points; 1 to 10^9")
     parser.add_argument("--train-data", choices=("randn", "rand"), default="randn",
                         help="how the pairs are drawn that the lecture hands to its loss, which ignores them")
     parser.add_argument("--animate", action="store_true", help="also training.gif, with the fused engine")
-    options.add_engine_option(parser)
+    add_engine_option(parser)
     return parser.parse_args()
 
 
@@ -186,6 +186,8 @@ def main() -> None:
 
     # Steps 4, 5 and 6, the loss, the optimizer and the training: one step for each pair.
     losses = run.begin(args.steps, model=model)
+    if args.animate and args.engine != "fused":
+        raise program.RunError("--animate needs the fused engine: leave out --engine eager and --device cuda")
     # The engine makes the same steps in one compiled loop. Its loss, `scale` times the sum of squares, is the same:
     # test_plain_loop_and_fused_engine_agree.
     if args.engine == "fused":
@@ -199,7 +201,8 @@ def main() -> None:
     model, losses = model.cpu(), losses[:run.made]
     results = evaluate(model, losses)
     title = f"{run.done(results)}, learning rate {args.lr:g}, seed {args.seed}"
-    run.finish(results, draw(losses, model, args, title), table(model),
+    models = random_model(run.generator("model")), model
+    run.finish(results, draw(losses, models, args, title), table(model),
                f"{run.done(results)}: {results['points_correct']} of 10 points right, loss {results['final_loss']:.4g}"
                f"{advice(model, losses)}")
 
