@@ -289,11 +289,10 @@ def _bundled() -> Digits:
                   images[:cut], labels[:cut], images[cut:], labels[cut:])
 
 
-def table(rows: list[tuple[str, Tensor, int]], data: Digits) -> str:
-    """Images, a line each: name, ten probabilities in percent, prediction; `rows` of (name, probabilities, label)."""
+def table(names: list[str], probabilities: Tensor, labels: Tensor, data: Digits) -> str:
+    """Images, a line each: name, ten probabilities, of shape (n, 10), in percent, prediction, whether it is right."""
     lines = [f"{data.title + ', in %':26}" + "".join(f"{name[:5]:>6}" for name in data.classes) + "   prediction"]
-    for name, probabilities, label in rows:
-        guess = int(one_cold(probabilities))
-        lines.append(f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in probabilities.tolist()) + f"   "
+    for name, row, guess, label in zip(names, probabilities.tolist(), one_cold(probabilities), labels):
+        lines.append(f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in row) + f"   "
                      f"{data.classes[guess]} ({'right' if guess == label else f'WRONG, it is {data.classes[label]}'})")
     return "\n".join(lines)

@@ -76,7 +76,7 @@ def train_sgd(
         ValueError: a network too large for it; shapes that do not fit each other.
     """
     alone = isinstance(models, nn.Sequential)
-    starts = [models] if alone else list(models)
+    starts = [models] if isinstance(models, nn.Sequential) else list(models)
     losses = np.full((len(starts), steps), np.nan)
     iterates = iterates[None] if alone and iterates is not None else iterates
     descent = _Descent(starts, (inputs, targets), losses, iterates)
@@ -109,7 +109,7 @@ def sgd(
         first: the number of the first step to make; those before it have been made.
     """
     descent = _Descent([model], (inputs, targets), losses[None], None if iterates is None else iterates[None])
-    return (descent.update_models() or made for made in descent.chunks(first, learning_rate, scale))
+    return descent.chunks_with_models(first, learning_rate, scale)
 
 
 def refusal(model: nn.Sequential) -> str | None:
@@ -141,7 +141,9 @@ class Case(NamedTuple):
 
 def _case(model: nn.Sequential, points: int, lanes: int, iterates: bool) -> Case:
     """The case of a model; raises what `train_sgd` does."""
-    widths, activations, kinds = [], [], set()
+    widths: list[int] = []
+    activations: list[type | None] = []
+    kinds = set()
     for module in model:
         if type(module) is nn.Linear and module.bias is not None:
             widths += [module.out_features] if widths else [module.in_features, module.out_features]
@@ -286,7 +288,8 @@ def _operands(program: Program, case: Case, step: str, pair: str) -> tuple[list,
         begin = program.address(array, first)
         points.append([join([program.load(begin, (row * case.parts + part) * case.pairs * case.lanes)
                              for part in range(case.parts)]) for row in range(rows)])
-    return layers, case.activations, *points
+    x, y = points
+    return layers, case.activations, x, y
 
 
 class _Descent:
@@ -340,6 +343,12 @@ class _Descent:
                 self.calls = [call for call, steps in zip(self.calls, made) if steps == count]
                 count = max(1, int(count * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
                 yield max(made)
+
+    def chunks_with_models(self, first: int, learning_rate: float, scale: float) -> Iterator[int]:
+        """As `chunks`, with the models up to date after each."""
+        for made in self.chunks(first, learning_rate, scale):
+            self.update_models()
+            yield made
 
     def update_models(self) -> None:
         """Puts the weights as they are now into the models."""

@@ -233,12 +233,15 @@ def looks(steps: int) -> np.ndarray:
     return np.unique(np.geomspace(max(1, steps // 100), steps, 177).round().astype(int))
 
 
-def milestones(frames: Frames) -> dict[int, str]:
-    """Marks for `loss_curve` where more points are right for good: the steps from which on never fewer of them are."""
-    counts = frames.right.sum(axis=1)
+def milestones(steps: np.ndarray, counts: np.ndarray) -> dict[int, str]:
+    """Marks for `loss_curve` where more points are right for good: the steps from which on never fewer of them are.
+
+    Args:
+        steps: shape (looks,). counts: shape (looks,), how many points were right after so many steps.
+    """
     least = np.minimum.accumulate(counts[::-1])[::-1]
     rises = [0, *(np.flatnonzero(np.diff(least)) + 1)]
-    return {int(frames.steps[look]): f"{least[look]} right" for look in rises}
+    return {int(steps[look]): f"{least[look]} right" for look in rises}
 
 
 def animation(frames: Frames, losses: np.ndarray, points: np.ndarray, labels: np.ndarray, *, title: str) -> bytes:

@@ -77,8 +77,12 @@ def where(mask: Vector, yes: Vector | float, no: Vector | float) -> Vector:
 
 def dot(a: Sequence[Vector], b: Sequence[Vector], start: Vector | None = None) -> Vector:
     """start + a[0] b[0] + a[1] b[1] + ..., in this order."""
-    for x, y in zip(a, b):
-        start = x * y if start is None else fma(x, y, start)
+    terms = zip(a, b)
+    if start is None:
+        x, y = next(terms)
+        start = x * y
+    for x, y in terms:
+        start = fma(x, y, start)
     return start
 
 
@@ -160,7 +164,9 @@ class Program:
     """
 
     def __init__(self, arguments: dict[str, str]):
-        self.arguments, self.lines, self.rooms = arguments, [], []
+        self.arguments = arguments
+        self.lines: list[str] = []
+        self.rooms: list[str] = []
 
     def value(self, instruction: str) -> str:
         """Notes down an instruction; returns the name of its result."""
@@ -251,7 +257,7 @@ class Program:
         engine.finalize_object()
         kinds = (_C_TYPES[kind] for kind in self.arguments.values())
         function = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(engine.get_function_address("main"))
-        function.engine = engine  # the code is gone with it
+        function.engine = engine  # type: ignore[attr-defined]  # the code is gone with it
         return function
 
 

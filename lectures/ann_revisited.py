@@ -6,9 +6,10 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
 from common.run import Run, generator  # before all else, so that Ctrl-C is heard while that loads
-from common import fused, options, program
+from common import fused, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
+from common.options import add_engine_option, lecture_parser, whole_number
 
 import argparse
 import functools
@@ -147,7 +148,7 @@ def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, tit
         looks, grid = plotting.looks(steps), plotting.unit_grid(61 if args.animate else 2)
         seen = zip(*((outputs(past, grid), points_correct(past).numpy()) for past in replay(args, looks)))
         frames = plotting.Frames(looks, *map(np.array, seen))
-        marks = plotting.milestones(frames)
+        marks = plotting.milestones(looks, frames.right.sum(axis=1))
         if args.animate:
             files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
     return files | {
@@ -160,13 +161,13 @@ def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, tit
 
 def arguments() -> argparse.Namespace:
     """The options, see --help."""
-    parser = options.lecture_parser(__doc__.splitlines()[0], "ann_revisited", lr=0.01)
-    parser.add_argument("--steps", type=options.whole_number(1, 1_000_000_000), default=1_000_000, metavar="N",
-                        help="gradient steps, the lecture's number of data points; 1 to 1000000000")
+    parser = lecture_parser(__doc__, "ann_revisited", lr=0.01)
+    parser.add_argument("--steps", type=whole_number(1, 10**9), default=1_000_000,
+                        help="gradient steps, the lecture's number of data points; 1 to 10^9")
     parser.add_argument("--train-data", choices=("randn", "rand"), default="randn",
                         help="how the pairs are drawn that the lecture hands to its loss, which ignores them")
     parser.add_argument("--animate", action="store_true", help="also training.gif, with the fused engine")
-    options.add_engine_option(parser)
+    add_engine_option(parser)
     return parser.parse_args()
 
 

@@ -6,7 +6,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
 from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
-from common import fused, options, program
+from common import fused, program
+from common.options import add_engine_option, lecture_parser, real_number, whole_number
 
 import argparse
 import math
@@ -164,17 +165,14 @@ def draw(losses: np.ndarray, iterates: Tensor, found: dict[str, Tensor], floor: 
 
 def arguments() -> argparse.Namespace:
     """The options, see --help."""
-    parser = options.lecture_parser(__doc__.splitlines()[0], "linear_recovery", lr=0.01)
-    parser.add_argument("--samples", type=options.whole_number(1, 10_000_000), default=10_000, metavar="N",
-                        help="pairs, one step each; 1 to 10000000")
-    parser.add_argument("--noise", type=options.real_number(0, 1000), default=0.2,
-                        help="standard deviation of the noise on y, 0 to 1000")
-    parser.add_argument("--low", type=options.real_number(-1000, 1000), default=5.0,
-                        help="inputs are uniform from here, -1000 to 1000")
-    parser.add_argument("--high", type=options.real_number(-1000, 1000), help="to here (default: LOW + 5)")
+    parser = lecture_parser(__doc__, "linear_recovery", lr=0.01)
+    parser.add_argument("--samples", type=whole_number(1, 10**7), default=10_000, help="pairs, a step each; 1 to 10^7")
+    parser.add_argument("--noise", type=real_number(0, 1000), default=0.2, help="deviation of y's noise, 0 to 1000")
+    parser.add_argument("--low", type=real_number(-1000, 1000), default=5.0, help="inputs from here, -1000 to 1000")
+    parser.add_argument("--high", type=real_number(-1000, 1000), help="to here, -1000 to 1000 (default: LOW + 5)")
     parser.add_argument("--raw", action="store_true",
                         help="do not centre the inputs: the printed recipe; with --low 0 Flux's quickstart")
-    options.add_engine_option(parser)
+    add_engine_option(parser)
     args = parser.parse_args()
     if args.high is None:
         args.high = args.low + 5

@@ -148,7 +148,8 @@ CASES = {
         title=title),
     "confusion": lambda title: plotting.confusion(RANDOM.integers(0, 1500, (10, 10)), NAMES, title=title),
     "confusion, all of one class": lambda title: plotting.confusion(np.diag([0] * 9 + [7]), CLASSES, title=title),
-    "loss of many": lambda title: figures.loss_bands(MANY, title=title, marks={1: "5 right", 40: "8 right"}),
+    "loss of many": lambda title: figures.loss_bands(
+        np.arange(1, 1001), MANY, title=title, marks={1: "5 right", 40: "8 right"}),
     "errors of many": lambda title: figures.error_bands(
         STEPS, {name: {"last iterate": np.geomspace(10, 0.01, 50) * np.exp(RANDOM.normal(size=(20, 1)))}
                 for name in "Wb"}, title=title),
@@ -174,6 +175,10 @@ def test_nothing_is_cut_off_or_overlaps(case, title):
         for other, its, other_turned in boxes[:place]:
             apart = (box.x0 > its.x1 - 1 or its.x0 > box.x1 - 1 or box.y0 > its.y1 - 1 or its.y0 > box.y1 - 1)
             assert apart or 45 in (turned, other_turned), (text, other)
+
+
+def test_a_dollar_is_a_dollar():
+    assert not any(text.get_parse_math() for text in texts(CASES["loss"]("It costs $4 or $5")))
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf"])
@@ -260,9 +265,8 @@ def test_marks_stand_at_their_steps():
 
 def test_marks_are_where_points_stay_right():
     counts = [5, 6, 5, 7, 9, 8, 8, 10, 10]
-    right = np.array([[True] * count + [False] * (10 - count) for count in counts])
     steps = np.array([10, 20, 30, 40, 50, 60, 70, 80, 90])
-    assert plotting.milestones(plotting.Frames(steps, np.zeros((9, 2, 2, 2)), right)) == {
+    assert plotting.milestones(steps, np.array(counts)) == {
         10: "5 right", 40: "7 right", 50: "8 right", 80: "10 right"}
     assert plotting.looks(1_000_000)[[0, -1]].tolist() == [10_000, 1_000_000] and plotting.looks(1).tolist() == [1]
 
@@ -299,11 +303,13 @@ def test_errors_are_drawn_where_they_belong():
 
 def test_bands_are_the_mean_and_10_to_90_percent():
     runs = np.outer(np.arange(1, 101), np.geomspace(1, 0.01, 300))
-    figure = figures.loss_bands(runs, title="t")
+    steps = np.geomspace(1000, 1_000_000, 300)
+    figure = figures.loss_bands(steps, runs, title="t")
     line = lines_of(figure)["mean of 100 starts"]
-    assert line.get_ydata() == pytest.approx(50.5 * np.geomspace(1, 0.01, 300)[line.get_xdata() - 1])
+    assert line.get_xdata().tolist() == steps.tolist()
+    assert line.get_ydata() == pytest.approx(50.5 * np.geomspace(1, 0.01, 300))
     band = figure.axes[0].collections[0].get_paths()[0].vertices
-    at_start = band[band[:, 0] == 1][:, 1]
+    at_start = band[band[:, 0] == steps[0]][:, 1]
     assert (at_start.min(), at_start.max()) == pytest.approx(np.percentile(np.arange(1, 101), (10, 90)))
     assert len(figure.axes[0].get_lines()) == 1  # no single run
 
@@ -377,11 +383,20 @@ def test_the_animation_shows_the_training():
         hue = [picture[row, column, 2] - picture[row, column, 0] for picture in pictures]
         assert sign * hue[-1] > 50 and sign * hue[0] < 30
     assert width == 90
+    # In each frame the points are crossed out that were wrong then.
+    chosen = np.unique(np.linspace(0, len(shown.steps) - 1, 45).round().astype(int))
+    for picture, right in zip(pictures, shown.right[chosen]):
+        centres = [picture[int(height - 90 * (0.95 + 3 * x2)), int(90 * (0.75 + 3 * x1))] for x1, x2 in POINTS]
+        assert [centre.max() > 90 for centre in centres] == right.tolist()
     # The cursor goes from the left of the loss to its right.
     cursor = [np.flatnonzero(np.abs(picture[int(height - 90 * 1.2), 400:] - (0, 114, 178)).sum(axis=1) < 40)
               for picture in pictures]
     places = [columns.mean() for columns in cursor]
     assert (np.diff(places) > 0).all() and places[0] < 60 and places[-1] > 270
+    # With the dot it goes down as the loss does: the row in which most is blue.
+    rows = [(np.abs(picture[:int(height - 90 * 0.9), 420:] - (0, 114, 178)).sum(axis=2) < 40).sum(axis=1).argmax()
+            for picture in pictures]
+    assert rows[-1] > rows[22] + 50 > rows[0] + 100
 
 
 @pytest.mark.filterwarnings("error")
@@ -473,6 +488,8 @@ def test_images_stand_above_their_captions():
     assert all(np.array_equal(image.get_array(), array) for image, array in zip(axes.images, IMAGES))
     drawn(figure)
     for image, text, caption in zip(axes.images, axes.texts, said):
+        width, height = np.diff(image.get_extent())[[0, 2]]
+        assert width == pytest.approx(height)
         assert " ".join(text.get_text().split()) == " ".join(caption.split())
         left, right, bottom, _ = image.get_extent()
         assert left < text.get_position()[0] < right and bottom - 0.1 < text.get_position()[1] <= bottom
@@ -506,15 +523,15 @@ def test_bars_are_the_probabilities():
 def test_confusion_has_labels_down_and_answers_across():
     counts = np.zeros((10, 10), int)
     np.fill_diagonal(counts, 950)
-    counts[4, 9], counts[2, 7], counts[3] = 50, 25, 0
+    counts[4, 9], counts[2, 7], counts[8, 7], counts[3] = 50, 25, 9, 0
     figure = plotting.confusion(counts, NAMES, title="t")
     axes = figure.axes[0]
     assert axes.get_ylabel() == "label" and axes.get_xlabel() == "the network says"
     numbers = {t.get_position(): t.get_text() for t in axes.texts}
     assert numbers[(9, 4)] == "50" and numbers[(7, 2)] == "25" and numbers[(0, 0)] == "950" and (4, 9) not in numbers
     shades = axes.images[0].get_array()
-    assert shades[4, 9] == 5 and shades[2, 7] == pytest.approx(100 * 25 / 975) and shades.sum() == pytest.approx(
-        5 + 100 * 25 / 975)
+    assert (shades[4, 9], shades[2, 7], shades[8, 7]) == pytest.approx((5, 100 * 25 / 975, 100 * 9 / 959))
+    assert shades.sum() == pytest.approx(5 + 100 * 25 / 975 + 100 * 9 / 959)
     assert axes.images[0].get_clim() == (0, 5)  # the worst share has the darkest shade, and what is right has none
     light = [sum(pixel(figure, axes, *place)) for place in ((9.3, 4.35), (7.3, 2.35), (4.3, 9.35))]
     assert light[0] < light[1] < light[2]
