@@ -17,6 +17,7 @@ import warnings
 import zlib
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -106,7 +107,7 @@ def _find(folder: Path, file: str) -> Path | None:
     return next((path for path in (folder / file, folder / f"{file}.gz") if os.path.lexists(path)), None)
 
 
-def _torchvision():
+def _torchvision() -> ModuleType:
     """torchvision's `datasets`, or a RunError that says why it cannot be imported."""
     try:
         from torchvision import datasets
@@ -130,7 +131,7 @@ def _read(name: str, folder: Path) -> Digits:
     tensors = []
     with tempfile.TemporaryDirectory() as room:
         for file in FILES:
-            path = _find(folder, file)
+            path = _find(folder, file) or folder / file  # reading it says that it has gone
             plain = _unpack(path, Path(room)) if path.suffix == ".gz" else path
             if "images" in file:
                 _check(path, plain, (SIDE, SIDE))
@@ -289,11 +290,10 @@ def read_picture(path: Path) -> torch.Tensor:
     return torch.from_numpy(image)
 
 
-def table(rows: list[tuple[str, torch.Tensor, int]], data: Digits) -> str:
-    """Images, a line each: name, ten probabilities in percent, prediction; `rows` of (name, probabilities, label)."""
+def table(names: list[str], probabilities: torch.Tensor, labels: torch.Tensor, data: Digits) -> str:
+    """Images, a line each: name, ten probabilities, of shape (n, 10), in percent, prediction, whether it is right."""
     lines = [f"{data.title + ', in %':26}" + "".join(f"{name[:5]:>6}" for name in data.classes) + "   prediction"]
-    for name, probabilities, label in rows:
-        guess = int(one_cold(probabilities))
-        lines.append(f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in probabilities.tolist()) + f"   "
+    for name, row, guess, label in zip(names, probabilities.tolist(), one_cold(probabilities), labels):
+        lines.append(f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in row) + f"   "
                      f"{data.classes[guess]} ({'right' if guess == label else f'WRONG, it is {data.classes[label]}'})")
     return "\n".join(lines)

@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 BAND = (10, 90)  # percentiles
-COLUMNS = 500  # steps at which a band is computed
 STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (BLUE, ":"), (ORANGE, (0, (5, 1))), (GREEN, (0, (1, 1))))
 
 
@@ -21,22 +20,21 @@ def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return low, np.mean(runs, axis=0), high
 
 
-def loss_bands(losses: np.ndarray, *, title: str, marks: dict[int, str] | None = None) -> Figure:
-    """The loss of many starts at every step, on a logarithmic scale: mean and band.
+def loss_bands(steps: np.ndarray, losses: np.ndarray, *, title: str, marks: dict[int, str] | None = None) -> Figure:
+    """The loss of many starts against the number of steps, on a logarithmic scale: mean and band.
 
     Args:
-        losses: shape (starts, steps).
+        steps: shape (points,), the numbers of steps.
+        losses: shape (starts, points).
         title: what it shows; from the second line on the settings.
-        marks: for some steps (counted from 1) what to write there.
+        marks: for some numbers of steps what to write there.
     """
-    starts, steps = losses.shape
     figure = sheets.new(8, 4.8, title)
     axes = figure.add_subplot(ylabel="loss")
-    places = np.unique(np.linspace(0, steps - 1, COLUMNS).astype(int))
-    low, mean, high = summary(losses[:, places])
-    axes.fill_between(places + 1, low, high, color=BLUE, alpha=0.25, linewidth=0, label="10-90 % of them")
-    axes.plot(places + 1, mean, color=BLUE, linewidth=2, label=f"mean of {starts} starts")
-    sheets.number_steps(axes, steps)
+    low, mean, high = summary(losses)
+    axes.fill_between(steps, low, high, color=BLUE, alpha=0.25, linewidth=0, label="10-90 % of them")
+    axes.plot(steps, mean, color=BLUE, linewidth=2, label=f"mean of {len(losses):,} starts")
+    sheets.number_steps(axes, int(steps[-1]))
     sheets.logarithmic(axes.yaxis, [*low, *mean, *high])
     sheets.settle(figure, [axes], 4.8)
     if marks:

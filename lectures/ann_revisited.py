@@ -6,9 +6,10 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
 from common.run import Run, generator  # before all else, so that Ctrl-C is heard while that loads
-from common import fused, options, program
+from common import fused, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
+from common.options import add_engine_option, lecture_parser, whole_number
 
 import argparse
 import functools
@@ -62,7 +63,12 @@ def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return (0.5 * ((model(points) - labels) ** 2).sum(dim=1)).sum() / 10
 
 
-# Step 5, the optimizer: gradient descent, `torch.optim.SGD` below.
+# Step 5, the optimizer.
+def gradient_descent(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """Each step moves every parameter by -learning_rate times the loss's derivative; nothing else is remembered."""
+    return torch.optim.SGD(model.parameters(), lr=learning_rate)
+
+
 # Step 6, the training.
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, train_data: Iterable, losses: np.ndarray) -> None:
     """One step for each (step, (x, y)) of `train_data`; the loss ignores x and y, on which exercise 3 turns."""
@@ -155,13 +161,13 @@ def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, tit
 
 def arguments() -> argparse.Namespace:
     """The options, see --help."""
-    parser = options.lecture_parser(__doc__.splitlines()[0], "ann_revisited", lr=0.01)
-    parser.add_argument("--steps", type=options.whole_number(1, 1_000_000_000), default=1_000_000, metavar="N",
-                        help="gradient steps, the lecture's number of data points; 1 to 1000000000")
+    parser = lecture_parser(__doc__, "ann_revisited", lr=0.01)
+    parser.add_argument("--steps", type=whole_number(1, 10**9), default=1_000_000,
+                        help="gradient steps, the lecture's number of data points; 1 to 10^9")
     parser.add_argument("--train-data", choices=("randn", "rand"), default="randn",
                         help="how the pairs are drawn that the lecture hands to its loss, which ignores them")
     parser.add_argument("--animate", action="store_true", help="also training.gif, with the fused engine")
-    options.add_engine_option(parser)
+    add_engine_option(parser)
     return parser.parse_args()
 
 
@@ -174,14 +180,13 @@ def main() -> None:
     x_train, y_train = (pairs.to(args.device)
                         for pairs in training_pairs(args.train_data, args.steps, run.generator("pairs")))
 
-    # Steps 3, 4 and 5, the model, the loss and the optimizer.
+    # Step 3, the model.
     model = random_model(run.generator("model")).to(args.device)
     if not args.quiet:
         print(describe(model))
-    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr)
 
-    # Step 6, the training: one step for each pair.
-    losses = run.begin(args.steps, model=model, optimizer=optimizer)
+    # Steps 4, 5 and 6, the loss, the optimizer and the training: one step for each pair.
+    losses = run.begin(args.steps, model=model)
     # The engine makes the same steps in one compiled loop. Its loss, `scale` times the sum of squares, is the same:
     # test_plain_loop_and_fused_engine_agree.
     if args.engine == "fused":
@@ -189,7 +194,7 @@ def main() -> None:
                              first=run.made))
     else:
         pairs = ((x_train[step], y_train[step]) for step in range(args.steps))
-        train(model, optimizer, run.steps(enumerate(pairs)), losses)
+        train(model, gradient_descent(model, args.lr), run.steps(enumerate(pairs)), losses)
 
     # The results.
     model, losses = model.cpu(), losses[:run.made]

@@ -6,7 +6,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
 from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
-from common import fused, options, program
+from common import fused, program
+from common.options import add_engine_option, lecture_parser, real_number, whole_number
 
 import argparse
 import math
@@ -62,7 +63,12 @@ def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return ((y - model(x)) ** 2).sum()
 
 
-# Step 5, the optimizer: gradient descent, `torch.optim.SGD` below.
+# Step 5, the optimizer.
+def gradient_descent(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """Each step moves every parameter by -learning_rate times the loss's derivative; nothing else is remembered."""
+    return torch.optim.SGD(model.parameters(), lr=learning_rate)
+
+
 # Step 6, the training.
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, train_data: Iterable, losses: np.ndarray,
           iterates: Tensor) -> None:
@@ -159,17 +165,14 @@ def draw(losses: np.ndarray, iterates: Tensor, found: dict[str, Tensor], floor: 
 
 def arguments() -> argparse.Namespace:
     """The options, see --help."""
-    parser = options.lecture_parser(__doc__.splitlines()[0], "linear_recovery", lr=0.01)
-    parser.add_argument("--samples", type=options.whole_number(1, 10_000_000), default=10_000, metavar="N",
-                        help="pairs, one step each; 1 to 10000000")
-    parser.add_argument("--noise", type=options.real_number(0, 1000), default=0.2,
-                        help="standard deviation of the noise on y, 0 to 1000")
-    parser.add_argument("--low", type=options.real_number(-1000, 1000), default=5.0,
-                        help="inputs are uniform from here, -1000 to 1000")
-    parser.add_argument("--high", type=options.real_number(-1000, 1000), help="to here (default: LOW + 5)")
+    parser = lecture_parser(__doc__, "linear_recovery", lr=0.01)
+    parser.add_argument("--samples", type=whole_number(1, 10**7), default=10_000, help="pairs, a step each; 1 to 10^7")
+    parser.add_argument("--noise", type=real_number(0, 1000), default=0.2, help="deviation of y's noise, 0 to 1000")
+    parser.add_argument("--low", type=real_number(-1000, 1000), default=5.0, help="inputs from here, -1000 to 1000")
+    parser.add_argument("--high", type=real_number(-1000, 1000), help="to here, -1000 to 1000 (default: LOW + 5)")
     parser.add_argument("--raw", action="store_true",
                         help="do not centre the inputs: the printed recipe; with --low 0 Flux's quickstart")
-    options.add_engine_option(parser)
+    add_engine_option(parser)
     args = parser.parse_args()
     if args.high is None:
         args.high = args.low + 5
@@ -190,20 +193,19 @@ def main() -> None:
     setting = f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}, learning rate {args.lr:g}"
     print(f"samples: {args.samples:,}; {setting}\nlargest stable rate, 2 / lambda_max of the Hessian: {limit:.3g}")
 
-    # Steps 3, 4 and 5, the model, the loss and the optimizer.
+    # Step 3, the model.
     model = random_model(run.generator("model")).to(args.device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr)
 
-    # Step 6, the training: one step for each pair.
+    # Steps 4, 5 and 6, the loss, the optimizer and the training: one step for each pair.
     iterates = torch.zeros(args.samples + 1, 12, dtype=torch.float64)  # the first is the model before training
     iterates[0] = parameters_to_vector(model.parameters()).detach()
-    losses = run.begin(args.samples, model=model, optimizer=optimizer, iterates=iterates[1:])
+    losses = run.begin(args.samples, model=model, iterates=iterates[1:])
     if args.engine == "fused":  # the same steps in one compiled loop; tests/test_fused.py compares them
         run.follow(fused.sgd(nn.Sequential(model), x_train[:, None], y_train[:, None], losses, learning_rate=args.lr,
                              iterates=iterates[1:].numpy(), first=run.made))
     else:
         pairs = ((x_train[step], y_train[step]) for step in range(args.samples))
-        train(model, optimizer, run.steps(enumerate(pairs)), losses, iterates[1:])
+        train(model, gradient_descent(model, args.lr), run.steps(enumerate(pairs)), losses, iterates[1:])
 
     # The results. The centre is folded back into b, so that the model takes the inputs as they are.
     iterates = fold(iterates[:run.made + 1], centre)

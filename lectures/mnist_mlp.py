@@ -6,9 +6,10 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
 from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
-from common import digits, options, program
+from common import digits, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
+from common.options import lecture_parser, real_number, whole_number
 
 import argparse
 import math
@@ -153,18 +154,17 @@ def draw(data: digits.Digits, models: Sequence[nn.Sequential], losses: np.ndarra
 
 def arguments() -> argparse.Namespace:
     """The options, see --help."""
-    parser = options.lecture_parser(__doc__.splitlines()[0], "mnist_mlp", lr=0.001)
+    parser = lecture_parser(__doc__, "mnist_mlp", lr=0.001)
     digits.add_options(parser)
-    parser.add_argument("--epochs", type=options.whole_number(1, 100_000), default=100, help="1 to 100000")
-    parser.add_argument("--batch-size", type=options.whole_number(1, 60_000), metavar="N",
-                        help="images a step, 1 to 60000 (default: all the images at once)")
+    parser.add_argument("--epochs", type=whole_number(1, 100_000), default=100, help="1 to 100000")
+    parser.add_argument("--batch-size", type=whole_number(1, 60_000), help="1 to 60000 (default: all images at once)")
     parser.add_argument("--schedule", choices=("constant", "one-cycle"), default="constant",
                         help="one-cycle: the learning rate rises to LR and falls to nearly 0")
-    parser.add_argument("--weight-decay", type=options.real_number(0, 1), default=0.0, metavar="DECAY",
+    parser.add_argument("--weight-decay", type=real_number(0, 1), default=0.0, metavar="DECAY",
                         help="Adam's: adds DECAY times each parameter to its gradient, 0 to 1")
     parser.add_argument("--distort", action="store_true",
                         help="train on copies of the images that are turned, scaled, sheared and shifted at random")
-    parser.add_argument("--hidden", type=options.whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000")
+    parser.add_argument("--hidden", type=whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000")
     return parser.parse_args()
 
 
@@ -187,9 +187,9 @@ def main() -> None:
 
     # Step 3, defining the model. To test whether it is valid, it is evaluated at the 10th image.
     model = glorot_model(args.hidden, run.generator("model")).to(args.device)
-    tenth = predict(model, as_vectors(data.x_train[9:10]))[0]
     if not args.quiet:
-        print(describe(model), digits.table([("10th image, untrained", tenth, int(data.y_train[9]))], data), sep="\n")
+        tenth = predict(model, as_vectors(data.x_train[[9]]))
+        print(describe(model), digits.table(["10th image, untrained"], tenth, data.y_train[[9]], data), sep="\n")
 
     # Steps 4 and 5, the loss and the optimizer.
     steps = args.epochs * math.ceil(args.images / args.batch_size)
@@ -206,15 +206,14 @@ def main() -> None:
     known, unseen = (int(torch.randint(count, (), generator=run.generator(f"{name} image")))
                      for name, count in (("training", args.images), ("unseen", len(test))))
     results = evaluate(model, data, args.images, test, unseen) | {"final_loss": loss(model, images, labels).item()}
-    shown = as_vectors(torch.cat([data.x_train[:5], data.x_train[known:known + 1]]))
-    names = [f"image {i}" for i in range(1, 6)] + [f"training image {known + 1}"]
-    trained = predict(model, shown)
-    rows = list(zip(names, trained, [*data.y_train[:5].tolist(), int(data.y_train[known])]))
-    rows.append((f"unseen test image {unseen + 1}", test[unseen], int(data.y_test[unseen])))
+    shown = torch.cat([data.x_train[[0, 1, 2, 3, 4, known]], data.x_test[[unseen]]])
+    right = torch.cat([data.y_train[[0, 1, 2, 3, 4, known]], data.y_test[[unseen]]])
+    names = [*(f"image {i}" for i in range(1, 6)), f"training image {known + 1}", f"unseen test image {unseen + 1}"]
+    table = digits.table(names, predict(model, as_vectors(shown)), right, data)
     done = f"{run.done(results)} ({run.made / steps * args.epochs:.3g} epochs)"
     title = f"{data.title}; {args.images:,} images; {done}\n{settings(args)}"
     models = glorot_model(args.hidden, run.generator("model")), model
-    run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), digits.table(rows, data),
+    run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), table,
                f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the "
                f"{args.images:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 

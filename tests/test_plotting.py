@@ -148,7 +148,8 @@ CASES = {
         title=title),
     "confusion": lambda title: plotting.confusion(RANDOM.integers(0, 1500, (10, 10)), NAMES, title=title),
     "confusion, all of one class": lambda title: plotting.confusion(np.diag([0] * 9 + [7]), CLASSES, title=title),
-    "loss of many": lambda title: figures.loss_bands(MANY, title=title, marks={1: "5 right", 40: "8 right"}),
+    "loss of many": lambda title: figures.loss_bands(
+        np.arange(1, 1001), MANY, title=title, marks={1: "5 right", 40: "8 right"}),
     "errors of many": lambda title: figures.error_bands(
         STEPS, {name: {"last iterate": np.geomspace(10, 0.01, 50) * np.exp(RANDOM.normal(size=(20, 1)))}
                 for name in "Wb"}, title=title),
@@ -302,11 +303,13 @@ def test_errors_are_drawn_where_they_belong():
 
 def test_bands_are_the_mean_and_10_to_90_percent():
     runs = np.outer(np.arange(1, 101), np.geomspace(1, 0.01, 300))
-    figure = figures.loss_bands(runs, title="t")
+    steps = np.geomspace(1000, 1_000_000, 300)
+    figure = figures.loss_bands(steps, runs, title="t")
     line = lines_of(figure)["mean of 100 starts"]
-    assert line.get_ydata() == pytest.approx(50.5 * np.geomspace(1, 0.01, 300)[line.get_xdata() - 1])
+    assert line.get_xdata().tolist() == steps.tolist()
+    assert line.get_ydata() == pytest.approx(50.5 * np.geomspace(1, 0.01, 300))
     band = figure.axes[0].collections[0].get_paths()[0].vertices
-    at_start = band[band[:, 0] == 1][:, 1]
+    at_start = band[band[:, 0] == steps[0]][:, 1]
     assert (at_start.min(), at_start.max()) == pytest.approx(np.percentile(np.arange(1, 101), (10, 90)))
     assert len(figure.axes[0].get_lines()) == 1  # no single run
 

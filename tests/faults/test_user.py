@@ -117,7 +117,8 @@ def test_show_without_a_backend_for_it_says_so(run, backend):
 
 
 def test_a_home_that_cannot_be_written(run, made_up):
-    nowhere = {"HOME": "/dev/null", "XDG_CONFIG_HOME": "/dev/null/a", "XDG_CACHE_HOME": "/dev/null/b", "MPLCONFIGDIR": ""}
+    nowhere = {"HOME": "/dev/null", "XDG_CONFIG_HOME": "/dev/null/a", "XDG_CACHE_HOME": "/dev/null/b",
+               "MPLCONFIGDIR": ""}
     done = run("mnist_mlp", *QUICK["mnist_mlp"], MNIST_ROOT=str(made_up), **nowhere)
     assert done.returncode == 0 and done.stderr == ""
 
@@ -205,16 +206,21 @@ def test_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, monkeyp
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_twice_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, monkeypatch, script):
-    """The second one ends the run at once; --resume has all that is needed to end complete."""
+    """The second one ends the run at once; --resume goes on from a checkpoint that has every step."""
+    from common.run import Run
+
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
     watch_figures(monkeypatch)
     whole = run_here(script, *QUICK[script])
     files, results = content(whole.folder), results_of(whole)
     shutil.rmtree(whole.folder)
     with monkeypatch.context() as patch:
+        patch.setattr(Run, "CHECKPOINT_SECONDS", 0)
         patch.setattr(FigureCanvasBase, "print_figure", lambda *values, **settings: (press(), press()))
         assert run_here(script, *QUICK[script]).returncode == 130
-    done = run_here(script, *QUICK[script], "--resume")
+        calls = at_call(patch, importlib.import_module(f"lectures.{script}"), 0, press)
+        done = run_here(script, *QUICK[script], "--resume", "--quiet")
+    assert len(calls) <= 3  # for the results alone
     assert done.returncode == 0 and content(done.folder) == files and results_of(done) == results, done.stderr
 
 
@@ -300,8 +306,8 @@ def test_a_plateau_is_only_called_one_when_the_loss_shows_it(run_here, monkeypat
 
 ONES = {"linear_recovery": ("--samples", 1), "ann_revisited": ("--steps", 1),
         "mnist_mlp": ("--images", 1, "--epochs", 1, "--hidden", 1, "--batch-size", 1)}
-PLURAL = re.compile(r"(?<![\d.,])1 (?:[a-z]+ )?(?:steps|pairs|points|starts|images|epochs|batches|units|threads|parameters|"
-                    r"cores|seconds|minutes|samples|arrays)\b")
+PLURAL = re.compile(r"(?<![\d.,])1 (?:[a-z]+ )?(?:steps|pairs|points|starts|images|epochs|batches|units|threads|"
+                    r"parameters|cores|seconds|minutes|samples|arrays)\b")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,0 +1,321 @@
+"use strict";
+// Handwriting: a sheet to draw on, or a picture; the trained networks of the runs say which digit it is.
+if (pageData.models.length > 0) {
+  const SIDE = 280; // of the sheet, in its own pixels
+  const PEN = 18; // the stroke's width on it
+  const MOVE = 10; // of the pen, for each press of an arrow key
+  const UNSURE = 0.6; // a smaller probability is no answer
+  const LARGEST = 4000; // the longer side of a picture; a larger one is made smaller before it is read
+  const UNDOS = 40; // strokes that can be taken back
+
+  const sheet = find("digit");
+  const pen = sheet.getContext("2d", { willReadFrequently: true });
+  const models = pageData.models.map(unpack);
+  const hand = { pointer: null, x: SIDE / 2, y: SIDE / 2, down: false }; // a pointer's, or that of the arrow keys
+  const past = []; // the sheet before each stroke
+  let picture = null; // what was read from a file, in its own size; null when the sheet was drawn on
+  let waiting = false;
+
+  // The networks.
+
+  /** A network of the page's data: 784 inputs, hidden units with relu, 10 outputs; float32 in base64, little end first. */
+  function unpack(model) {
+    const bytes = Uint8Array.from(atob(model.parameters), (letter) => letter.charCodeAt(0));
+    const view = new DataView(bytes.buffer);
+    const numbers = Float64Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+    const [w1, b1, w2] = [784, 1, 10].map((width) => width * model.hidden);
+    return {
+      ...model, weight1: numbers.subarray(0, w1), bias1: numbers.subarray(w1, w1 + b1),
+      weight2: numbers.subarray(w1 + b1, w1 + b1 + w2), bias2: numbers.subarray(w1 + b1 + w2),
+    };
+  }
+
+  /** The ten probabilities that a network gives to an image of 784 greys from 0 to 255. */
+  function classify(model, image) {
+    const hidden = Array.from(model.bias1, (bias, unit) => {
+      let sum = bias;
+      for (let i = 0; i < 784; i++) {
+        sum += model.weight1[784 * unit + i] * (image[i] / 255);
+      }
+      return Math.max(0, sum);
+    });
+    const logits = Array.from(model.bias2, (bias, digit) =>
+      hidden.reduce((sum, value, unit) => sum + model.weight2[model.hidden * digit + unit] * value, bias));
+    const largest = Math.max(...logits);
+    const powers = logits.map((logit) => Math.exp(logit - largest));
+    const total = powers.reduce((sum, power) => sum + power);
+    return powers.map((power) => power / total);
+  }
+
+  // The answer.
+
+  const percent = (share, digits) => `${(100 * share).toFixed(digits)} %`;
+
+  /** The digits by their probabilities, the likeliest first. */
+  const ranking = (shares) => shares.map((_, digit) => digit).sort((one, two) => shares[two] - shares[one]);
+
+  /** The answer in words; it begins with the digit, or the digits from left to right. */
+  function sentence(all) {
+    const best = all.map((shares) => ranking(shares)[0]);
+    if (all.length > 1) {
+      return `${best.join(" ")} (${all.map((shares, i) => percent(shares[best[i]], 1)).join(", ")})`;
+    }
+    const [first, second] = ranking(all[0]);
+    const shares = all[0];
+    return shares[first] >= UNSURE ? `${first} (${percent(shares[first], 1)})`
+      : `${first}? unsure: ${first} (${percent(shares[first], 0)}) or ${second} (${percent(shares[second], 0)})`;
+  }
+
+  /** Reads the sheet or the picture, and shows what was found. */
+  function answer() {
+    waiting = false;
+    const model = models.find((one) => one.run === find("digit-model").value);
+    const found = prepareDigits(picture || pen.getImageData(0, 0, SIDE, SIDE));
+    const all = found.map((digit) => classify(model, digit.image));
+    find("digit-answer").textContent = all.length ? sentence(all)
+      : picture ? "No ink was found in this picture." : "Draw a digit on the sheet.";
+    showSeen(found);
+    showBars(all[0]);
+    find("digit-first").hidden = all.length < 2;
+  }
+
+  /** Answers once in the next frame, however often it is asked for until then. */
+  function ask() {
+    if (!waiting) {
+      waiting = true;
+      requestAnimationFrame(answer);
+    }
+  }
+
+  /** The images that the network sees, side by side, ink bright on black. */
+  function showSeen(found) {
+    const canvas = find("digit-seen");
+    canvas.width = Math.max(1, found.length) * 28;
+    canvas.style.setProperty("--images", Math.max(1, found.length));
+    const paper = canvas.getContext("2d");
+    paper.fillRect(0, 0, canvas.width, 28);
+    found.forEach((digit, at) => {
+      const image = new ImageData(28, 28);
+      digit.image.forEach((grey, i) => image.data.set([grey, grey, grey, 255], 4 * i));
+      paper.putImageData(image, 28 * at, 0);
+    });
+  }
+
+  function showBars(shares) {
+    const best = shares ? ranking(shares)[0] : -1;
+    document.querySelectorAll("#digit-bars li").forEach((line, digit) => {
+      const share = shares ? shares[digit] : 0;
+      line.querySelector(".bar").style.setProperty("--share", share);
+      line.querySelector(".share").textContent = shares ? percent(share, 1) : "–";
+      line.classList.toggle("best", digit === best);
+    });
+  }
+
+  // The sheet.
+
+  function blank() {
+    pen.fillStyle = "#fff";
+    pen.fillRect(0, 0, SIDE, SIDE);
+    picture = null;
+  }
+
+  function remember() {
+    past.push(pen.getImageData(0, 0, SIDE, SIDE));
+    if (past.length > UNDOS) {
+      past.shift();
+    }
+    picture = null;
+  }
+
+  function undo() {
+    if (past.length) {
+      pen.putImageData(past.pop(), 0, 0);
+      picture = null;
+      ask();
+    }
+  }
+
+  function clear() {
+    remember();
+    blank();
+    say("The sheet is empty.");
+    ask();
+  }
+
+  function lineTo(x, y) {
+    pen.strokeStyle = "#111";
+    pen.lineWidth = PEN;
+    pen.lineCap = "round";
+    pen.lineJoin = "round";
+    pen.beginPath();
+    pen.moveTo(hand.x, hand.y);
+    pen.lineTo(x, y);
+    pen.stroke();
+    hand.x = x;
+    hand.y = y;
+    ask();
+  }
+
+  /** A pointer's place on the sheet, whatever its size on the screen. */
+  function place(event) {
+    const box = sheet.getBoundingClientRect();
+    return [((event.clientX - box.left) / box.width) * SIDE, ((event.clientY - box.top) / box.height) * SIDE];
+  }
+
+  function pointerDown(event) {
+    if (hand.pointer !== null || event.button > 0) {
+      return;
+    }
+    event.preventDefault(); // no text is selected, no picture dragged
+    sheet.focus({ preventScroll: true });
+    hand.pointer = event.pointerId;
+    try {
+      sheet.setPointerCapture(event.pointerId);
+    } catch (error) {
+      // A pointer that is gone already; its stroke is a dot.
+    }
+    liftPen();
+    remember();
+    [hand.x, hand.y] = place(event);
+    lineTo(hand.x, hand.y);
+  }
+
+  function pointerMove(event) {
+    if (event.pointerId === hand.pointer) {
+      const events = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
+      for (const one of events.length ? events : [event]) {
+        lineTo(...place(one));
+      }
+    }
+  }
+
+  function pointerUp(event) {
+    if (event.pointerId === hand.pointer) {
+      hand.pointer = null;
+    }
+    ask();
+  }
+
+  // The keyboard: arrows move a pen, space sets it down and lifts it.
+
+  const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+  function keyDown(event) {
+    const undoing = event.key === "u" || (event.key === "z" && (event.ctrlKey || event.metaKey));
+    if (event.key in ARROWS) {
+      movePen(...ARROWS[event.key]);
+    } else if (event.key === " ") {
+      hand.down = !hand.down;
+      if (hand.down) {
+        remember();
+        lineTo(hand.x, hand.y);
+      }
+      say(hand.down ? "Pen down." : "Pen up.");
+    } else if (undoing || event.key === "Backspace") {
+      undo();
+    } else if (event.key === "Delete" || event.key === "c" && !event.ctrlKey && !event.metaKey) {
+      clear();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    showPen();
+  }
+
+  function movePen(right, down) {
+    const x = Math.min(SIDE, Math.max(0, hand.x + MOVE * right));
+    const y = Math.min(SIDE, Math.max(0, hand.y + MOVE * down));
+    if (hand.down) {
+      lineTo(x, y);
+    }
+    hand.x = x;
+    hand.y = y;
+  }
+
+  function showPen() {
+    const mark = find("digit-pen");
+    mark.hidden = false;
+    mark.classList.toggle("down", hand.down);
+    mark.style.setProperty("--x", hand.x / SIDE);
+    mark.style.setProperty("--y", hand.y / SIDE);
+  }
+
+  function liftPen() {
+    hand.down = false;
+    find("digit-pen").hidden = true;
+  }
+
+  const say = (text) => {
+    find("digit-said").textContent = text;
+  };
+
+  // Pictures.
+
+  /** Reads a picture file; what it shows is drawn on the sheet, what is classified is the picture in its own size. */
+  async function open(file) {
+    let bitmap;
+    try {
+      bitmap = await createImageBitmap(file);
+    } catch (error) {
+      say(`${file.name} is no picture that this browser can read. A HEIC photo can be saved as JPEG first.`);
+      return;
+    }
+    const scale = Math.min(1, LARGEST / Math.max(bitmap.width, bitmap.height));
+    const copy = document.createElement("canvas");
+    copy.width = Math.max(1, Math.round(bitmap.width * scale));
+    copy.height = Math.max(1, Math.round(bitmap.height * scale));
+    const paper = copy.getContext("2d", { willReadFrequently: true });
+    paper.drawImage(bitmap, 0, 0, copy.width, copy.height);
+    remember();
+    blank();
+    const fit = SIDE / Math.max(copy.width, copy.height);
+    pen.drawImage(copy, (SIDE - fit * copy.width) / 2, (SIDE - fit * copy.height) / 2, fit * copy.width, fit * copy.height);
+    picture = paper.getImageData(0, 0, copy.width, copy.height);
+    say(`Read from ${file.name}.`);
+    ask();
+  }
+
+  function dropped(event) {
+    event.preventDefault();
+    find("digit-tool").classList.remove("over");
+    const file = event.dataTransfer.files[0];
+    if (file) {
+      open(file);
+    }
+  }
+
+  sheet.addEventListener("pointerdown", pointerDown);
+  sheet.addEventListener("pointermove", pointerMove);
+  sheet.addEventListener("pointerup", pointerUp);
+  sheet.addEventListener("pointercancel", pointerUp);
+  sheet.addEventListener("keydown", keyDown);
+  sheet.addEventListener("focus", () => sheet.matches(":focus-visible") && showPen());
+  sheet.addEventListener("blur", liftPen);
+  find("digit-clear").addEventListener("click", clear);
+  find("digit-undo").addEventListener("click", undo);
+  find("digit-model").addEventListener("change", () => {
+    address.write({ model: find("digit-model").value });
+    ask();
+  });
+  for (const input of [find("digit-file"), find("digit-photo")]) {
+    input.addEventListener("change", () => {
+      if (input.files[0]) {
+        open(input.files[0]);
+      }
+      input.value = ""; // so that the same file can be chosen again
+    });
+  }
+  const tool = find("digit-tool");
+  tool.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    tool.classList.add("over");
+  });
+  tool.addEventListener("dragleave", () => tool.classList.remove("over"));
+  tool.addEventListener("drop", dropped);
+  const wanted = address.read().get("model");
+  if (models.some((model) => model.run === wanted)) {
+    find("digit-model").value = wanted;
+  }
+  blank();
+  answer();
+}

@@ -1,0 +1,131 @@
+"""Puts the page together: the runs, their claims, the template, the style, the scripts. One file, no network."""
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lectures.ann_revisited import LABELS, POINTS
+from lectures.linear_recovery import B_TRUE, W_TRUE
+from report import claims
+from report.runs import SOURCES, Run, curve, read, vector
+
+HERE = Path(__file__).resolve().parent
+SCRIPTS = ("shared.js", "chart.js", "network.js", "train.js", "rate.js", "prepare.js", "digit.js")  # in this order
+
+FIGURES_LIMIT = 1_900_000  # characters of all figures together, so that the page stays under 3 MB
+SMALL_NETWORK = [(2, 2), (2,), (3, 2), (3,), (2, 3), (2,)]  # the shapes of the 2-2-3-2 network's parameters
+HIDDEN_LIMIT = 80  # of a digit network in the page
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: the lecture's, with its runs and the lines of its table."""
+
+    name: str
+    title: str
+    runs: list[Run]
+    verdicts: list[claims.Verdict]
+
+
+SECTIONS = (
+    ("recovery", "Getting Started with Flux", ("linear_recovery", "linear_recovery_raw")),
+    ("network", "An Artificial Neural Network Revisited", ("ann_revisited",)),
+    ("digits", "Recognizing Handwritten Numbers", ("mnist_mlp", "mnist_mlp_all")),
+)
+
+
+def read_all(runs: Path) -> dict[str, Run]:
+    """All runs of the page in the folder `runs`, by name."""
+    return {source.name: read(source, runs) for source in SOURCES}
+
+
+def render(runs: dict[str, Run]) -> str:
+    """The page, as HTML in one piece."""
+    _keep_small(runs)
+    lines = claims.verdicts(runs)
+    sections = [Section(name, title, [runs[run] for run in names], [v for v in lines if v.claim.run in names])
+                for name, title, names in SECTIONS]
+    style = (HERE / "page.css").read_text(encoding="utf-8")
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)
+    environment.filters["tied"] = tied
+    return environment.get_template("page.html").render(
+        sections=sections, counts=Counter(line.mark for line in lines), data=data(runs), claims=claims,
+        fast=plateau()["fast"], style=Markup(style), scripts=[Markup(script) for script in scripts],
+        policy=policy(style, scripts)).lstrip()
+
+
+def tied(text: str) -> str:
+    """A text with spaces at which no line is broken, in "95 %" and "6 · 64"."""
+    return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0·\u00a0")
+
+
+def policy(style: str, scripts: list[str]) -> str:
+    """The page's Content-Security-Policy: these scripts and this style, pictures from within, and nothing else."""
+    allowed = " ".join(_hash(script) for script in scripts)
+    return (f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data: blob:; "
+            "base-uri 'none'; form-action 'none'")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def data(runs: dict[str, Run]) -> dict[str, Any]:
+    """What the scripts of the page work with."""
+    models = [digit_model(runs[name]) for name in ("mnist_mlp_all", "mnist_mlp")]
+    return {"points": POINTS.tolist(), "labels": LABELS.tolist(), "weight": W_TRUE.tolist(), "bias": B_TRUE.tolist(),
+            "start": start(runs["ann_revisited"]), "plateau": plateau()["weights"],
+            "models": [model for model in models if model]}
+
+
+def plateau() -> dict[str, Any]:
+    """What `python -m report.plateau` found of other starts."""
+    return json.loads((HERE / "plateau.json").read_text(encoding="utf-8"))
+
+
+def start(run: Run) -> dict[str, Any] | None:
+    """The start of the lecture's run: its weights, its learning rate, some of its losses; None without a whole run."""
+    weights = vector(run.initial, SMALL_NETWORK)
+    if run.state != "read" or weights is None:
+        return None
+    rate = run.metrics["config"].get("lr")
+    return {"weights": weights, "rate": rate if isinstance(rate, float) else None, "curve": curve(run.losses)}
+
+
+def digit_model(run: Run) -> dict[str, Any] | None:
+    """A trained digit network: its float32 parameters one after another in base64; None if it cannot be used."""
+    hidden = len(run.model["0.bias"]) if run.model and run.model.get("0.bias", np.empty(0)).ndim == 1 else 0
+    numbers = vector(run.model, [(hidden, 784), (hidden,), (10, hidden), (10,)])
+    if not 0 < hidden <= HIDDEN_LIMIT or numbers is None:
+        return None
+    results = run.metrics["results"]
+    share, images = results.get("test_accuracy"), results.get("train_images")
+    name = f"{images:,} images" if isinstance(images, int) and abs(images) < 1e9 else "unknown images"
+    if results.get("dataset") != "mnist":
+        name += ", not MNIST's"
+    if isinstance(share, float) and 0 <= share <= 1:
+        name += f": {100 * share:.1f} % right"
+    packed = base64.b64encode(np.array(numbers, "<f4").tobytes()).decode()
+    return {"run": run.source.name, "name": name, "hidden": hidden, "parameters": packed}
+
+
+def _keep_small(runs: dict[str, Run]) -> None:
+    """Leaves out the figures that would make the page too large, the last ones first."""
+    total = 0
+    for run in runs.values():
+        for figure in run.figures:
+            total += len(figure.address)
+            if total > FIGURES_LIMIT:
+                total -= len(figure.address)
+                figure.address = ""
+                figure.fault = f"{figure.file} is in the run's folder; with it the page would be too large"

@@ -1,0 +1,279 @@
+"""Reads runs' folders: what is there, what is missing, what is damaged. What stands in their files is not trusted."""
+
+import base64
+import json
+import math
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common import folder
+from common.program import RunError
+
+METRICS_LIMIT = 1_000_000  # bytes of a metrics.json; a run's has some thousand
+FIGURE_LIMIT = 600_000  # bytes of one figure
+MODEL_LIMIT = 2_000_000  # bytes of a model.pt that is read
+TEXT_LIMIT = 120  # characters of an option or a name that are shown
+LINES_LIMIT = 60  # options, versions or phases that are shown
+CURVE_POINTS = 400  # of a run's losses in the page
+
+KINDS = {  # the figures a page can show: how a file of that kind begins, and its type
+    ".png": (b"\x89PNG\r\n\x1a\n", "image/png"),
+    ".gif": (b"GIF8", "image/gif"),
+    ".svg": (b"<", "image/svg+xml"),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that a run may have left: its file's name without the ending, and what to say about it."""
+
+    name: str
+    caption: str
+    alternative: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run that the page shows.
+
+    Attributes:
+        name: its folder's.
+        command: what makes it.
+        needed: whether it is one of the lecture's three; the others add to them.
+        pictures: the figures to show, in order.
+    """
+
+    name: str
+    title: str
+    command: str
+    needed: bool
+    pictures: tuple[Picture, ...]
+
+
+@dataclass
+class Figure:
+    """A figure's data and size; `fault` says why there are none."""
+
+    picture: Picture
+    file: str
+    address: str = ""
+    width: int = 0
+    height: int = 0
+    fault: str = ""
+
+    @property
+    def moves(self) -> bool:
+        return self.file.endswith(".gif")
+
+
+@dataclass
+class Run:
+    """What was found in a run's folder.
+
+    Attributes:
+        state: "read", "missing", or "damaged", as `fault` says then.
+        metrics: the four dicts of metrics.json; empty ones unless the state is "read".
+        losses: every step's loss, shape (steps,), or None.
+        initial, model: state_dicts, or None.
+        warnings: what else could not be read.
+    """
+
+    source: Source
+    state: str
+    fault: str = ""
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    losses: np.ndarray | None = None
+    initial: dict[str, Tensor] | None = None
+    model: dict[str, Tensor] | None = None
+    figures: list[Figure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def summary(self) -> str:
+        """Where the run was made, and how long it took."""
+        environment, seconds = self.metrics.get("environment", {}), self.metrics.get("seconds", {})
+        labels = {"device": "{}", "torch": "PyTorch {}", "python": "Python {}"}
+        parts = [label.format(short(environment[key])) for key, label in labels.items() if key in environment]
+        if seconds and all(isinstance(value, float) for value in seconds.values()):
+            parts.append(f"{sum(seconds.values()):.1f} s in all, {seconds.get('training', 0):.2g} s of them training")
+        return "; ".join(parts)
+
+    def lines(self, part: str) -> list[tuple[str, str]]:
+        """The entries of one of metrics.json's dicts as short texts, such as the options of "config"."""
+        entries = list(self.metrics.get(part, {}).items())
+        return [(short(name), short(value)) for name, value in entries[:LINES_LIMIT]]
+
+
+SOURCES = (
+    Source("linear_recovery", "The lecture's run, with centred inputs", "python lectures/linear_recovery.py", True, (
+        Picture("loss", "The loss of each of the steps, one pair of numbers each, with its mean over 100 steps; under "
+                        "the dashed line no model can stay, because of the noise.",
+                "Curve of the loss against the step, on a logarithmic scale."),
+        Picture("parameter_error", "The largest error of W and of b after each number of steps: the last iterate goes "
+                                   "on jumping with the noise, the mean of the last half of the iterates settles.",
+                "Two panels, for W and for b: the error against the number of steps, both on logarithmic scales."))),
+    Source("linear_recovery_raw", "The recipe as it is printed",
+           "python lectures/linear_recovery.py --raw --output-dir outputs/linear_recovery_raw", False, (
+        Picture("loss", "The loss of the printed recipe: inputs from 5 to 10, not centred, at 0.01. It grows until it "
+                        "overflows.",
+                "Curve of the loss against the step, rising by hundreds of powers of ten."),)),
+    Source("ann_revisited", "The lecture's run", "python lectures/ann_revisited.py", True, (
+        Picture("regions", "Where each of the two outputs wins at the end, with the ten points.",
+                "The unit square in two colours with a curved boundary between the five circles and the five squares."),
+        Picture("loss", "The loss at every step, both axes logarithmic.",
+                "Curve of the loss against the step: flat for a long time, then falling."),
+        Picture("training", "The regions while the network trains.",
+                "Animation: the boundary bends until the circles and the squares are apart."))),
+    Source("mnist_mlp", "The lecture's run, on 100 images", "python lectures/mnist_mlp.py", True, (
+        Picture("first_five", "The first five images: label, prediction and its probability.",
+                "Five handwritten digits with their labels and predictions."),
+        Picture("loss", "The loss at every step.", "Curve of the loss against the step, falling."),
+        Picture("unseen", "Exercise 4: an image that the network was not trained on, and the ten probabilities.",
+                "A handwritten digit beside bars for the ten probabilities."),
+        Picture("confusion", "The test set: labels in the rows, predictions in the columns.",
+                "Ten by ten table of counts, the largest on its diagonal."),
+        Picture("mistakes", "The mistakes that the network is most sure of.",
+                "Ten handwritten digits with their labels and what the network said."))),
+    Source("mnist_mlp_all", "The same network on all 60,000 images",
+           "python lectures/mnist_mlp.py --output-dir outputs/mnist_mlp_all --images all --batch-size 128 --epochs 20 "
+           "--lr 0.015 --schedule one-cycle --weight-decay 1e-4", False, (
+        Picture("confusion", "The test set: labels in the rows, predictions in the columns.",
+                "Ten by ten table of counts, nearly all on its diagonal."),
+        Picture("mistakes", "The mistakes that the network is most sure of.",
+                "Ten handwritten digits with their labels and what the network said."))),
+)
+
+
+def short(value: object) -> str:
+    """A value of a metrics.json as a text that fits a line: numbers with few digits, long texts cut off."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT - 1] + "…"
+
+
+def read(source: Source, runs: Path) -> Run:
+    """Reads a run's folder in `runs`."""
+    path = runs / source.name
+    if not (path / "metrics.json").is_file():
+        return Run(source, "missing")
+    try:
+        run = Run(source, "read", metrics=_metrics(path / "metrics.json"))
+    except RunError as error:
+        return Run(source, "damaged", fault=str(error))
+    run.figures = [figure for figure in (_figure(path, picture) for picture in source.pictures) if figure]
+    run.losses = _kept(run, _losses, path / "losses.npy")
+    run.initial = _kept(run, _state, path / "model_initial.pt")
+    run.model = _kept(run, _state, path / "model.pt")
+    return run
+
+
+def _kept(run: Run, reader: Any, path: Path) -> Any:
+    """What `reader` makes of a file; a RunError becomes a warning of the run, and None."""
+    try:
+        return reader(path)
+    except RunError as error:
+        run.warnings.append(str(error))
+        return None
+
+
+def _metrics(path: Path) -> dict[str, dict[str, Any]]:
+    """The dicts `config`, `environment`, `seconds`, `results` of a metrics.json.
+
+    Raises:
+        RunError: it cannot be read, or is not what a run writes.
+    """
+    try:
+        size = path.stat().st_size
+        if size > METRICS_LIMIT:
+            raise RunError(f"{path.name} has {size:,} bytes, more than a run writes")
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"{path.name} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise RunError(f"{path.name} is damaged: it is not JSON") from None
+    parts = ("config", "environment", "seconds", "results")
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in parts):
+        raise RunError(f"{path.name} is damaged: it lacks {', '.join(parts)}")
+    return {part: content[part] for part in parts}
+
+
+def _losses(path: Path) -> np.ndarray:
+    """losses.npy, mapped and not read. Raises a RunError unless it is an array of floats of shape (steps,)."""
+    try:
+        losses = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise RunError(f"{path.name} cannot be read ({type(error).__name__})") from None
+    if losses.ndim != 1 or losses.dtype.kind != "f":
+        raise RunError(f"{path.name} holds {losses.dtype} of shape {losses.shape}, expected one loss a step")
+    return losses
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    """A state_dict of tensors. Raises a RunError unless it is one, of a size that a lecture's model has."""
+    if path.is_file() and path.stat().st_size > MODEL_LIMIT:
+        raise RunError(f"{path.name} is larger than {MODEL_LIMIT:,} bytes, too large for the page")
+    try:
+        state = folder.load(path)
+    except RunError:
+        raise RunError(f"{path.name} is missing or damaged") from None
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) and tensor.layout == torch.strided
+                                              and tensor.is_floating_point() for tensor in state.values()):
+        raise RunError(f"{path.name} holds no model's parameters")
+    return state
+
+
+def _figure(path: Path, picture: Picture) -> Figure | None:
+    """The figure's data as an address, None if the run has no such file, a fault if it cannot be shown."""
+    files = [file for file in sorted(path.glob(f"{picture.name}.*")) if file.is_file()]
+    file = next((f for f in files if f.suffix in KINDS), files[0] if files else None)
+    if file is None:
+        return None
+    figure = Figure(picture, file.name)
+    if file.suffix not in KINDS:
+        figure.fault = f"{file.name} is in the run's folder; a page cannot show such files"
+        return figure
+    begins, kind = KINDS[file.suffix]
+    try:
+        data = file.read_bytes() if file.stat().st_size <= FIGURE_LIMIT else b""
+    except OSError:
+        data = b""
+    if not data.startswith(begins):
+        figure.fault = f"{file.name} is damaged, or larger than {FIGURE_LIMIT:,} bytes"
+        return figure
+    figure.width, figure.height = _size(data)
+    figure.address = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return figure
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG or GIF in pixels, from their place in its header; (0, 0) where they are not there."""
+    if data.startswith(KINDS[".png"][0]) and len(data) >= 24:
+        width, height = struct.unpack(">II", data[16:24])
+    elif data.startswith(KINDS[".gif"][0]) and len(data) >= 10:
+        width, height = struct.unpack("<HH", data[6:10])
+    else:
+        return 0, 0
+    return (width, height) if 0 < width < 20_000 and 0 < height < 20_000 else (0, 0)
+
+
+def curve(losses: np.ndarray | None) -> list[tuple[int, float]]:
+    """Some (steps made, loss) of a run, closer at the start, for the page to draw beside its own."""
+    if losses is None or not len(losses):
+        return []
+    places = np.unique(np.geomspace(1, len(losses), CURVE_POINTS).astype(int)) - 1
+    return [(int(place), float(losses[place])) for place in places if math.isfinite(losses[place])]
+
+
+def vector(state: dict[str, Tensor] | None, shapes: list[tuple[int, ...]]) -> list[float] | None:
+    """The parameters of a state_dict, one after another, if they have these shapes and are all finite; else None."""
+    if state is None or [tuple(tensor.shape) for tensor in state.values()] != shapes:
+        return None
+    numbers = [float(number) for tensor in state.values() for number in tensor.flatten().tolist()]
+    return numbers if all(map(math.isfinite, numbers)) else None

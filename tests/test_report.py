@@ -1,0 +1,542 @@
+"""The page that shows the runs, and what a reader does to it in a real browser; `python -m report --check`."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from common import folder, fused, program
+from common.run import generator
+from lectures import ann_revisited, mnist_mlp
+from lectures.linear_recovery import B_TRUE, W_TRUE
+from report import __main__ as report
+from report import page, plateau
+
+STEPS = 1_000_000
+HOSTILE = "</script><script>window.taken = true</script><img src=x onerror='window.taken = true'>"
+
+
+# Runs made up for the tests: the files that a run leaves, with numbers that agree with the lecture.
+
+def write_run(path: Path, config: dict, results: dict, **states: torch.nn.Module) -> Path:
+    """Writes a run's metrics.json, its models `initial` and `model`, and a small figure."""
+    path.mkdir(parents=True)
+    folder.save(path / "metrics.json", {
+        "script": path.name, "config": {"seed": 0, **config}, "seconds": {"imports": 1.0, "training": 0.5},
+        "environment": {"python": "3.11", "torch": "2.14", "device": "cpu (x86_64)"}, "results": results})
+    for name, model in states.items():
+        folder.save(path / f"{name}.pt", model.state_dict())
+    Image.new("RGB", (40, 30), "white").save(path / "loss.png")
+    return path
+
+
+def write_linear_runs(runs: Path) -> None:
+    model = torch.nn.Linear(5, 2, dtype=torch.float64)
+    numbers = {"weight": W_TRUE + 0.05, "bias": B_TRUE, "weight_average": W_TRUE + 0.004, "bias_average": B_TRUE + 0.05}
+    path = write_run(runs / "linear_recovery", {"lr": 0.01}, numbers | {"steps": 10_000, "ended": "finished"},
+                     model=model)
+    folder.save(path / "losses.npy", np.full(10_000, 0.08))
+    path = write_run(runs / "linear_recovery_raw", {"lr": 0.01, "raw": True},
+                     numbers | {"steps": 231, "ended": "diverged", "final_loss": None}, model=model)
+    folder.save(path / "losses.npy", np.geomspace(1, 1e300, 231))
+
+
+def write_digit_runs(runs: Path, model: torch.nn.Module, **more: object) -> None:
+    five = [{"label": label, "prediction": label} for label in (5, 0, 4, 1, 9)]
+    for name, images, share in (("mnist_mlp", 100, 0.68), ("mnist_mlp_all", 60_000, 0.978)):
+        results = {"dataset": "mnist", "train_images": images, "steps": 100, "first_five": five, "train_accuracy": 1.0,
+                   "test_accuracy": share}
+        write_run(runs / name, {"lr": 0.001}, results | more, model=model)
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory) -> Path:
+    """A folder with all five runs; the small network's is real, a million steps of it."""
+    runs = tmp_path_factory.mktemp("runs")
+    write_linear_runs(runs)
+    write_digit_runs(runs, digit_network())
+    model = ann_revisited.random_model(generator(0, "model"))
+    path = write_run(runs / "ann_revisited", {"lr": 0.01}, {}, model_initial=model)
+    losses = fused.train_sgd(model, ann_revisited.POINTS[None], ann_revisited.LABELS[None], learning_rate=0.01,
+                             steps=STEPS, scale=0.5 / 10)
+    folder.save(path / "losses.npy", losses)
+    folder.save(path / "model.pt", model.state_dict())
+    results = ann_revisited.evaluate(model, losses) | {"steps": STEPS, "ended": "finished"}
+    change(path / "metrics.json", lambda metrics: metrics["results"].update(results))
+    return runs
+
+
+def digit_network() -> torch.nn.Sequential:
+    """The digit network, trained a little on MNIST or, without its files, on scikit-learn's digits."""
+    images, labels, _ = some_digits()
+    model = mnist_mlp.glorot_model(40, generator(0, "model"))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model[:-1](images.reshape(-1, 784) / 255), labels).backward()
+        optimizer.step()
+    return model
+
+
+def some_digits() -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """1,000 images of float32 (n, 28, 28) and their labels to train on; 100 others of uint8."""
+    from common import digits
+
+    root = os.environ.get("MNIST_ROOT")
+    there = root and (Path(root) / "MNIST" / "raw").is_dir()
+    data = digits.load("mnist" if there else "digits", Path(root or "."))
+    return data.x_train[:1000].float(), data.y_train[:1000], data.x_test[:100].numpy()
+
+
+def change(path: Path, edit) -> None:
+    """Edits a metrics.json in place."""
+    metrics = json.loads(path.read_text())
+    edit(metrics)
+    path.write_text(json.dumps(metrics))
+
+
+@pytest.fixture
+def runs(complete, tmp_path) -> Path:
+    """A copy of the complete folder that a test may damage."""
+    shutil.copytree(complete, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def html(path: Path) -> str:
+    return page.render(page.read_all(path))
+
+
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """A function that runs `python -m report` with options, in this process; returns exit code, stdout, stderr."""
+
+    def call(*options: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["report", *map(str, options)])
+        code = program.outcome(report.main)
+        return code, *capfd.readouterr()
+
+    return call
+
+
+# The page as a file.
+
+def test_one_file_without_a_network(runs, command):
+    code, _, err = command("--runs", runs, "--page", runs / "my page.html")
+    assert (code, err) == (0, "")
+    text = (runs / "my page.html").read_text()
+    assert len(text.encode()) < 3_000_000
+    assert not re.search(r"""(?:src|href|action)=["']?(?:https?:)?//|@import|url\(""", text)
+    assert "default-src 'none'" in unescape(text) and "unsafe" not in text.split("<title>")[0]
+    for name in ("train-play", "train-reset", "train-step", "train-rate", "train-loss", "train-steps", "regions",
+                 "digit", "digit-clear", "digit-answer", "digit-model", "rate", "rate-answer"):
+        assert text.count(f'id="{name}"') == 1
+    assert "27 agree" in text and "1 differs for a known reason" in text
+    assert text.count("<img ") == text.count(' alt="') == 4  # a loss.png of each run that shows one
+
+
+def test_the_page_goes_into_the_folder_of_the_runs_by_default(runs, command):
+    assert command("--runs", runs)[0] == 0
+    assert (runs / "report.html").is_file()
+
+
+def test_a_missing_run_is_a_command(tmp_path, command):
+    code, out, _ = command("--runs", tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert code == 0 and text.count("There is no such run yet") == 5
+    for script in ("linear_recovery", "ann_revisited", "mnist_mlp"):
+        assert f"<code>python lectures/{script}.py</code>" in text
+    assert "28 belong to runs that are missing" in text and out.count("not run") == 5
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"results": 3}', "[" * 100_000, "9" * 10_000, " " * 1_100_000])
+def test_a_damaged_run_is_an_error_in_its_section_alone(runs, content):
+    (runs / "mnist_mlp" / "metrics.json").write_text(content)
+    text = html(runs)
+    assert text.count("<strong>Error:</strong>") == 1
+    error = text.index("<strong>Error:</strong>")
+    assert text.index('id="digits"') < error and "mnist_mlp/metrics.json" in text[error:error + 200]
+    assert "16 agree" in text
+
+
+def test_damaged_files_beside_a_good_metrics_are_named(runs):
+    for name in ("model.pt", "model_initial.pt", "losses.npy", "loss.png"):
+        (runs / "ann_revisited" / name).write_bytes(b"nonsense")
+    text = html(runs)
+    for fault in ("model.pt is missing or damaged", "model_initial.pt is missing or damaged",
+                  "losses.npy cannot be read", "loss.png is damaged"):
+        assert f"ann_revisited/{fault}" in text
+    assert '"start": null' in text
+
+
+@pytest.mark.parametrize("value", [None, True, "many", [1], {"a": 1}, 10**400, -1.5, 1e308])
+def test_nonsense_among_the_results_differs_and_breaks_nothing(runs, value):
+    for path in runs.glob("*/metrics.json"):
+        change(path, lambda metrics: [metrics[part].update(dict.fromkeys(metrics[part], value)) for part in
+                                      ("config", "results", "environment", "seconds")])
+    assert "differ</strong>" in html(runs)
+
+
+def test_hostile_text_is_text(runs):
+    def edit(metrics):
+        metrics["config"] = {HOSTILE: HOSTILE}
+        metrics["environment"] = {"device": HOSTILE}
+        metrics["results"]["dataset"] = metrics["results"]["steps"] = HOSTILE
+
+    for path in runs.glob("*/metrics.json"):
+        change(path, edit)
+    text = html(runs)
+    assert "<script>window" not in text and "<img src=x" not in text and "&lt;script&gt;window" in text
+
+
+def test_figures_that_would_make_the_page_too_large_are_left_out(runs):
+    noise = np.random.default_rng(0).integers(0, 255, (430, 430, 3), dtype=np.uint8)
+    for path in runs.iterdir():
+        for name in ("loss", "parameter_error", "confusion", "mistakes", "regions"):
+            Image.fromarray(noise).save(path / f"{name}.png")
+    text = html(runs)
+    assert len(text.encode()) < 3_000_000 and "with it the page would be too large" in text
+
+
+# The check.
+
+def test_check_of_a_good_folder(runs, command):
+    code, out, err = command("--runs", runs, "--check")
+    assert (code, err) == (0, "") and out.count("✓ agrees") == 27 and "overflows at step 232" in out
+    assert not (runs / "report.html").exists()
+
+
+def test_check_names_what_differs(runs, command):
+    change(runs / "ann_revisited" / "metrics.json", lambda metrics: metrics["results"].update(points_correct=9))
+    code, out, err = command("--runs", runs, "--check")
+    assert code == 1 and err == "error: 1 of 28 claims differ, see above\n"
+    assert re.search(r"✗ differs +ann_revisited .*9 of 10", out) and "plateau" in out
+
+
+def test_check_of_a_recipe_that_did_not_diverge(runs, command):
+    change(runs / "linear_recovery_raw" / "metrics.json", lambda metrics: metrics["results"].update(ended="finished"))
+    assert command("--runs", runs, "--check")[0] == 1
+
+
+def test_check_without_a_run(runs, command):
+    shutil.rmtree(runs / "linear_recovery_raw")
+    shutil.rmtree(runs / "mnist_mlp_all")  # neither is the lecture's
+    code, out, _ = command("--runs", runs, "--check")
+    assert code == 0 and out.count("not run") == 3
+    shutil.rmtree(runs / "mnist_mlp")
+    code, _, err = command("--runs", runs, "--check")
+    assert (code, err) == (1, "error: mnist_mlp was not run: python lectures/mnist_mlp.py\n")
+
+
+def test_check_of_a_damaged_run(runs, command):
+    (runs / "linear_recovery" / "metrics.json").write_text("{")
+    code, out, _ = command("--runs", runs, "--check")
+    assert code == 1 and out.count("damaged") == 6
+
+
+def test_a_folder_that_is_not_there(tmp_path, command):
+    code, _, err = command("--runs", tmp_path / "nowhere")
+    assert code == 1 and err.startswith("error: there is no folder")
+
+
+# The starts that come with the page.
+
+def train(steps: int, rate: float) -> int:
+    """The points right after training from the start on the plateau."""
+    model = ann_revisited.random_model(generator(0, "model"))
+    vector_to_parameters(torch.tensor(page.plateau()["weights"], dtype=torch.float64), model.parameters())
+    fused.train_sgd(model, ann_revisited.POINTS[None], ann_revisited.LABELS[None], learning_rate=rate, steps=steps,
+                    scale=0.5 / 10)
+    return int(ann_revisited.points_correct(model).sum())
+
+
+def test_the_start_on_the_plateau_stays_there_and_leaves_it_at_the_larger_rate():
+    assert (train(plateau.STEPS, plateau.RATE), train(plateau.FAST_STEPS, plateau.FAST_RATE)) == (9, 10)
+
+
+def test_the_plateau_is_the_start_of_its_seed():
+    found = page.plateau()
+    model = ann_revisited.random_model(generator(found["seed"], "model"))
+    assert parameters_to_vector(model.parameters()).tolist() == found["weights"]
+
+
+# The page in a browser.
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; the tests are skipped where there is none, or no selenium."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("there is no Chromium with its driver here (Debian: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield window
+    window.quit()
+
+
+class Reader:
+    """A reader of a page in a browser."""
+
+    def __init__(self, browser, path: Path):
+        self.browser, self.address = browser, path.as_uri()
+
+    def open(self, settings: str = "") -> None:
+        self.browser.get("about:blank")  # else another # is no other page
+        self.browser.get_log("browser")
+        self.browser.get(self.address + settings)
+
+    def __call__(self, script: str, *values: object) -> object:
+        return self.browser.execute_script(script, *values)
+
+    def text(self, name: str) -> str:
+        return self("return document.getElementById(arguments[0]).textContent", name)
+
+    def set(self, name: str, value: object, event: str = "input") -> None:
+        self("const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+             "e.dispatchEvent(new Event(arguments[2], { bubbles: true }))", name, value, event)
+
+    def click(self, name: str) -> None:
+        self("document.getElementById(arguments[0]).click()", name)
+
+    def keys(self, *keys: str) -> None:
+        from selenium.webdriver import ActionChains
+
+        for key in keys:
+            ActionChains(self.browser).send_keys(key).perform()
+
+    def wait(self, condition, seconds: float = 60) -> None:
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.browser, seconds, poll_frequency=0.05).until(lambda _: condition())
+
+    def reach(self, steps: int) -> float:
+        """Waits until the training rests at a step; returns its loss as the page shows it."""
+        self.wait(lambda: self.text("train-steps") == str(steps) and self.text("train-play") == "Play")
+        return float(self.text("train-loss"))
+
+    def picture(self, name: str) -> str:
+        return self("return document.getElementById(arguments[0]).toDataURL()", name)
+
+
+@pytest.fixture(scope="module")
+def reader(browser, complete, tmp_path_factory) -> Reader:
+    path = tmp_path_factory.mktemp("a page") / "report #1.html"
+    path.write_text(html(complete), encoding="utf-8")
+    return Reader(browser, path)
+
+
+def test_no_error_and_no_request(reader):
+    reader.open()
+    reader.click("train-play")
+    reader.wait(lambda: int(reader.text("train-steps")) > 1000)
+    reader.set("rate", -1)
+    assert reader.browser.get_log("browser") == []
+    requests = reader("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert [name for name in requests if not name.startswith(("data:", "blob:"))] == []
+
+
+def test_the_policy_forbids_requests(reader):
+    reader.open()
+    blocked = reader.browser.execute_async_script(
+        "const done = arguments[0];"
+        "document.addEventListener('securitypolicyviolation', (event) => done(event.effectiveDirective));"
+        "fetch('https://example.org/').catch(() => {}); setTimeout(() => done('nothing'), 5000)")
+    assert blocked == "connect-src"
+
+
+def test_the_same_losses_as_the_run(reader, complete):
+    losses = np.load(complete / "ann_revisited" / "losses.npy")
+    model = ann_revisited.random_model(generator(0, "model"))
+    model.load_state_dict(folder.load(complete / "ann_revisited" / "model.pt"))
+    end = ann_revisited.loss(model, ann_revisited.POINTS, ann_revisited.LABELS).item()
+    reader.open()
+    assert reader.reach(0) == pytest.approx(losses[0], rel=1e-9)
+    for steps, expected in ((10_000, losses[10_000]), (999_999, losses[999_999]), (STEPS, end)):
+        reader.set("train-step", steps)
+        assert reader.reach(steps) == pytest.approx(expected, rel=1e-9), steps
+    reader.set("train-step", 10_000)  # back again
+    assert reader.reach(10_000) == pytest.approx(losses[10_000], rel=1e-9)
+
+
+def test_play_pause_reset(reader):
+    reader.open()
+    reader.reach(0)
+    regions, chart = reader.picture("regions"), reader.picture("train-chart")
+    reader.click("train-play")
+    assert reader.text("train-play") == "Pause"
+    reader.wait(lambda: int(reader.text("train-steps")) > 2000)
+    reader.click("train-play")
+    steps = int(reader.text("train-steps"))
+    assert reader.text("train-play") == "Play" and int(reader.text("train-speed")) > 0
+    assert reader.picture("regions") != regions and reader.picture("train-chart") != chart
+    assert f"start=run&rate=0.01&steps={steps}" in reader.browser.current_url
+    reader.click("train-reset")
+    assert reader.reach(0) and reader.picture("regions") == regions
+
+
+def test_an_address_is_a_moment(reader):
+    reader.open("#start=77&rate=5&steps=3000&inputs=quickstart&eta=0.01")
+    loss, regions = reader.reach(3000), reader.picture("regions")
+    assert reader("return document.getElementById('train-rate').value") == "5"
+    assert reader("return document.querySelector('input[name=inputs]:checked').value") == "quickstart"
+    reader.set("train-step", 1234)
+    reader.reach(1234)
+    sent = reader.browser.current_url.partition("#")[2]
+    assert sent == "start=77&rate=5&steps=1234&inputs=quickstart&eta=0.01"
+    reader.open("#" + sent.replace("1234", "3000"))
+    assert reader.reach(3000) == loss and reader.picture("regions") == regions
+
+
+@pytest.mark.parametrize("settings", ["#start=<b>&rate=7&steps=-4&inputs='&eta=x", "#steps=1e99", "#network", "#=&&=#",
+                                      "#start=__proto__&rate=constructor&steps=10"])
+def test_an_address_with_nonsense_is_the_start(reader, settings):
+    reader.open(settings)
+    reader.wait(lambda: reader.text("train-loss") and reader.text("rate-answer"))
+    assert reader("return document.getElementById('train-rate').value") == "0.01"
+    assert reader.browser.get_log("browser") == []
+
+
+def test_three_buttons(reader):
+    reader.open()
+    reader("document.querySelector('button[data-start=plateau]').click()")
+    reader.reach(STEPS)
+    assert reader.text("train-right") == "9 of 10" and "Wrong: (0.4, 0.2)" in reader.text("train-wrong")
+    reader.set("train-rate", "5", "change")
+    assert reader.text("train-steps") == "0"
+    reader.set("train-step", 20_000)
+    reader.reach(20_000)
+    assert reader.text("train-right") == "10 of 10" and "start=plateau&rate=5" in reader.browser.current_url
+    reader("document.querySelector('button[data-rate=\"5\"]').click()")
+    reader.wait(lambda: int(reader.text("train-steps")) > 100)
+    reader("document.querySelector('button[data-start=run][data-rate=\"0.01\"]').click()")
+    reader.reach(STEPS)
+    assert reader.text("train-right") == "10 of 10"
+    reader.click("train-play")  # beyond the slider's end
+    reader.wait(lambda: int(reader.text("train-steps")) > STEPS)
+
+
+def test_another_start(reader):
+    reader.open()
+    first = reader.reach(0)
+    reader.click("train-another")
+    second = reader.reach(0)
+    reader.click("train-another")
+    assert len({first, second, reader.reach(0)}) == 3
+
+
+def test_the_weights_as_json(reader):
+    reader.open("#start=run&rate=1&steps=500")
+    reader.reach(500)
+    saved = json.loads(reader.browser.execute_async_script(
+        "const done = arguments[0]; URL.createObjectURL = (blob) => { blob.text().then(done); return '#'; };"
+        "document.getElementById('train-save').click()"))
+    model = ann_revisited.random_model(generator(0, "model"))
+    like = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    state = {name: torch.tensor(numbers, dtype=torch.float64) for name, numbers in saved["weights"].items()}
+    assert {name: tensor.shape for name, tensor in state.items()} == like
+    model.load_state_dict(state)
+    points, labels = ann_revisited.POINTS, ann_revisited.LABELS
+    assert ann_revisited.loss(model, points, labels).item() == pytest.approx(saved["loss"], rel=1e-12)
+    assert (saved["steps"], saved["learning_rate"]) == (500, 1)
+
+
+def test_the_learning_rate(reader):
+    reader.open()
+    reader.wait(lambda: reader.text("rate-answer"))
+    assert re.search(r"overflows at step 2\d\d\.", reader.text("rate-answer"))  # the printed recipe, at 0.01
+    assert float(reader.text("rate-edge-value")) == pytest.approx(0.0035, rel=0.02)
+    reader.set("rate", -3)
+    assert "diverges" not in reader.text("rate-answer")
+    for inputs, edge in (("centred", 0.47), ("quickstart", 0.029)):
+        reader(f"document.querySelector('input[value={inputs}]').click()")
+        assert float(reader.text("rate-edge-value")) == pytest.approx(edge, rel=0.05)
+        reader.set("rate", -2)
+        assert reader.text("rate-value") == "0.01" and reader.text("rate-answer").startswith("It settles")
+        reader.set("rate", 0)
+        assert "diverges" in reader.text("rate-answer")
+
+
+def test_hostile_text_in_the_browser(browser, runs):
+    def edit(metrics):
+        metrics["config"]["lr"] = metrics["results"]["dataset"] = metrics["results"]["train_images"] = HOSTILE
+        metrics["environment"] = {HOSTILE: HOSTILE}
+
+    for path in runs.glob("*/metrics.json"):
+        change(path, edit)
+    (runs / "report.html").write_text(html(runs), encoding="utf-8")
+    reader = Reader(browser, runs / "report.html")
+    reader.open()
+    reader.wait(lambda: reader.text("train-loss"))
+    assert reader("return window.taken") is None and browser.get_log("browser") == []
+    assert HOSTILE[:30] in reader("return document.body.textContent")
+
+
+def test_a_page_without_runs_still_trains(browser, tmp_path):
+    (tmp_path / "report.html").write_text(html(tmp_path), encoding="utf-8")
+    reader = Reader(browser, tmp_path / "report.html")
+    reader.open()
+    reader.set("train-step", 50)
+    assert reader.reach(50) and browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1920])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen(reader, width, scheme):
+    reader.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+        "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500})
+    reader.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+        "features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    reader.open()
+    assert reader("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert reader("return getComputedStyle(document.getElementById('digit')).touchAction") == "none"
+    reader.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_keyboard_alone(reader):
+    from selenium.webdriver.common.keys import Keys
+
+    def focus_on(name: str) -> None:
+        """Presses Tab until the element has the focus."""
+        for _ in range(60):
+            if reader("return document.activeElement.id") == name:
+                return
+            reader.keys(Keys.TAB)
+        pytest.fail(f"Tab does not reach {name}")
+
+    reader.open()
+    focus_on("rate")
+    rate = reader.text("rate-value")
+    reader.keys(*[Keys.LEFT] * 5)
+    assert float(reader.text("rate-value")) < float(rate)
+    focus_on("train-play")
+    assert reader("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    reader.keys(Keys.SPACE)
+    reader.wait(lambda: int(reader.text("train-steps")) > 100)
+    reader.keys(Keys.SPACE)
+    focus_on("train-step")
+    reader.keys(Keys.HOME)
+    reader.reach(0)
+    reader.keys(Keys.RIGHT, Keys.RIGHT)
+    reader.reach(2)
+    focus_on("digit")
+    empty = reader.picture("digit")
+    reader.keys(Keys.UP, Keys.UP, Keys.UP, Keys.SPACE, *[Keys.DOWN] * 8)
+    drawn = reader.picture("digit")
+    assert drawn != empty
+    reader.keys(Keys.SPACE, "c")
+    assert reader.picture("digit") == empty
+    reader.keys("u")
+    assert reader.picture("digit") == drawn
