@@ -210,12 +210,13 @@ def main() -> None:
     right = torch.cat([data.y_train[[0, 1, 2, 3, 4, known]], data.y_test[[unseen]]])
     names = [*(f"image {i}" for i in range(1, 6)), f"training image {known + 1}", f"unseen test image {unseen + 1}"]
     table = digits.table(names, predict(model, as_vectors(shown)), right, data)
-    done = f"{run.done(results)} ({run.made / steps * args.epochs:.3g} epochs)"
-    title = f"{data.title}; {args.images:,} images; {done}\n{settings(args)}"
+    epochs, count = run.made / steps * args.epochs, f"{args.images:,} image{'s' * (args.images != 1)}"
+    done = f"{run.done(results)} ({epochs:.3g} epoch{'s' * (epochs != 1)})"
+    title = f"{data.title}; {count}; {done}\n{settings(args)}"
     models = glorot_model(args.hidden, run.generator("model")), model
     run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), table,
                f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the "
-               f"{args.images:,} images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
+               f"{count} trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 
 
 if __name__ == "__main__":

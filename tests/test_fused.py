@@ -127,6 +127,19 @@ def test_same_bits_alone_and_anywhere_among_others(points, monkeypatch):
     assert_same_bits(train(models[5:6], inputs, targets), [array[5:6] for array in results[0]])
 
 
+def test_same_bits_where_a_value_is_infinite(monkeypatch):
+    """Lanes without a point make no NaN of an infinite sum: the loss is finite here, a sigmoid far out in its tail."""
+    results = []
+    for lanes in LAYOUTS:
+        monkeypatch.setattr(fused, "_lanes", lambda starts, lanes=lanes: lanes)
+        model = network([1, 1, 1], [nn.ReLU, nn.Sigmoid])
+        vector_to_parameters(torch.tensor([1e308, 0, -1, 0], dtype=torch.float64), model.parameters())
+        inputs = torch.tensor([0.0] * 17 + [1e9], dtype=torch.float64).reshape(1, 18, 1)
+        results.append(train([model], inputs, torch.ones(1, 18, 1), steps=1))
+    assert_same_bits(*results)
+    assert np.isinf(results[0][2][0, 2])
+
+
 @pytest.mark.parametrize("lanes", LAYOUTS)
 def test_same_bits_with_any_number_of_threads(lanes, monkeypatch):
     monkeypatch.setattr(fused, "_lanes", lambda starts: lanes)
