@@ -64,7 +64,7 @@ def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 # Step 5, the optimizer: gradient descent moves every parameter by -learning_rate times the loss's derivative.
 # Step 6, the training.
-def train(model: nn.Module, optimizer: optim.SGD, train_data: Iterable, losses: np.ndarray) -> None:
+def train(model: nn.Module, optimizer: optim.Optimizer, train_data: Iterable, losses: np.ndarray) -> None:
     """One step for each (step, (x, y)) of `train_data`; the loss ignores x and y, on which exercise 3 turns."""
     for step, (x, y) in train_data:
         # Forward pass
