@@ -463,7 +463,7 @@ def hidden_units(weights: np.ndarray, *, title: str) -> Figure:
 
 # Images and what the network says of them.
 
-def captions(probabilities: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> list[str]:
+def captions(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray, names: Sequence[str]) -> list[str]:
     """For each image what it is and what the network says, of probabilities, shape (n, classes)."""
     return [f"label {names[label]},\nnetwork says {names[guess]} ({100 * row[guess]:.0f} %)"
             for row, label, guess in zip(probabilities, labels, probabilities.argmax(axis=1))]
