@@ -325,7 +325,7 @@ def test_the_page_is_made_of_what_the_folders_hold(tmp_path, monkeypatch, root):
     (tmp_path / "docs" / "figures" / "exercise_3_old.png").write_bytes(b"of an earlier page")
     page.run(3, root)
     page.publish()
-    text = (tmp_path / "docs" / "exercises.md").read_text()
+    text = (tmp_path / "docs" / "exercises.md").read_text(encoding="utf-8")
     assert [path.name for path in (tmp_path / "docs" / "figures").iterdir()] == ["exercise_3_loss.png"]
     assert [line[:4] for line in text.splitlines() if line.startswith("## ")] == [f"## {n}" for n in MODULES]
 
@@ -334,4 +334,5 @@ def test_the_page_is_made_of_what_the_folders_hold(tmp_path, monkeypatch, root):
     metrics["results"]["pairs"] = 987_654_321
     path.write_text(json.dumps(metrics))
     page.publish()
-    assert "987,654,321" in (tmp_path / "docs" / "exercises.md").read_text() and "987,654,321" not in text
+    anew = (tmp_path / "docs" / "exercises.md").read_text(encoding="utf-8")
+    assert "987,654,321" in anew and "987,654,321" not in text
