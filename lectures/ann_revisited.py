@@ -145,7 +145,7 @@ def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, tit
     values, right = outputs(model, plotting.unit_grid(201)), points_correct(model).numpy()
     points, labels, title = POINTS.numpy(), one_cold(LABELS).numpy(), f"{right.sum()} of 10 points right after {title}"
     if args.engine == "fused" and steps and (args.animate or steps <= 2_000_000):  # more would take seconds
-        looks, grid = plotting.looks(steps), plotting.unit_grid(61 if args.animate else 2)
+        looks, grid = plotting.looks(steps, args.animate), plotting.unit_grid(61 if args.animate else 2)
         seen = zip(*((outputs(past, grid), points_correct(past).numpy()) for past in replay(args, looks)))
         frames = plotting.Frames(looks, *map(np.array, seen))
         marks = plotting.milestones(looks, frames.right.sum(axis=1))
