@@ -231,8 +231,8 @@ class Frames(NamedTuple):
 def looks(steps: int, animated: bool) -> np.ndarray:
     """Numbers of steps at which to look at a run of `steps`: every hundredth of it, for `milestones`; if wanted also
     those of `animation`, evenly spaced on a logarithmic scale from the first hundredth on."""
-    even = np.linspace(1, steps, 101)
-    return np.unique(np.concatenate([even, frame_steps(steps)] if animated else [even]).astype(int))
+    even = np.linspace(min(1, steps), steps, 101)
+    return np.unique(np.concatenate([even, frame_steps(steps)] if animated and steps else [even]).astype(int))
 
 
 def frame_steps(steps: int) -> np.ndarray:
@@ -365,7 +365,7 @@ def layers(networks: dict[str, Sequence[np.ndarray]], *, inputs: Sequence[str] |
     largest = float(np.abs(weights[np.isfinite(weights)]).max(initial=0)) or 1.0
     thickest = 5.0 if len(weights) <= STRONGEST * len(arrays) else 2.5
     if any(weight.size > STRONGEST for network in arrays.values() for weight in network[first::2]):
-        title += f"\nDrawn are the {STRONGEST} largest weights"
+        title += f"\nGrey lines: all weights of a unit; of the others the {STRONGEST} largest; squares: negative biases"
     width = 4.2 + max(sheets.width_of(name, TEXT) for name in outputs)
     figure = sheets.new(max(8, width * len(arrays)), 4.9, title)
     axes = sheets.canvas(figure, max(8, width * len(arrays)), 4.9)
@@ -470,7 +470,7 @@ def hidden_units(weights: np.ndarray, *, title: str) -> Figure:
 
 # Images and what the network says of them.
 
-def captions(probabilities: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> list[str]:
+def captions(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray, names: Sequence[str]) -> list[str]:
     """For each image what it is and what the network says, of probabilities, shape (n, classes)."""
     return [f"label {names[label]},\nnetwork says {names[guess]} ({100 * row[guess]:.0f} %)"
             for row, label, guess in zip(probabilities, labels, probabilities.argmax(axis=1))]
@@ -495,6 +495,18 @@ def image_row(images: np.ndarray, captions: Sequence[str], *, title: str, column
                   fontsize=11.5)
     axes.set(xlim=(0, width), ylim=(0, height))
     return figure
+
+
+def judged_images(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], *,
+                  title: str) -> Figure:
+    """`image_row` of images, shape (n, height, width), with what each is, (n,), and what the network says of it."""
+    return image_row(images, captions(probabilities, labels.tolist(), names), title=title)
+
+
+def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, most: int = 10) -> np.ndarray:
+    """Of images whose prediction is wrong the indices, at most that many, the most confident first."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities.max(axis=1)[wrong], kind="stable")][:most]
 
 
 def images_with_probabilities(images: np.ndarray, probabilities: np.ndarray, names: Sequence[str], *,

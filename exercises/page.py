@@ -7,6 +7,7 @@ Each exercise is a module with `measure`, which returns results and figures, and
 results go into outputs/exercises/<module>/metrics.json, and the page is made from those files alone.
 """
 
+import io
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
 
 import torch
+from PIL import Image
 
 from common import folder, options, program
 from exercises import other_data, rand_for_randn, samples, steps, unseen
@@ -52,8 +54,20 @@ def section(number: int) -> str:
         return f"## {number}. (not run)\n"
     metrics = json.loads(path.read_text())
     environment = ", ".join(f"{name} {value}" for name, value in metrics["environment"].items())
-    return (f"{EXERCISES[number].text(metrics['results'])}\n`python exercises/page.py {number}`: "
-            f"{metrics['seconds']:.0f} s with {environment}\n")
+    try:
+        text = EXERCISES[number].text(metrics["results"])
+    except LookupError as error:
+        raise program.RunError(f"{path} lacks {error}, as an earlier version wrote it: run exercise {number} "
+                               "again") from None
+    return f"{text}\n`python exercises/page.py {number}`: {metrics['seconds']:.0f} s with {environment}\n"
+
+
+def small(figure: Path) -> bytes:
+    """A figure with 256 colours, which take a third of the bytes."""
+    content = io.BytesIO()
+    with Image.open(figure) as picture:
+        picture.convert("RGB").quantize(dither=Image.Dither.NONE).save(content, format="png", optimize=True)
+    return content.getvalue()
 
 
 def publish() -> None:
@@ -65,7 +79,7 @@ def publish() -> None:
         for old in (DOCS / "figures").glob(f"exercise_{number}_*.png"):
             old.unlink()
         for figure in folder_of(number).glob("*.png"):
-            folder.save(DOCS / "figures" / f"exercise_{number}_{figure.name}", figure.read_bytes())
+            folder.save(DOCS / "figures" / f"exercise_{number}_{figure.name}", small(figure))
     folder.save(DOCS / "exercises.md", "\n".join(parts).encode())
 
 

@@ -402,7 +402,7 @@ def test_a_run_is_looked_at_evenly_and_animated_logarithmically():
     steps = plotting.frame_steps(1_000_000)
     assert len(steps) == 45 and steps[[0, 22, -1]].tolist() == [10_000, 100_000, 1_000_000]
     assert np.isin(steps, plotting.looks(1_000_000, animated=True)).all()
-    assert plotting.looks(1, animated=True).tolist() == [1]
+    assert plotting.looks(1, animated=True).tolist() == [1] and plotting.looks(0, animated=True).tolist() == [0]
 
 
 @pytest.mark.filterwarnings("error")
