@@ -1,50 +1,72 @@
-# make lectures   the three scripts; figures and numbers in outputs/
-# make test       the tests      make lint      the style       make clean   what runs and tools left behind
+# make lectures   the three scripts and the page that shows them; figures and numbers in outputs/
+# make report     that page anew, outputs/report.html
+# make test       the tests      make lint   style and types      make clean   removes what runs and tools left behind
 # make exercises  docs/exercises.md and its figures, in some minutes
-# make bench      the speed claims, docs/benchmarks.md           make figures   README's pictures; needs MNIST
+# make bench      the speed claims, docs/benchmarks.md            make figures   README's pictures; needs MNIST
 # make soak       kills 200 runs and damages thousands of files; up to half an hour
-# VENV=path uses an environment that exists; else .venv is made with what requirements-dev.txt names.
+# VENV=path uses an environment that exists; else .venv is made by BASE, a Python of 3.10 or later.
 VENV ?= .venv
+BASE ?= python3
 PYTHON = $(VENV)/bin/python
 READY = $(VENV)/.ready-for-lectures
+READY_FOR_TESTS = $(VENV)/.ready-for-tests
 
-.PHONY: lectures test lint exercises bench figures soak clean
+# The model of all images that the page and exercises/own_digit.py use.
+TUNED = --images all --batch-size 128 --epochs 20 --lr 0.015 --schedule one-cycle --weight-decay 1e-4
+
+.PHONY: lectures report test lint exercises bench figures soak clean
 
 lectures: $(READY)
 	"$(PYTHON)" lectures/linear_recovery.py
+	@echo "The recipe as the lecture prints it: it diverges, and says so with an error."
+	"$(PYTHON)" lectures/linear_recovery.py --raw --quiet --output-dir outputs/linear_recovery_raw; test $$? -eq 1
 	"$(PYTHON)" lectures/ann_revisited.py
 	"$(PYTHON)" lectures/mnist_mlp.py
+	"$(PYTHON)" lectures/mnist_mlp.py $(TUNED) --quiet --output-dir outputs/mnist_mlp_all
+	"$(PYTHON)" -m report
 
-test: $(READY)
+report: $(READY)
+	"$(PYTHON)" -m report
+
+test: $(READY_FOR_TESTS)
 	"$(PYTHON)" -m pytest
 
-lint: $(READY)
+lint: $(READY_FOR_TESTS)
 	"$(PYTHON)" -m ruff check .
+	"$(PYTHON)" -m mypy
 
 exercises: $(READY)
 	"$(PYTHON)" exercises/page.py
 
-soak: $(READY)
+soak: $(READY_FOR_TESTS)
 	"$(PYTHON)" -m pytest -m soak
 
-bench: $(READY)
+bench: $(READY_FOR_TESTS)
 	"$(PYTHON)" benchmarks/run.py
 
 figures: $(READY)
-	"$(PYTHON)" lectures/linear_recovery.py --quiet
-	cp outputs/linear_recovery/loss.png docs/figures/linear_recovery_loss.png
-	-"$(PYTHON)" lectures/linear_recovery.py --quiet --raw
-	cp outputs/linear_recovery/loss.png docs/figures/linear_recovery_raw_loss.png
-	"$(PYTHON)" lectures/ann_revisited.py --quiet
-	cp outputs/ann_revisited/regions.png docs/figures/ann_revisited_regions.png
+	"$(PYTHON)" lectures/linear_recovery.py --quiet --raw --output-dir outputs/linear_recovery_raw; test $$? -eq 1
+	cp outputs/linear_recovery_raw/loss.png docs/figures/linear_recovery_raw_loss.png
+	"$(PYTHON)" lectures/ann_revisited.py --quiet --animate
+	cp outputs/ann_revisited/training.gif docs/figures/training.gif
 	"$(PYTHON)" lectures/mnist_mlp.py --quiet --dataset mnist
 	cp outputs/mnist_mlp/first_five.png docs/figures/mnist_mlp_first_five.png
 
 clean:
-	rm -rf outputs/*/ .pytest_cache .ruff_cache .hypothesis
+	rm -rf uv.lock outputs/*/ outputs/report.html .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
 
-$(READY): requirements.txt requirements-dev.txt
-	test -x "$(PYTHON)" || python3 -m venv "$(VENV)"
+# An environment that uv made has no pip; ensurepip brings it.
+$(PYTHON):
+	"$(BASE)" -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or later is needed: make BASE=python3.12")'
+	"$(BASE)" -m venv "$(VENV)"
+
+$(READY): requirements.txt | $(PYTHON)
+	@echo "Installing PyTorch and the other packages: README says how much is downloaded, and how to make it less."
+	@"$(PYTHON)" -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m ensurepip
+	"$(PYTHON)" -m pip install -r requirements.txt
+	@touch "$(READY)"
+
+$(READY_FOR_TESTS): requirements.txt requirements-dev.txt | $(READY)
 	"$(PYTHON)" -m pip install --quiet -r requirements-dev.txt
-	touch "$(READY)"
+	@touch "$(READY_FOR_TESTS)"

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from common import fused
 from common.program import RunError
 
 # Up to so many multiplications in a forward pass over one batch, a second thread gains less than it loses as soon as
@@ -67,7 +68,7 @@ def choose_engine(requested: str, model: nn.Module, device: str, steps: int) -> 
             raise RunError(f"--engine fused computes on the CPU alone, not on {device}; use --engine eager")
         return "eager", "the fused engine computes on the CPU alone"
     try:
-        from common import fused  # here, because a run of the eager engine does without llvmlite
+        import llvmlite.binding  # noqa: F401  # here, so that runs of the plain loop do without it
     except (ImportError, OSError) as error:
         if requested == "fused":
             raise RunError(f"--engine fused needs llvmlite, which cannot be used ({error}): pip install llvmlite, "

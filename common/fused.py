@@ -1,192 +1,41 @@
 """The fused engine: plain SGD on a small fully connected network, all steps in one compiled loop.
 
 A PyTorch step of a network with a few dozen parameters costs hundreds of microseconds, nearly all of it the price of
-calling some fifty operations one by one. Here forward pass, backward pass and update are one function, `_steps`, that
-numba compiles to machine code: for the CPU, where independent starts are spread over the cores, and from the same
-source for CUDA, where each start has a thread. It makes the same steps as the plain loop in the lectures, which stays
-the reference.
+calling some fifty operations one by one. Here forward pass, backward pass and update are written down once, as
+arithmetic on Vectors (common/vector.py). Run for the network at hand, it leaves a program behind, which LLVM compiles
+in a few hundredths of a second. It makes the same steps as the plain loop in the lectures, which stays the reference.
 
-Importing this module needs numba. The compiled code is kept in numba's cache and read from there by later runs.
+For one start, the points of a batch lie in the lanes of a vector. Several starts lie there themselves and take the
+points one pair after another. The operations and their order are the same both times, sums over points included. So a
+start has the same bits alone and among others, on any number of cores, in one call or in several.
 """
 
 import functools
+import itertools
 import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import cuda, njit, prange
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-ACTIVATIONS = {None: 0, nn.Sigmoid: 1, nn.Tanh: 2, nn.ReLU: 3}
+from common.vector import LANES, Program, Vector, dot, fma, host, join, relu, sigmoid, tanh, transpose, where
+
 CHUNK_SECONDS = 0.1  # the compiled loop returns this often, so that a bar moves and Ctrl-C is heard
+LARGEST = 2000  # parameters: compiling takes 2.5 s then, which 5,000 steps make up for; docs/benchmarks.md
 
-# Sums may be reordered and multiply-adds contracted, which is what lets LLVM vectorise them; infinities and NaNs keep
-# their meaning, because divergence is recognised by them.
-_jit = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
-
-_LOG2_E = 1 / math.log(2)
-_LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")  # ln 2 in two parts: k * _LN2_HIGH is exact for every exponent k
-_LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
-_TAYLOR = tuple(1 / math.factorial(k) for k in range(13, -1, -1))
-(_C13, _C12, _C11, _C10, _C9, _C8, _C7, _C6, _C5, _C4, _C3, _C2, _C1, _C0) = _TAYLOR
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})  # reordered, r would lose its last digits
-def _exp(x):
-    """exp(x) in float64, within 1e-15 relative; as arithmetic only, so that a loop over it can be vectorised.
-
-    x = k ln 2 + r with |r| <= ln(2) / 2, so exp(x) = 2^k exp(r): Taylor's polynomial of degree 13 for the second
-    factor, the bits of a float's exponent for the first. Beyond +-708, near the ends of float64, x is clipped.
-    """
-    x = min(max(x, -708.0), 708.0)
-    k = math.floor(x * _LOG2_E + 0.5)
-    r = x - k * _LN2_HIGH - k * _LN2_LOW
-    p = _C13
-    p = p * r + _C12
-    p = p * r + _C11
-    p = p * r + _C10
-    p = p * r + _C9
-    p = p * r + _C8
-    p = p * r + _C7
-    p = p * r + _C6
-    p = p * r + _C5
-    p = p * r + _C4
-    p = p * r + _C3
-    p = p * r + _C2
-    p = p * r + _C1
-    p = p * r + _C0
-    return p * np.int64((np.int64(k) + 1023) << 52).view(np.float64)
-
-
-@_jit
-def _activate(activation, row):
-    """Applies the activation to a node's weighted inputs, in place; `row` has a value for each point."""
-    if activation == 1:
-        for p in range(row.shape[0]):
-            row[p] = 1 / (1 + _exp(-row[p]))
-    elif activation == 2:
-        for p in range(row.shape[0]):
-            row[p] = 1 - 2 / (1 + _exp(2 * row[p]))
-    elif activation == 3:
-        for p in range(row.shape[0]):
-            row[p] = row[p] if not row[p] <= 0 else 0  # not `max`: a NaN must stay one
-
-
-@_jit
-def _times_slope(activation, row, delta):
-    """Multiplies `delta` in place by the activation's derivative, which follows from its value `row` alone."""
-    if activation == 1:
-        for p in range(row.shape[0]):
-            delta[p] *= row[p] * (1 - row[p])
-    elif activation == 2:
-        for p in range(row.shape[0]):
-            delta[p] *= 1 - row[p] * row[p]
-    elif activation == 3:
-        for p in range(row.shape[0]):
-            delta[p] *= row[p] > 0
-
-
-@_jit
-def _steps(weights, widths, activations, inputs, targets, learning_rate, scale, first, losses, iterates, values,
-           deltas):
-    """Makes as many steps of one start as `losses` has room for, the first with batch `first`, see `train_sgd`.
-
-    weights (parameters,): each layer's matrix, row by row, then its bias; updated in place.
-    inputs (batches, features, points), targets (batches, outputs, points).
-    losses (steps,), iterates (steps or 0, parameters): filled in.
-    values, deltas (nodes, points): room for each node's value and for the loss's derivative by its weighted inputs;
-    the nodes of a layer follow those of the layer before, the inputs come first.
-
-    Returns False when a loss was not finite: its step is then the last, and its update is not made.
-    """
-    layers, points = activations.shape[0], inputs.shape[2]
-    for step in range(losses.shape[0]):
-        batch = (first + step) % inputs.shape[0]
-        x, y = inputs[batch], targets[batch]
-        for i in range(widths[0]):
-            for p in range(points):
-                values[i, p] = x[i, p]
-
-        # Forward. `low` is the first node of the layer's inputs, `high` of its outputs, `w` and `b` its first weight
-        # and bias.
-        w, low = 0, 0
-        for layer in range(layers):
-            n, m = widths[layer], widths[layer + 1]
-            b, high = w + m * n, low + n
-            for o in range(m):
-                row = values[high + o]
-                for p in range(points):
-                    row[p] = weights[b + o]
-                for i in range(n):
-                    weight, value = weights[w + o * n + i], values[low + i]
-                    for p in range(points):
-                        row[p] += weight * value[p]
-                _activate(activations[layer], row)
-            w, low = b + m, high
-
-        loss = 0.0
-        for o in range(widths[layers]):
-            row, delta = values[low + o], deltas[low + o]
-            for p in range(points):
-                delta[p] = row[p] - y[o, p]
-            # A loop that sums does not store: LLVM would vectorise it only where the arrays' addresses are far enough
-            # apart, and so sum in an order that differs from run to run.
-            for p in range(points):
-                loss += delta[p] * delta[p]
-            for p in range(points):
-                delta[p] *= 2 * scale
-        loss *= scale
-        losses[step] = loss
-        if not math.isfinite(loss):
-            return False
-
-        # Backward, and the update of each layer once the layer before has its deltas.
-        for layer in range(layers - 1, -1, -1):
-            n, m = widths[layer], widths[layer + 1]
-            high, low, w = low, low - n, w - m * n - m
-            b = w + m * n
-            for o in range(m):
-                _times_slope(activations[layer], values[high + o], deltas[high + o])
-            if layer > 0:
-                for i in range(n):
-                    delta = deltas[low + i]
-                    for p in range(points):
-                        delta[p] = 0
-                    for o in range(m):
-                        weight, after = weights[w + o * n + i], deltas[high + o]
-                        for p in range(points):
-                            delta[p] += weight * after[p]
-            for o in range(m):
-                delta = deltas[high + o]
-                gradient = 0.0
-                for p in range(points):
-                    gradient += delta[p]
-                weights[b + o] -= learning_rate * gradient
-                for i in range(n):
-                    value = values[low + i]
-                    gradient = 0.0
-                    for p in range(points):
-                        gradient += delta[p] * value[p]
-                    weights[w + o * n + i] -= learning_rate * gradient
-
-        if iterates.shape[0] > 0:
-            for j in range(weights.shape[0]):
-                iterates[step, j] = weights[j]
-    return True
-
-
-@njit(nogil=True, cache=True, parallel=True)
-def _all_starts(weights, widths, activations, inputs, targets, learning_rate, scale, first, losses, iterates, alive):
-    """`_steps` for every start that is still alive, spread over the cores; all arrays begin with the starts' axis."""
-    for r in prange(weights.shape[0]):
-        if alive[r]:
-            values = np.empty((widths.sum(), inputs.shape[3]), weights.dtype)
-            alive[r] = _steps(weights[r], widths, activations, inputs[r % inputs.shape[0]],
-                              targets[r % targets.shape[0]], learning_rate, scale, first, losses[r],
-                              iterates[r], values, np.empty_like(values))
+# What may follow a layer: its values, and from a value and the derivative by it the one by what it was applied to.
+ACTIVATIONS: dict[type | None, tuple[Callable, Callable]] = {
+    None: (lambda z: z, lambda value, delta: delta),
+    nn.Sigmoid: (sigmoid, lambda value, delta: delta * fma(-value, value, value)),
+    nn.Tanh: (tanh, lambda value, delta: delta * fma(-value, value, 1.0)),
+    nn.ReLU: (relu, lambda value, delta: where(value > 0.0, delta, 0.0)),
+}
 
 
 def train_sgd(
@@ -207,16 +56,15 @@ def train_sgd(
     place, also when the call ends early.
 
     Args:
-        models: an nn.Sequential of nn.Linear with nn.Sigmoid, nn.Tanh, nn.ReLU or nothing after each, in float64 or
-            float32; or a sequence of such models alike in shape: independent starts, spread over the cores or, with
-            their parameters on a CUDA device, one start a thread.
+        models: an nn.Sequential of nn.Linear with nn.Sigmoid, nn.Tanh, nn.ReLU or nothing after each, in float64; or a
+            sequence of such models alike in shape: independent starts, spread over the cores.
         inputs: shape (batches, points, features), or (starts, batches, points, features) with each start's own.
         targets: shape (batches, points, outputs), or with the starts' axis.
         learning_rate: the factor of the gradient.
         steps: the number of steps.
         scale: the factor of the sum of squares.
-        iterates: shape (steps, parameters), or (starts, steps, parameters) for a sequence of models: filled in with
-            the parameters after each step, in the order of `torch.nn.utils.parameters_to_vector`.
+        iterates: float64, shape (steps, parameters), or (starts, steps, parameters) for a sequence of models: filled
+            in with the parameters after each step, in the order of `torch.nn.utils.parameters_to_vector`.
         advance: called about ten times a second with the number of steps made since; returning False ends the call.
 
     Returns:
@@ -224,133 +72,322 @@ def train_sgd(
         NaN where no step was made: after a loss that is not finite, which ends its start, and after an early end.
 
     Raises:
-        TypeError: a module that cannot be fused; it is named.
-        ValueError: shapes that do not fit each other.
+        TypeError: a module that the engine cannot take; it is named.
+        ValueError: a network too large for it; shapes that do not fit each other.
     """
+    alone = isinstance(models, nn.Sequential)
     starts = [models] if isinstance(models, nn.Sequential) else list(models)
-    shapes = [_architecture(model) for model in starts]
-    if any(shape != shapes[0] for shape in shapes):
-        raise ValueError("the models differ in their layers")
-    widths, activations = np.array(shapes[0][0]), np.array(shapes[0][1])
-    x, y = _batches(inputs, "inputs", shapes[0][2]), _batches(targets, "targets", shapes[0][2])
-    if x.shape[2] != widths[0] or y.shape[2] != widths[-1] or x.shape[1::2] != y.shape[1::2] \
-            or any(len(a) not in (1, len(starts)) for a in (x, y)):
-        raise ValueError(f"inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} do not fit {len(starts)} "
-                         f"models with {widths[0]} inputs and {widths[-1]} outputs")
-
-    weights = np.stack([parameters_to_vector(m.parameters()).detach().cpu().numpy() for m in starts])
     losses = np.full((len(starts), steps), np.nan)
-    trail = np.empty((len(starts), 0, 0)) if iterates is None else iterates.reshape(len(starts), steps, -1)
-    alive = np.ones(len(starts), bool)
-    fixed = (widths, activations, x, y, learning_rate, scale)
-    launch = _launch_cuda if next(starts[0].parameters()).is_cuda else _all_starts
-    done, chunk = 0, 100
-    while done < steps and alive.any():
-        part = slice(done, min(done + chunk, steps))
-        begin = time.perf_counter()
-        launch(weights, *fixed, done, losses[:, part], trail[:, part], alive)
-        made = part.stop - done
-        chunk = max(1, int(made * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
-        done = part.stop
+    iterates = iterates[None] if alone and iterates is not None else iterates
+    descent = _Descent(starts, (inputs, targets), losses, iterates)
+    for made in descent.chunks(0, learning_rate, scale):
         if not advance(made * len(starts)):
             break
-
-    for model, vector in zip(starts, weights):
-        vector_to_parameters(torch.from_numpy(vector).to(next(model.parameters()).device), model.parameters())
-    return losses[0] if isinstance(models, nn.Sequential) else losses
+    descent.update_models()
+    return losses[0] if alone else losses
 
 
-def cuda_available() -> bool:
-    """Whether numba finds a CUDA device; PyTorch has its own libraries and may see one where numba does not."""
-    return cuda.is_available()
+def sgd(
+    model: nn.Sequential,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    losses: np.ndarray,
+    *,
+    learning_rate: float,
+    scale: float = 1.0,
+    iterates: np.ndarray | None = None,
+    first: int = 0,
+) -> Iterator[int]:
+    """The steps of `train_sgd` with one model, as an iterator that makes those of a tenth of a second at a time.
 
+    It yields their number; model, losses and iterates are up to date then. A loss that is not finite is put down too,
+    though its step is not counted, and ends the iterator. Arguments and what is raised, before the first step, are as
+    in `train_sgd`, but for:
 
-def load(dtype: torch.dtype) -> None:
-    """Compiles the engine for a type of number, or reads it from numba's cache; without this, the first call does."""
-    model = nn.Sequential(nn.Linear(1, 1, dtype=dtype))
-    train_sgd(model, torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), learning_rate=0.0, steps=1)
-
-
-def _architecture(model: nn.Sequential) -> tuple[list[int], list[int], torch.dtype]:
-    """The widths of the layers, the inputs first; each layer's activation as a number; the parameters' type."""
-    widths, activations, dtypes = [], [], set()
-    for module in model:
-        if type(module) is nn.Linear and module.bias is not None:
-            widths += [module.out_features] if widths else [module.in_features, module.out_features]
-            activations.append(ACTIVATIONS[None])
-            dtypes.add(module.weight.dtype)
-        elif type(module) in ACTIVATIONS and activations[-1:] == [ACTIVATIONS[None]]:
-            activations[-1] = ACTIVATIONS[type(module)]
-        else:
-            raise TypeError(f"the fused engine cannot take {module} here; it takes nn.Linear with a bias, each "
-                            "followed by nn.Sigmoid, nn.Tanh, nn.ReLU or nothing")
-    if dtypes not in ({torch.float64}, {torch.float32}):
-        raise TypeError(f"the fused engine cannot take {model} in {dtypes or 'no type'}; it takes nn.Linear, all in "
-                        "float64 or all in float32")
-    return widths, activations, dtypes.pop()
-
-
-def _batches(tensor: torch.Tensor, name: str, dtype: torch.dtype) -> np.ndarray:
-    """(batches, points, n) or with starts before, as the kernel's (starts or 1, batches, n, points)."""
-    if tensor.dim() not in (3, 4) or 0 in tensor.shape:
-        raise ValueError(f"{name}: expected shape (batches, points, n) or (starts, batches, points, n), none of them "
-                         f"0, got {tuple(tensor.shape)}")
-    tensor = tensor.detach().to("cpu", dtype)
-    return tensor.reshape(-1, *tensor.shape[-3:]).transpose(2, 3).contiguous().numpy()
-
-
-def _launch_cuda(weights, widths, activations, inputs, targets, learning_rate, scale, first, losses, iterates, alive):
-    """`_all_starts` on the GPU, a thread a start.
-
-    The starts' axis is the last there, so that neighbouring threads read neighbouring numbers.
+    Args:
+        losses: float64, shape (steps,): filled in.
+        first: the number of the first step to make; those before it have been made.
     """
-
-    def move(array):
-        return cuda.to_device(np.ascontiguousarray(np.moveaxis(array, 0, -1)))
-
-    arrays = [move(a) for a in (weights, inputs, targets, losses, iterates, alive)]
-    room = [cuda.device_array((widths.sum(), inputs.shape[3], len(weights)), weights.dtype) for _ in range(2)]
-    _cuda_kernel()[(len(weights) + 63) // 64, 64](
-        *arrays, cuda.to_device(widths), cuda.to_device(activations), learning_rate, scale, first, *room)
-    for array, moved in zip((weights, losses, iterates, alive), (arrays[0], *arrays[3:])):
-        array[...] = np.moveaxis(moved.copy_to_host(), -1, 0)
+    descent = _Descent([model], (inputs, targets), losses[None], None if iterates is None else iterates[None])
+    return descent.chunks_with_models(first, learning_rate, scale)
 
 
-@functools.cache
-def _cuda_kernel():
-    """The kernel, compiled when it is first launched: a GPU is not needed to import this module."""
-
-    @cuda.jit
-    def kernel(weights, inputs, targets, losses, iterates, alive, widths, activations, learning_rate, scale, first,
-               values, deltas):
-        r = cuda.grid(1)
-        if r < weights.shape[1] and alive[r]:
-            alive[r] = _steps(weights[:, r], widths, activations, inputs[:, :, :, r % inputs.shape[3]],
-                              targets[:, :, :, r % targets.shape[3]], learning_rate, scale, first, losses[:, r],
-                              iterates[:, :, r], values[:, :, r], deltas[:, :, r])
-
-    return kernel
-
-
-def refusal(model):
+def refusal(model: nn.Sequential) -> str | None:
+    """Why the engine cannot take this model, or None if it can."""
+    try:
+        _case(model, points=1, lanes=1, iterates=False)
+    except (TypeError, ValueError) as error:
+        return str(error)
     return None
 
 
-def sgd(model, inputs, targets, losses, *, learning_rate, scale=1.0, iterates=None, first=0):
-    return _chunks(model, inputs, targets, losses, learning_rate, scale, iterates, first)
+class Case(NamedTuple):
+    """What a function is compiled for."""
+
+    widths: tuple[int, ...]  # of the layers, the inputs first
+    activations: tuple[type | None, ...]  # what follows each layer, a key of ACTIVATIONS
+    parameters: int
+    points: int  # in a batch
+    parts: int  # points that are taken at once: a pair, or one where there is no other
+    pairs: int  # as many as hold the points, with the points in the lanes a multiple of LANES if they are more
+    lanes: int  # starts in the lanes; 1 if the points are there
+    iterates: bool  # whether the parameters are kept after each step
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """The numbers of an input point and of a target, with one more if not every place is taken, see `_terms`."""
+        return self.widths[0], self.widths[-1] + (self.points < self.parts * self.pairs)
 
 
-def _chunks(model, inputs, targets, losses, learning_rate, scale, iterates, first):
-    while first < len(losses):
-        count = min(100_000, len(losses) - first)
-        order = torch.arange(first, first + count) % len(inputs) if len(inputs) > 1 else torch.zeros(1, dtype=int)
-        part = np.empty((count, 0)) if iterates is None else np.empty((count, iterates.shape[1]))
-        losses[first:first + count] = train_sgd(model, inputs[order], targets[order], learning_rate=learning_rate,
-                                                steps=count, scale=scale, iterates=None if iterates is None else part)
-        if iterates is not None:
-            iterates[first:first + count] = part
-        made = int(np.isfinite(losses[first:first + count]).sum())
-        first += made
-        yield made
-        if made < count:
-            return
+def _case(model: nn.Sequential, points: int, lanes: int, iterates: bool) -> Case:
+    """The case of a model; raises what `train_sgd` does."""
+    widths: list[int] = []
+    activations: list[type | None] = []
+    kinds = set()
+    for module in model:
+        if type(module) is nn.Linear and module.bias is not None:
+            widths += [module.out_features] if widths else [module.in_features, module.out_features]
+            activations.append(None)
+            kinds.add(module.weight.dtype)
+        elif type(module) in ACTIVATIONS and activations[-1:] == [None]:
+            activations[-1] = type(module)
+        else:
+            raise TypeError(f"the fused engine cannot take {module} here; it takes nn.Linear with a bias, each "
+                            "followed by nn.Sigmoid, nn.Tanh, nn.ReLU or nothing")
+    if kinds != {torch.float64}:
+        raise TypeError(f"the fused engine cannot take {model} in {kinds or 'no type'}; it takes nn.Linear in float64")
+    parameters = sum((n + 1) * m for n, m in itertools.pairwise(widths))
+    if parameters > LARGEST:
+        raise ValueError(f"the fused engine cannot take a network with {parameters:,} parameters, which would take "
+                         f"long to compile; it takes up to {LARGEST:,}")
+    parts = min(2, points)
+    pairs = -(-points // parts)
+    if lanes == 1 and pairs > LANES:
+        pairs = -(-pairs // LANES) * LANES
+    return Case(tuple(widths), tuple(activations), parameters, points, parts, pairs, lanes, iterates)
+
+
+def _terms(layers: list, activations: Sequence, x: list[Vector], y: list[Vector]) -> Iterator[tuple[int, Vector]]:
+    """Forward and backward pass over two points, one in each part of the Vectors, or over one in a single part.
+
+    Args:
+        layers: a matrix, row by row, and a bias for each layer; a Vector a weight.
+        activations: what follows each layer, a key of ACTIVATIONS.
+        x: a Vector for each input.
+        y: a Vector for each target; perhaps one more, which is 1 where there is a point and 0 where there is none.
+
+    Yields:
+        For each parameter, its place among all and half the derivative by it of the sum of squares over the two
+        points; for the place after the last, that sum.
+    """
+    values = [x]
+    for (matrix, bias), activation in zip(layers, activations):
+        z = [dot(row, values[-1], b) for row, b in zip(matrix, bias)]
+        values.append(ACTIVATIONS[activation][0](z))
+
+    deltas = [value - target for value, target in zip(values[-1], y)]
+    if len(y) > len(deltas):
+        deltas = [delta * y[-1] for delta in deltas]
+    place = sum(len(bias) * (len(inputs) + 1) for (_, bias), inputs in zip(layers, values))
+    both = [part for delta in deltas for part in delta.split()]
+    yield place, dot(both, both)
+
+    for (matrix, bias), activation, inputs, outputs in reversed([*zip(layers, activations, values, values[1:])]):
+        deltas = [ACTIVATIONS[activation][1](value, delta) for value, delta in zip(outputs, deltas)]
+        # By the inputs comes first, which the layer before waits for. Nothing waits for it at the first layer.
+        before = [dot(column, deltas) for column in zip(*matrix)] if inputs is not x else []
+        place -= len(bias) * (len(inputs) + 1)
+        yield from enumerate((dot(delta.split(), value.split()) for delta in deltas for value in inputs), place)
+        yield from enumerate((sum(rest, first) for first, *rest in (delta.split() for delta in deltas)),
+                             place + len(bias) * len(inputs))
+        deltas = before
+
+
+# Of a compiled function. It makes steps, the first with the number `first`, and returns how many: `steps`, or fewer if
+# all its starts have ended. Weights move by `rate` times the sums of `_terms`, the loss is `scale` times its sum.
+_ARGUMENTS = {
+    "first": "i64", "steps": "i64", "rate": "double", "scale": "double", "batches": "i64",
+    "weights": "ptr",  # (parameters + LANES, lanes), the last LANES unused
+    "inputs": "ptr", "targets": "ptr",  # (batches, rows, parts, pairs, lanes), and LANES doubles more
+    "losses": "ptr", "iterates": "ptr",  # (steps,) and (steps, parameters), or LANES such arrays' addresses
+    "last": "ptr",  # (lanes,), the last losses
+}
+
+
+@functools.cache
+def _compiled(case: Case, *target: str) -> Callable[..., int]:
+    """The function for a case and a processor."""
+    program = Program(_ARGUMENTS)
+    with program.loop("%steps") as done:
+        step = program.value(f"add i64 %first, {done}")
+        (_points_in_lanes if case.lanes == 1 else _starts_in_lanes)(program, case, step, done)
+    return program.compile("%steps", *target)
+
+
+def _points_in_lanes(program: Program, case: Case, step: str, done: str) -> None:
+    """A step of one start, LANES pairs of points at a time."""
+    rooms = [program.room(-0.0) for _ in range(case.parameters // LANES + 1)]  # LANES sums each; the loss's is the last
+    with program.loop(-(-case.pairs // LANES)) as group:
+        operands = _operands(program, case, step, program.value(f"mul i64 {group}, {LANES}"))
+        terms = dict(_terms(*operands))
+        if case.pairs > LANES and case.points < 2 * case.pairs:
+            there = operands[-1][-1].split()[0] > 0.0
+            terms = {place: where(there, term, -0.0) for place, term in terms.items()}  # -0.0 + x is x to the bit
+        for n, room in enumerate(rooms):
+            total = program.load(room)
+            rows = [terms[place] for place in range(LANES * n, min(LANES * (n + 1), len(terms)))]
+            for column in transpose(rows)[:case.pairs]:  # in the order of the points
+                total += column
+            program.store(total, room)
+
+    sums = [program.load(room) for room in rooms]
+    loss = program.spread_lane(sums[-1], case.parameters % LANES) * program.spread("%scale")
+    program.store(loss, "%losses", step, count=1)
+    program.leave_unless(loss - loss < math.inf, done)
+    for place in range(0, case.parameters, LANES):
+        weights = fma(sums[place // LANES], program.spread("%rate"), program.load("%weights", place))
+        program.store(weights, "%weights", place)
+        if case.iterates:
+            row = program.address("%iterates", program.value(f"mul i64 {step}, {case.parameters}"))
+            program.store(weights, row, place, min(LANES, case.parameters - place))
+
+
+def _starts_in_lanes(program: Program, case: Case, step: str, done: str) -> None:
+    """A step of LANES starts, a pair of points at a time. Those that have ended stay as they are."""
+    rooms = [program.room(-0.0) for _ in range(case.parameters + 1)]
+    with program.loop(case.pairs) as pair:
+        for place, term in _terms(*_operands(program, case, step, pair)):
+            program.store(program.load(rooms[place]) + term, rooms[place])
+
+    last, total = program.load("%last"), program.load(rooms[-1])
+    going = last - last < math.inf
+    loss = where(going, total * program.spread("%scale"), math.nan)
+    finite = loss - loss < math.inf
+    program.store(loss, "%last")
+    program.scatter(loss, "%losses", step, going)
+    program.leave_unless(finite, done)
+    for place, room in enumerate(rooms[:-1]):
+        before = program.load("%weights", LANES * place)
+        weights = where(finite, fma(program.load(room), program.spread("%rate"), before), before)
+        program.store(weights, "%weights", LANES * place)
+        if case.iterates:
+            row = program.value(f"mul i64 {step}, {case.parameters}")
+            program.scatter(weights, "%iterates", program.value(f"add i64 {row}, {place}"), finite)
+
+
+def _operands(program: Program, case: Case, step: str, pair: str) -> tuple[list, tuple, list[Vector], list[Vector]]:
+    """What `_terms` works on, read from memory: the weights, and the points of a step from a pair on."""
+    load = program.load_spread if case.lanes == 1 else program.load
+    weights = (join([load("%weights", case.lanes * place)] * case.parts) for place in range(case.parameters))
+    layers = [([list(itertools.islice(weights, n)) for _ in range(m)], list(itertools.islice(weights, m)))
+              for n, m in itertools.pairwise(case.widths)]
+    batch, points = program.value(f"urem i64 {step}, %batches"), []
+    for array, rows in zip(("%inputs", "%targets"), case.rows):
+        first = program.value(f"mul i64 {batch}, {rows * case.parts * case.pairs}")
+        first = program.value(f"mul i64 {program.value(f'add i64 {first}, {pair}')}, {case.lanes}")
+        begin = program.address(array, first)
+        points.append([join([program.load(begin, (row * case.parts + part) * case.pairs * case.lanes)
+                             for part in range(case.parts)]) for row in range(rows)])
+    x, y = points
+    return layers, case.activations, x, y
+
+
+class _Descent:
+    """Starts on their way down: the arrays that a compiled function works on, and its calls."""
+
+    def __init__(self, models: Sequence[nn.Sequential], data: Sequence[torch.Tensor], losses: np.ndarray,
+                 iterates: np.ndarray | None):
+        """data: inputs and targets of `train_sgd`; losses (starts, steps), iterates (starts, steps, parameters)."""
+        inputs, targets = (_batches(tensor, name) for tensor, name in zip(data, ("inputs", "targets")))
+        lanes = _lanes(len(models))
+        case, *others = (_case(model, inputs.shape[2], lanes, iterates is not None) for model in models)
+        if any(other != case for other in others):
+            raise ValueError("the models differ in their layers")
+        if inputs.shape[3] != case.widths[0] or targets.shape[3] != case.widths[-1] \
+                or inputs.shape[1:3] != targets.shape[1:3] or {len(inputs), len(targets)} - {1, len(models)}:
+            raise ValueError(f"inputs {tuple(data[0].shape)} and targets {tuple(data[1].shape)} do not fit "
+                             f"{len(models)} models with {case.widths[0]} inputs and {case.widths[-1]} outputs")
+        for array, shape in (losses, losses.shape), (iterates, (*losses.shape, case.parameters)):
+            if array is not None and (array.shape, array.dtype, array.flags.c_contiguous) != (shape, np.float64, True):
+                raise ValueError(f"losses and iterates: expected float64, contiguous, here of shape {shape}; got "
+                                 f"{array.dtype} of shape {array.shape}")
+
+        groups = -(-len(models) // lanes)
+        members = np.arange(groups * lanes).clip(max=len(models) - 1).reshape(groups, lanes)  # starts by their numbers
+        vectors = torch.stack([parameters_to_vector(model.parameters()) for model in models]).detach().cpu().numpy()
+        weights = np.zeros((groups, case.parameters + LANES, lanes))
+        self.weights = weights[:, :case.parameters]
+        self.weights[...] = vectors[members].transpose(0, 2, 1)
+        last = np.zeros((groups, lanes))
+        last.reshape(-1)[len(models):] = np.nan  # the places after the last start have ended from the beginning
+        points = [_laid_out(array, case, rows, members) for array, rows in zip((inputs, targets), case.rows)]
+        addresses = [np.zeros_like(members) if array is None else array.ctypes.data + array.strides[0] * members
+                     for array in (losses, iterates)]
+        self.models, self.steps, self.function = models, losses.shape[1], _compiled(case, *host())
+        self.calls = [(inputs.shape[1], weights[g].ctypes.data,
+                       *(array[g % len(array)].ctypes.data for array in points),
+                       *(int(rows[g, 0]) if lanes == 1 else rows[g].ctypes.data for rows in addresses),
+                       last[g].ctypes.data) for g in range(groups)]
+        self.kept = last, points, addresses, losses, iterates  # the calls have their addresses alone
+
+    def chunks(self, first: int, learning_rate: float, scale: float) -> Iterator[int]:
+        """Makes the steps from number `first` on; gives how many the start made that came furthest, each time."""
+        count = 100
+        with ThreadPoolExecutor(_cores()) as pool:
+            while first < self.steps and self.calls:
+                count = min(count, self.steps - first)
+                calls = [(first, count, -2 * scale * learning_rate, scale, *call) for call in self.calls]
+                begin = time.perf_counter()
+                made = list((pool.map if len(calls) > 1 else map)(self.function, *zip(*calls)))
+                first += count
+                self.calls = [call for call, steps in zip(self.calls, made) if steps == count]
+                count = max(1, int(count * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
+                yield max(made)
+
+    def chunks_with_models(self, first: int, learning_rate: float, scale: float) -> Iterator[int]:
+        """As `chunks`, with the models up to date after each."""
+        for made in self.chunks(first, learning_rate, scale):
+            self.update_models()
+            yield made
+
+    def update_models(self) -> None:
+        """Puts the weights as they are now into the models."""
+        vectors = torch.from_numpy(self.weights.transpose(0, 2, 1).reshape(-1, self.weights.shape[1]).copy())
+        for model, vector in zip(self.models, vectors):
+            vector_to_parameters(vector.to(next(model.parameters()).device), model.parameters())
+
+
+def _batches(tensor: torch.Tensor, name: str) -> np.ndarray:
+    """(batches, points, n) or with starts before, as an array of float64 (starts or 1, batches, points, n)."""
+    if tensor.dim() not in (3, 4) or 0 in tensor.shape:
+        raise ValueError(f"{name}: expected shape (batches, points, n) or (starts, batches, points, n), none of them "
+                         f"0, got {tuple(tensor.shape)}")
+    return tensor.detach().to("cpu", torch.float64).reshape(-1, *tensor.shape[-3:]).numpy()
+
+
+def _laid_out(batches: np.ndarray, case: Case, rows: int, members: np.ndarray) -> np.ndarray:
+    """(starts or 1, batches, points, n) as a compiled function reads it, for each group of starts or once for all."""
+    if len(batches) == 1:
+        members = np.zeros((1, case.lanes), int)
+    point = np.arange(case.parts * case.pairs).reshape(case.pairs, case.parts).T
+    shape = len(members), batches.shape[1], rows, *point.shape, case.lanes
+    memory = np.zeros(math.prod(shape) + LANES)
+    result = memory[:-LANES].reshape(shape)
+    # Where there is no point the last one stands, so that nothing becomes infinite there alone.
+    numbers = batches.swapaxes(2, 3)[members][..., point.clip(max=case.points - 1)]
+    result[:, :, :batches.shape[3]] = np.moveaxis(numbers, 1, -1)
+    result[:, :, batches.shape[3]:] = (point < case.points)[..., None]
+    return result
+
+
+def _lanes(starts: int) -> int:
+    """How many starts share a vector's lanes; 1 if the points of each lie there.
+
+    LANES starts in the lanes take as long as some four with their points there, one after another.
+    """
+    return LANES if starts > LANES // 2 * _cores() else 1
+
+
+def _cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

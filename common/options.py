@@ -32,11 +32,11 @@ def lecture_parser(description: str, script: str, *, lr: float) -> Parser:
     """A parser with the options that all lectures have.
 
     Args:
-        description: what the script does, for ``--help``.
+        description: the script's docstring, whose first line says in ``--help`` what it does.
         script: its name without ``.py``; the run's folder is ``outputs/<script>`` of the project by default.
         lr: the lecture's learning rate.
     """
-    options = parser(description)
+    options = parser(description.splitlines()[0])
     options.add_argument("--lr", type=real_number(0, 1000, above=True), default=lr,
                          help="learning rate, above 0 and up to 1000")
     options.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0,

@@ -93,7 +93,7 @@ def outcome(main: Callable[[], None]) -> int:
     before = {number: signal.signal(number, _raise) for number in SIGNALS}
     out, err = _Stream(sys.stdout), _Stream(sys.stderr)
     code, line = 0, ""
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):  # type: ignore[type-var]  # has what print needs
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main()
         except (RunError, OSError) as error:  # of OSErrors, the message names the file

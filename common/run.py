@@ -215,21 +215,10 @@ class Run:
             Interrupted: Ctrl-C was pressed.
         """
         args, ended = self.args, self._ended(results)
-        trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
-        initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
-        figures = {f"{name}.{args.format}": figure for name, figure in files.items() if "." not in name}
-        contents = {"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained}
-        contents |= {name: content for name, content in files.items() if "." in name} | figures
+        figures = {f"{name}.{args.format}": content for name, content in files.items() if "." not in name}
         try:
-            for name, content in contents.items():
-                folder.save(args.output_dir / name, content)
-            for name in figures:  # those of an earlier run in another format would be taken for this one's
-                for ending in {"png", "svg", "pdf"} - {args.format}:
-                    (args.output_dir / name).with_suffix(f".{ending}").unlink(missing_ok=True)
-            self._phase("figures")
+            self._save({name: content for name, content in files.items() if "." in name} | figures)
             self._save_metrics(results | {"ended": ended})
-            if ended != "interrupted":
-                self._checkpoint.unlink(missing_ok=True)
         finally:  # where the disk is full, the results are on the terminal at least
             self._lock.release()
             if not args.quiet:
@@ -244,8 +233,24 @@ class Run:
             raise RunError(f"the loss is not finite at step {self.made + 1:,} with learning rate {args.lr:g}: try a "
                            f"smaller --lr; the losses so far are in {args.output_dir}")
         if self._signal is not None:
-            raise Interrupted(self._signal, "what was computed so far is saved" + (
-                "; the same command with --resume goes on" if ended == "interrupted" else ""))
+            raise Interrupted(self._signal, "training had ended, and everything is saved" if ended == "finished" else
+                              "what was computed so far is saved; the same command with --resume goes on")
+
+    def _save(self, files: dict[str, Any]) -> None:
+        """Writes all files but metrics.json, which is there only if the others are of its run: gone first, written
+        last."""
+        directory = self.args.output_dir
+        (directory / "metrics.json").unlink(missing_ok=True)
+        trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
+        initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
+        for name, content in ({"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained}
+                              | files).items():
+            folder.save(directory / name, content)
+        for name in files:  # a figure of an earlier run in another format would be taken for this run's
+            if name.endswith(self.args.format):
+                for ending in {"png", "svg", "pdf"} - {self.args.format}:
+                    (directory / name).with_suffix(f".{ending}").unlink(missing_ok=True)
+        self._phase("figures")
 
     def _save_metrics(self, results: dict) -> None:
         args = self.args
@@ -260,6 +265,8 @@ class Run:
         folder.save(args.output_dir / "metrics.json", {
             "script": Path(sys.argv[0]).stem, "config": vars(args), "environment": environment,
             "seconds": self._seconds, "results": results})
+        if results["ended"] != "interrupted":
+            self._checkpoint.unlink(missing_ok=True)
 
     def _resume(self) -> None:
         """Goes back to the checkpoint; or says that the run is complete, and ends it; or says that it begins."""

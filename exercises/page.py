@@ -7,70 +7,97 @@ Each exercise is a module with `measure`, which returns results and figures, and
 results go into outputs/exercises/<module>/metrics.json, and the page is made from those files alone.
 """
 
-import argparse
+import io
 import json
 import os
-import shutil
+import platform
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
 
 import torch
+from PIL import Image
 
-from common import cli, outputs
+from common import folder, options, program
 from exercises import other_data, rand_for_randn, samples, steps, unseen
 
 EXERCISES = {1: samples, 2: steps, 3: rand_for_randn, 4: unseen, 5: other_data}
-DOCS = cli.PROJECT / "docs"
+OUTPUTS, DOCS = program.PROJECT / "outputs" / "exercises", program.PROJECT / "docs"
 
 
 def folder_of(number: int) -> Path:
-    return cli.PROJECT / "outputs" / "exercises" / EXERCISES[number].__name__.split(".")[-1]
+    """Where an exercise's results and figures are."""
+    return OUTPUTS / EXERCISES[number].__name__.split(".")[-1]
 
 
-def table(head: list[str], rows: list[list]) -> str:
-    """Rows as a Markdown table."""
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows))
+def run(number: int, data_dir: Path) -> None:
+    """Does an exercise; its folder then holds its results and figures, and nothing of an earlier run."""
+    begin = time.perf_counter()
+    results, figures = EXERCISES[number].measure(data_dir)
+    lock = folder.open_folder(folder_of(number))
+    for old in folder_of(number).glob("*.png"):
+        old.unlink()
+    for name, figure in figures.items():
+        folder.save(folder_of(number) / name, figure)
+    environment = {"python": platform.python_version(), "torch": torch.__version__, "cores": os.cpu_count()}
+    folder.save(folder_of(number) / "metrics.json", {
+        "exercise": number, "environment": environment, "seconds": time.perf_counter() - begin, "results": results})
+    lock.release()
 
 
-def page() -> str:
-    """docs/exercises.md, from what the exercises' folders hold."""
-    parts, versions = [], set()
-    for number, exercise in EXERCISES.items():
-        path = folder_of(number) / "metrics.json"
-        if not path.exists():
-            parts.append(f"## {number}. (not run)\n")
-            continue
-        metrics = json.loads(path.read_text())
-        versions.add(", ".join(f"{key} {metrics['environment'][key]}" for key in ("python", "torch", "cores")))
+def section(number: int) -> str:
+    """An exercise's part of the page, from what its folder holds."""
+    path = folder_of(number) / "metrics.json"
+    if not path.exists():
+        return f"## {number}. (not run)\n"
+    metrics = json.loads(path.read_text())
+    environment = ", ".join(f"{name} {value}" for name, value in metrics["environment"].items())
+    try:
+        text = EXERCISES[number].text(metrics["results"])
+    except LookupError as error:
+        raise program.RunError(f"{path} lacks {error}, as an earlier version wrote it: run exercise {number} "
+                               "again") from None
+    return f"{text}\n`python exercises/page.py {number}`: {metrics['seconds']:.0f} s with {environment}\n"
+
+
+def small(figure: Path) -> bytes:
+    """A figure with 256 colours, which take a third of the bytes."""
+    content = io.BytesIO()
+    with Image.open(figure) as picture:
+        picture.convert("RGB").quantize(dither=Image.Dither.NONE).save(content, format="png", optimize=True)
+    return content.getvalue()
+
+
+def publish() -> None:
+    """Writes docs/exercises.md and its figures."""
+    parts = ["# The lecture's exercises, answered\n\nWritten by `make exercises`; every number and figure comes from "
+             "its runs.\n"]
+    for number in EXERCISES:
+        parts.append(section(number))
+        for old in (DOCS / "figures").glob(f"exercise_{number}_*.png"):
+            old.unlink()
         for figure in folder_of(number).glob("*.png"):
-            shutil.copyfile(figure, DOCS / "figures" / f"exercise_{number}_{figure.name}")
-        parts.append(exercise.text(metrics["results"], table)
-                     + f"\n`python exercises/page.py {number}`, {metrics['seconds']['all']:.0f} s\n")
-    return ("# The lecture's exercises, answered\n\nWritten by `make exercises`; every number and figure comes from "
-            f"its runs, with {'; '.join(sorted(versions))}.\n\n" + "\n".join(parts))
+            folder.save(DOCS / "figures" / f"exercise_{number}_{figure.name}", small(figure))
+    folder.save(DOCS / "exercises.md", "\n".join(parts).encode())
 
 
-def main():
-    options = cli.Parser(description=__doc__.splitlines()[0])
-    options.add_argument("exercises", type=cli.whole_number(1, len(EXERCISES)), nargs="*", default=list(EXERCISES),
-                         help="their numbers, 1 to 5 (default: all)")
-    options.add_argument("--data-dir", type=Path, default=os.environ.get("MNIST_ROOT") or cli.PROJECT / "data",
-                         metavar="DIR", help="the folder of MNIST/raw/; the variable MNIST_ROOT sets it")
-    args = options.parse_args()
+def main() -> None:
+    parser = options.parser(__doc__.splitlines()[0])
+    parser.add_argument("exercises", type=options.whole_number(1, len(EXERCISES)), nargs="*", default=list(EXERCISES),
+                        help="their numbers, 1 to 5")
+    parser.add_argument("--data-dir", type=options.folder, metavar="DIR",
+                        default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
+                        help="the folder of MNIST/raw/; the variable MNIST_ROOT sets it")
+    args = parser.parse_args()
+    torch.set_num_threads(1)  # as the lectures do: no step here is large enough to gain from more
     for number in args.exercises:
-        print(f"exercise {number}: {EXERCISES[number].__doc__.split(': ', 1)[1]}", flush=True)
-        folder, begin = folder_of(number), time.perf_counter()
-        outputs.open_folder(folder)
-        results, figures = EXERCISES[number].measure(args.data_dir)
-        for name, figure in figures.items():
-            outputs.save_figure(folder / name, figure)
-        setting = argparse.Namespace(exercise=number, data_dir=args.data_dir)
-        outputs.save_metrics(folder, setting, torch.device("cpu"), {"all": time.perf_counter() - begin}, results)
-    (DOCS / "exercises.md").write_text(page())
+        print(str(EXERCISES[number].__doc__).replace("Exercise", "exercise", 1), flush=True)
+        run(number, args.data_dir)
+    publish()
+    print(f"the page: {DOCS / 'exercises.md'}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    program.execute(main)

@@ -6,18 +6,19 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
 from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
-from common import fused, options, program
+from common import fused, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
+from common.options import add_engine_option, lecture_parser, whole_number
 
 import argparse
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 # Step 1, the task: tell the first five points from the others. They are those of the previous lecture, from
 # Higham & Higham (2019), section 2; the first five have the label (1, 0), the others (0, 1).
@@ -33,11 +34,10 @@ def ten_points(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 # Step 2, the training data: pairs of random numbers, which the loss never looks at.
-def training_pairs(kind: str, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The lecture's xtrain and ytrain, each of shape (steps, 2), drawn by `torch.randn` or `torch.rand`."""
+def training_pairs(kind: str, steps: int, generator: torch.Generator) -> Tensor:
+    """The lecture's xtrain and ytrain, shape (2, steps, 2), drawn by `torch.randn` or `torch.rand`."""
     draw = {"randn": torch.randn, "rand": torch.rand}[kind]
-    x_train, y_train = draw(2, steps, 2, generator=generator, dtype=torch.float64)
-    return x_train, y_train
+    return draw(2, steps, 2, generator=generator, dtype=torch.float64)
 
 
 # Step 3, the model: M = Chain(L2, L3, L4).
@@ -62,9 +62,9 @@ def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return (0.5 * ((model(points) - labels) ** 2).sum(dim=1)).sum() / 10
 
 
-# Step 5, the optimizer: gradient descent, `torch.optim.SGD` below.
+# Step 5, the optimizer: gradient descent moves every parameter by -learning_rate times the loss's derivative.
 # Step 6, the training.
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, train_data: Iterable, losses: np.ndarray) -> None:
+def train(model: nn.Module, optimizer: optim.Optimizer, train_data: Iterable, losses: np.ndarray) -> None:
     """One step for each (step, (x, y)) of `train_data`; the loss ignores x and y, on which exercise 3 turns."""
     for step, (x, y) in train_data:
         # Forward pass
@@ -85,24 +85,27 @@ def points_correct(model: nn.Module) -> Tensor:
         return one_cold(model(POINTS)) == one_cold(LABELS)
 
 
+def outputs(model: nn.Module, points: np.ndarray) -> np.ndarray:
+    """F at points of shape (..., 2); the same shape."""
+    with torch.no_grad():
+        return model(torch.from_numpy(points)).numpy()
+
+
 def table(model: nn.Module) -> str:
     """The ten points, a line each: label, output, right or wrong."""
-    with torch.no_grad():
-        outputs = model(POINTS)
     lines = [f"{'x1':>5}{'x2':>5}   label          output"]
     lines += [f"{x1:5.1f}{x2:5.1f}   ({a:.0f}, {b:.0f})   ({p:.4f}, {q:.4f})   {'right' if right else 'WRONG'}"
-              for (x1, x2), (a, b), (p, q), right in zip(POINTS.tolist(), LABELS.tolist(), outputs.tolist(),
-                                                         points_correct(model))]
+              for (x1, x2), (a, b), (p, q), right in zip(POINTS.tolist(), LABELS.tolist(),
+                                                         outputs(model, POINTS.numpy()), points_correct(model))]
     return "\n".join(lines)
 
 
 def advice(model: nn.Module, losses: np.ndarray) -> str:
     """A line for points that are wrong: the reason, as far as the outputs and the last tenth of the losses show it."""
-    with torch.no_grad():
-        outputs = model(POINTS)
+    values = outputs(model, POINTS.numpy())
     if points_correct(model).all():
         return ""
-    if torch.minimum(outputs, 1 - outputs).max() < 1e-3:
+    if np.minimum(values, 1 - values).max() < 1e-3:
         return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is likely far too large"
     fall = 1 - losses[-1] / losses[-len(losses) // 10] if len(losses) >= 1000 else 1
     if 0 <= fall < 0.01:
@@ -113,35 +116,51 @@ def advice(model: nn.Module, losses: np.ndarray) -> str:
 
 def evaluate(model: nn.Module, losses: np.ndarray) -> dict:
     """The results, for losses of shape (steps made,)."""
-    with torch.no_grad():
-        final_loss = loss(model, POINTS, LABELS).item()
+    final_loss = loss(model, POINTS, LABELS).item()
     return {"parameters": sum(p.numel() for p in model.parameters()), "final_loss": final_loss,
             "initial_loss": losses[0] if len(losses) else final_loss,
             "points_correct": int(points_correct(model).sum())}
 
 
-def draw(losses: np.ndarray, model: nn.Module, title: str) -> dict:
-    """The figures by name."""
+def replay(learning_rate: float, start: nn.Sequential, looks: np.ndarray) -> Iterator[nn.Sequential]:
+    """The model after each number of steps in `looks`: its start, trained once more by the engine."""
+    for steps in np.diff(looks, prepend=0).tolist():
+        fused.train_sgd(start, POINTS[None], LABELS[None], learning_rate=learning_rate, steps=steps, scale=0.5 / 10)
+        yield start
+
+
+def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Namespace, title: str) -> dict:
+    """The figures by name, and with --animate training.gif; `models` before and after training."""
     from common import plotting  # here, because matplotlib takes its time to import
 
-    side = torch.linspace(0, 1, 201, dtype=torch.float64)
-    x1, x2 = torch.meshgrid(side, side, indexing="xy")
-    with torch.no_grad():
-        values = model(torch.stack([x1, x2], dim=-1)).numpy()  # (201, 201, 2)
-    right = f"{int(points_correct(model).sum())} of 10 points right"
-    return {"loss": plotting.loss_curve(losses, title=f"Loss at every step, ten points\n{title}", log_steps=True),
-            "regions": plotting.regions(values, POINTS.numpy(), one_cold(LABELS).numpy(),
-                                        title=f"Where each output of F wins: {right}\n{title}")}
+    points, labels, right = POINTS.numpy(), one_cold(LABELS).numpy(), points_correct(models[1]).numpy()
+    before, after = ([p.detach().numpy().copy() for p in model.parameters()] for model in models)
+    values, title = outputs(models[1], plotting.unit_grid(201)), f"{right.sum()} of 10 points right after {title}"
+    files, marks, looks = {}, None, plotting.looks(len(losses))
+    if args.engine == "fused" and (args.animate or len(losses) <= 2_000_000):  # more would take seconds
+        grid = plotting.unit_grid(61 if args.animate else 2)
+        past = [(outputs(m, grid), points_correct(m).numpy()) for m in replay(args.lr, models[0], looks)]
+        frames = plotting.Frames(looks, *map(np.array, zip(*past)))
+        marks = plotting.milestones(looks, frames.right.sum(axis=1))
+        if args.animate:
+            files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
+    return files | {
+        "loss": plotting.loss_curve(losses, title=f"Loss, and how many points stay right\n{title}", marks=marks),
+        "regions": plotting.regions(values, points, labels, right=right, title=f"Which output is larger\n{title}"),
+        "surfaces": plotting.surfaces(values, points, labels, right=right, title=f"F over the unit square\n{title}"),
+        "layers": plotting.layers({"before training": before, "after training": after}, inputs=("x₁", "x₂"),
+                                  outputs=("F₁", "F₂"), title=f"Weights, and biases in the nodes\n{title}")}
 
 
 def arguments() -> argparse.Namespace:
     """The options, see --help."""
-    parser = options.lecture_parser(__doc__.splitlines()[0], "ann_revisited", lr=0.01)
-    parser.add_argument("--steps", type=options.whole_number(1, 1_000_000_000), default=1_000_000, metavar="N",
-                        help="gradient steps, the lecture's number of data points; 1 to 1000000000")
+    parser = lecture_parser(__doc__, "ann_revisited", lr=0.01)
+    parser.add_argument("--steps", type=whole_number(1, 10**9), default=1_000_000,
+                        help="gradient steps, the lecture's number of data points; 1 to 10^9")
     parser.add_argument("--train-data", choices=("randn", "rand"), default="randn",
                         help="how the pairs are drawn that the lecture hands to its loss, which ignores them")
-    options.add_engine_option(parser)
+    parser.add_argument("--animate", action="store_true", help="also training.gif, with the fused engine")
+    add_engine_option(parser)
     return parser.parse_args()
 
 
@@ -151,31 +170,28 @@ def main() -> None:
     print(f"ten points of Higham & Higham (2019), learning rate {args.lr:g}, seed {args.seed}")
 
     # Steps 1 and 2, the task and the training data.
-    x_train, y_train = (pairs.to(args.device)
-                        for pairs in training_pairs(args.train_data, args.steps, run.generator("pairs")))
+    x_train, y_train = training_pairs(args.train_data, args.steps, run.generator("pairs")).to(args.device)
 
-    # Steps 3, 4 and 5, the model, the loss and the optimizer.
+    # Steps 3 to 6, the model, the loss, the optimizer and the training: one step for each pair.
     model = random_model(run.generator("model")).to(args.device)
     if not args.quiet:
         print(describe(model))
-    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr)
-
-    # Step 6, the training: one step for each pair.
-    losses = run.begin(args.steps, model=model, optimizer=optimizer)
-    # The engine makes the same steps in one compiled loop. Its loss, `scale` times the sum of squares, is the same:
-    # test_plain_loop_and_fused_engine_agree.
-    if args.engine == "fused":
+    losses = run.begin(args.steps, model=model)
+    if args.animate and args.engine != "fused":
+        raise program.RunError("--animate needs the fused engine: leave out --engine eager and --device cuda")
+    if args.engine == "fused":  # the same steps in one compiled loop, and the same loss: tests/test_ann_revisited.py
         run.follow(fused.sgd(model, POINTS[None], LABELS[None], losses, learning_rate=args.lr, scale=0.5 / 10,
                              first=run.made))
     else:
         pairs = ((x_train[step], y_train[step]) for step in range(args.steps))
-        train(model, optimizer, run.steps(enumerate(pairs)), losses)
+        train(model, optim.SGD(model.parameters(), lr=args.lr), run.steps(enumerate(pairs)), losses)
 
     # The results.
     model, losses = model.cpu(), losses[:run.made]
     results = evaluate(model, losses)
     title = f"{run.done(results)}, learning rate {args.lr:g}, seed {args.seed}"
-    run.finish(results, draw(losses, model, title), table(model),
+    models = random_model(run.generator("model")), model
+    run.finish(results, draw(losses, models, args, title), table(model),
                f"{run.done(results)}: {results['points_correct']} of 10 points right, loss {results['final_loss']:.4g}"
                f"{advice(model, losses)}")
 

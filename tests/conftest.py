@@ -1,6 +1,5 @@
 """What several test files need: scripts run as a user runs them, and IDX files made up for the tests."""
 
-import gc
 import gzip
 import importlib
 import json
@@ -60,7 +59,6 @@ def run_here(tmp_path, monkeypatch, capfd):
         module = importlib.import_module(f"lectures.{script}")
         monkeypatch.setattr(sys, "argv", [f"{script}.py", "--output-dir", str(folder), *map(str, options)])
         code = program.outcome(module.main)
-        gc.collect()  # the run's lock, which the end of a process would release
         said = capfd.readouterr()
         metrics = folder / "metrics.json"
         return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err, folder=folder,

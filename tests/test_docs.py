@@ -1,30 +1,167 @@
-"""The pages: every line they quote stands where they say, every file they link to exists."""
+"""The pages: what they quote stands in the code, what they link to exists, what they tell to type can be typed."""
 
+import contextlib
+import functools
+import importlib
+import io
 import re
+import sys
 
 import pytest
 from conftest import PROJECT
 
-PAGES = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]
+from common import program
+
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+READ = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 
 
-def test_quoted_lines_stand_where_the_page_says():
-    page = (PROJECT / "docs" / "from_flux_to_pytorch.md").read_text()
-    rows = re.findall(r"^\| `.*` \| `(.*)` \| \[.*\]\(\.\./(.*)#L(\d+)\) \|$", page, re.MULTILINE)
-    assert len(rows) == len(re.findall(r"^\| `", page, re.MULTILINE)) > 20
-    for code, file, number in rows:
-        lines = (PROJECT / file).read_text().splitlines()
-        assert code in lines[int(number) - 1], f"{code} is not line {number} of {file}"
+def spans(text: str) -> list[str]:
+    """What stands between single backticks."""
+    return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
+
+
+def typed(text: str) -> list[str]:
+    """The indented lines, which are there to be typed, without their comments."""
+    return [line.split("  #")[0].strip() for line in re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)]
+
+
+def below_banners(script: str) -> dict[str, list[str]]:
+    """A script's lines by the steps that the banner above them names, "1" to "6" or "results"; `main` has its own."""
+    lines: dict[str, list[str]] = {}
+    steps: list[str] = []
+    for line in (PROJECT / script).read_text(encoding="utf-8").splitlines():
+        if banner := re.match(r"\s*# (Steps? [\d, and]+|The results)", line):
+            steps = re.findall(r"\d", banner[1]) or ["results"]
+        for step in steps:
+            lines.setdefault(step, []).append(line.strip())
+    return lines
+
+
+def test_each_quoted_line_of_pytorch_stands_below_its_steps_banner():
+    script, rows = None, 0
+    for line in READ["from_flux_to_pytorch.md"].splitlines():
+        if found := re.match(r"In \[`.*`\]\(\.\./(lectures/\w+\.py)\)", line):
+            script = found[1]
+        elif row := re.match(r"\| (\d|results) \| .* \| .* \| (.*) \|$", line):
+            rows += 1
+            for code in spans(row[2]):
+                here = below_banners(script)[row[1]]
+                assert any(code in text for text in here), f"{script}, step {row[1]}, has no line\n{code}"
+    assert rows > 25
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", re.sub("`[^`]*`", "code", page.read_text()))
-    assert links or page.name == "benchmarks.md"
-    for link in links:
+    plain = re.sub(r"`[^`]*`", "code", READ[page.name])
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", plain) + re.findall(r'src="(?!https?:)([^"]+)"', plain):
         assert (page.parent / link).exists(), link
+
+
+def headings(page: str) -> set[str]:
+    """The anchors that a page's headings get."""
+    titles = re.findall(r"^#+ (.*)", READ[page], re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", READ)
+def test_anchors_exist(page):
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", READ[page]):
+        assert anchor in headings(link.split("/")[-1] or page), f"{link}#{anchor}"
 
 
 def test_pictures_are_small():
     for picture in (PROJECT / "docs" / "figures").iterdir():
-        assert picture.stat().st_size <= 150 * 1024, picture.name
+        limit = 1_500_000 if picture.suffix == ".gif" else 150 * 1024
+        assert picture.stat().st_size <= limit, f"{picture.name}: {picture.stat().st_size:,} bytes"
+
+
+def test_every_picture_is_shown():
+    shown = "".join(READ.values())
+    for picture in (PROJECT / "docs" / "figures").iterdir():
+        assert picture.name in shown, f"no page shows {picture.name}"
+
+
+def test_readme_is_short():
+    assert len(READ["README.md"].splitlines()) <= 100
+    assert len(READ["CONTRIBUTING.md"].splitlines()) <= 40
+
+
+COMMAND = re.compile(r"(python3? |uv run )?(-m report|[\w/]+\.py)((?: [^\s#]+)*)$")
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """(module, arguments) of each command on the pages: `python lectures/a.py --b`, `a.py --b`, `python -m report`."""
+    found = []
+    for text in READ.values():
+        for code in spans(text) + typed(text):
+            command = COMMAND.match(code)
+            if command and (command[1] or command[3]):
+                script = command[2] if "/" in command[2] or command[2] == "-m report" else f"lectures/{command[2]}"
+                module = "report.__main__" if script == "-m report" else script[:-3].replace("/", ".")
+                found.append((module, command[3].split()))
+    return found
+
+
+@functools.cache
+def help_of(module: str) -> str:
+    """What `--help` prints; in this process, where PyTorch is imported already."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setattr(sys, "argv", [module, "--help"])
+        assert program.outcome(importlib.import_module(module).main) == 0
+    return said.getvalue()
+
+
+def test_commands_name_files_and_options_that_exist():
+    assert len(commands()) > 15
+    for module, arguments in commands():
+        assert (PROJECT / f"{module.replace('.', '/')}.py").exists(), module
+        for option in arguments:
+            if option.startswith("--"):
+                assert re.search(rf"{option}\b(?!-)", help_of(module)), f"{module} has no {option}"
+
+
+def test_lectures_accept_the_pages_commands(monkeypatch):
+    for module, arguments in commands():
+        if module.startswith("lectures.") and "--help" not in arguments and "…" not in "".join(arguments):
+            monkeypatch.setattr(sys, "argv", [module, *arguments])
+            importlib.import_module(module).arguments()  # ends the test where it refuses them
+
+
+def test_files_that_pages_name_exist():
+    for name, text in READ.items():
+        for file in re.findall(r"`([\w/.-]+\.(?:py|md|txt|toml|c|js))`", text):
+            assert (PROJECT / file).exists() or any(PROJECT.glob(f"*/{file}")), f"{name}: there is no {file}"
+
+
+def test_make_has_the_targets_that_the_pages_name():
+    targets = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()
+    for text in READ.values():
+        for code in spans(text) + typed(text):
+            if code.startswith("make "):
+                for word in code.split()[1:]:
+                    assert word in targets or "=" in word, code
+    assert set(targets) == set(re.findall(r"^(\w+):", MAKEFILE, re.MULTILINE))
+
+
+def test_no_page_names_a_machine_of_ours():
+    for name, text in READ.items():
+        assert not re.search(r"/(root|home|work|tmp)/\w", text), name
+
+
+def test_quoted_messages_are_the_programs():
+    source = "".join(path.read_text(encoding="utf-8") for room in ("common", "lectures", "exercises")
+                     for path in sorted((PROJECT / room).glob("*.py")))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # a message may be broken into lines
+    for message in re.findall(r"^\| `((?:error|warning|interrupted|complete|no checkpoint)[^`]*)`",
+                              READ["troubleshooting.md"], re.MULTILINE):
+        for part in re.sub(r"^(error|warning|interrupted): ", "", message).split("…"):
+            assert len(part) < 8 or part.strip() in source, f"{message}: no program says {part!r}"
+
+
+def test_the_lectures_four_references_are_cited():
+    cited = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
+    for name in ("Higham", "Innes", "LeCun", "Murrel"):
+        assert f"family-names: {name}" in cited

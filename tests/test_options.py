@@ -256,6 +256,16 @@ def test_the_format_of_the_figures(run_here, made_up, monkeypatch, script, endin
     assert done.metrics["config"]["format"] == ending
 
 
+def test_animate_writes_the_training_too(run_here, monkeypatch):
+    watch_figures(monkeypatch)
+    done = run_here("ann_revisited", "--steps", 300, "--quiet", "--animate")
+    assert (done.folder / "training.gif").read_bytes().startswith(b"GIF89a")
+    files = {path.name for path in done.folder.iterdir()}
+    shutil.rmtree(done.folder)
+    assert {path.name for path in run_here("ann_revisited", "--steps", 300, "--quiet").folder.iterdir()} == files - {
+        "training.gif"}
+
+
 def test_the_figures_are_png_unless_asked(run_here, monkeypatch):
     watch_figures(monkeypatch)
     done = run_here("linear_recovery", "--samples", 20, "--quiet")
@@ -328,7 +338,7 @@ def test_config_names_every_option_resolved(run_here, made_up, monkeypatch, scri
     assert config["device"] in ("cpu", "cuda")
     resolved = {
         "linear_recovery": {"high": 10, "engine": "fused", "raw": False},
-        "ann_revisited": {"engine": "fused", "train_data": "randn"},
+        "ann_revisited": {"engine": "fused", "train_data": "randn", "animate": False},
         "mnist_mlp": {"images": 60, "batch_size": 60, "dataset": "mnist", "data_dir": str(made_up), "distort": False},
     }[script]
     for key, value in resolved.items():
@@ -338,7 +348,7 @@ def test_config_names_every_option_resolved(run_here, made_up, monkeypatch, scri
 GIVEN = {
     "linear_recovery": {"samples": 30, "lr": 0.005, "noise": 0.25, "low": 4.0, "high": 8.0, "raw": True,
                         "engine": "eager"},
-    "ann_revisited": {"steps": 30, "lr": 0.005, "train_data": "rand", "engine": "eager"},
+    "ann_revisited": {"steps": 30, "lr": 0.005, "train_data": "rand", "engine": "eager", "animate": True},
     "mnist_mlp": {"dataset": "fashion-mnist", "images": 40, "epochs": 3, "batch_size": 10, "lr": 0.005,
                   "schedule": "one-cycle", "weight_decay": 0.01, "hidden": 12, "distort": True},
 }

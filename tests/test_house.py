@@ -1,0 +1,126 @@
+"""The house as docs/design.md draws it: what may import what, what is declared, what a run's folder holds."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+
+# What each room may import, besides itself. Arrows run one way.
+MAY_IMPORT = {
+    "common": set(),
+    "lectures": {"common"},
+    "exercises": {"common", "lectures"},
+    "report": {"common", "lectures"},
+    "benchmarks": {"common", "lectures", "exercises"},
+    "tests": {"common", "lectures", "exercises", "report", "benchmarks"},
+}
+RUNNING = ("common", "lectures", "exercises", "report")
+STRANGERS = ("common.plotting", "common.fused", "common.digits")  # know nothing of each other
+OTHER_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}  # packages that are imported under another name
+TOOLS = {"pytest-xdist", "ruff", "mypy"}  # run, not imported
+OPTIONAL = {"jax"}  # benchmarks measure it where it is installed
+
+
+def files(*rooms: str) -> list[Path]:
+    return sorted(path for room in rooms for path in (PROJECT / room).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, also inside of functions: of `from a import b`, a and a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def third_party(*rooms: str) -> set[str]:
+    """The packages that the rooms import, under the names that pip knows."""
+    own = set(MAY_IMPORT) | {path.stem for path in files(*MAY_IMPORT)}
+    names = {module.split(".")[0] for path in files(*rooms) for module in imports(path)}
+    return {OTHER_NAMES.get(name, name).lower() for name in names - own - sys.stdlib_module_names}
+
+
+def declared(name: str) -> set[str]:
+    """The packages that a requirements file names."""
+    lines = (PROJECT / name).read_text(encoding="utf-8").splitlines()
+    return {re.split("[<>=;[ ]", line)[0].lower() for line in lines if line and line[0] not in "#-"}
+
+
+def test_what_running_imports_is_declared_and_nothing_else():
+    assert third_party(*RUNNING) == declared("requirements.txt"), "mend requirements.txt"
+
+
+def test_what_tests_and_benchmarks_import_is_declared_and_nothing_else():
+    more = third_party("tests", "benchmarks") - declared("requirements.txt") - OPTIONAL
+    assert more | TOOLS == declared("requirements-dev.txt"), "mend requirements-dev.txt"
+
+
+def test_requirements_are_lower_bounds():
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        for line in (PROJECT / name).read_text(encoding="utf-8").splitlines():
+            assert re.fullmatch(r"(#.*|-r requirements\.txt|[\w-]+>=[\d.]+(; .+)?)?", line), line
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_arrows_run_one_way(room):
+    for path in files(room):
+        rooms = {module.split(".")[0] for module in imports(path)} & set(MAY_IMPORT)
+        wrong = rooms - MAY_IMPORT[room] - {room}
+        assert not wrong, f"{path.relative_to(PROJECT)} imports {wrong}: docs/design.md, the arrows"
+
+
+def test_no_lecture_imports_another():
+    for path in files("lectures"):
+        assert not {module for module in imports(path) if module.startswith("lectures")}, path.name
+
+
+@pytest.mark.parametrize("module", STRANGERS)
+def test_plotting_engine_and_data_know_nothing_of_each_other(module):
+    met = imports(PROJECT / f"{module.replace('.', '/')}.py") & (set(STRANGERS) - {module})
+    assert not met, f"{module} imports {met}"
+
+
+def test_an_ignored_type_has_its_code_and_its_reason():
+    for path in files(*RUNNING):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if "type: ignore" in line:
+                assert re.search(r"# type: ignore\[[\w, -]+\]  # \w", line), f"{path.name}:{number} says no reason"
+
+
+def test_design_names_every_file_of_common():
+    page = (PROJECT / "docs" / "design.md").read_text(encoding="utf-8")
+    for path in files("common"):
+        assert f"`{path.name}`" in page or path.name == "__init__.py", path.name
+
+
+def section(title: str) -> str:
+    """The text of docs/design.md from a heading to the next of any depth."""
+    page = (PROJECT / "docs" / "design.md").read_text(encoding="utf-8")
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/design.md has no heading {title!r}"
+    return found[1]
+
+
+@pytest.mark.parametrize("script, options", [
+    ("linear_recovery", ("--samples", 100)), ("ann_revisited", ("--steps", 100)),
+    ("mnist_mlp", ("--dataset", "digits", "--epochs", 1))])
+def test_design_names_all_that_a_run_writes(run_here, script, options):
+    done = run_here(script, *options)
+    assert done.returncode == 0, done.stderr
+    shared, own = section("What a run leaves"), section(f"`results` of {script}")
+    for file in done.folder.iterdir():
+        name = file.name if file.suffix not in (".png", ".gif") else file.stem
+        assert f"`{name}`" in shared + own or file.name in (".lock", ".owner"), file.name
+    for part in ("environment", "seconds"):
+        for key in (part, *done.metrics[part]):
+            assert f"`{key}`" in shared, f"{part}: {key}"
+    for key in done.metrics["results"]:
+        assert f"`{key}`" in own, f"results: {key}"
+    named = {key for cell in re.findall(r"^\| (`.*?) \|", own, re.MULTILINE) for key in re.findall(r"`(\w+)`", cell)}
+    assert named == set(done.metrics["results"]), "docs/design.md names a key that is gone"
