@@ -14,7 +14,8 @@ if (pageData.models.length > 0) {
   const hand = { pointer: null, x: SIDE / 2, y: SIDE / 2, down: false }; // a pointer's, or that of the arrow keys
   const past = []; // the sheet before each stroke
   let picture = null; // what was read from a file, in its own size; null when the sheet was drawn on
-  let waiting = false;
+  let waiting = 0; // the timer of an answer that was asked for
+  let lasted = 0; // milliseconds, the last answer
 
   // The networks.
 
@@ -68,7 +69,8 @@ if (pageData.models.length > 0) {
 
   /** Reads the sheet or the picture, and shows what was found. */
   function answer() {
-    waiting = false;
+    const began = performance.now();
+    waiting = 0;
     const model = models.find((one) => one.run === find("digit-model").value);
     const found = prepareDigits(picture || pen.getImageData(0, 0, SIDE, SIDE));
     const all = found.map((digit) => classify(model, digit.image));
@@ -77,27 +79,30 @@ if (pageData.models.length > 0) {
     showSeen(found);
     showBars(all[0]);
     find("digit-first").hidden = all.length < 2;
+    lasted = performance.now() - began;
   }
 
-  /** Answers once in the next frame, however often it is asked for until then. */
+  /** Answers at once, or after the stroke that is being drawn; a slow machine gets twice an answer's time to draw. */
   function ask() {
-    if (!waiting) {
-      waiting = true;
-      requestAnimationFrame(answer);
-    }
+    clearTimeout(waiting);
+    waiting = setTimeout(answer, 0);
   }
 
-  /** The images that the network sees, side by side, ink bright on black. */
+  function askLater() {
+    waiting ||= setTimeout(answer, Math.min(500, 2 * lasted));
+  }
+
+  /** The images that the network sees, up to three in a row, ink bright on black. */
   function showSeen(found) {
     const canvas = find("digit-seen");
-    canvas.width = Math.max(1, found.length) * 28;
-    canvas.style.setProperty("--images", Math.max(1, found.length));
+    canvas.width = Math.min(3, Math.max(1, found.length)) * 28;
+    canvas.height = Math.ceil(Math.max(1, found.length) / 3) * 28;
     const paper = canvas.getContext("2d");
-    paper.fillRect(0, 0, canvas.width, 28);
+    paper.fillRect(0, 0, canvas.width, canvas.height);
     found.forEach((digit, at) => {
       const image = new ImageData(28, 28);
       digit.image.forEach((grey, i) => image.data.set([grey, grey, grey, 255], 4 * i));
-      paper.putImageData(image, 28 * at, 0);
+      paper.putImageData(image, 28 * (at % 3), 28 * Math.floor(at / 3));
     });
   }
 
@@ -153,7 +158,7 @@ if (pageData.models.length > 0) {
     pen.stroke();
     hand.x = x;
     hand.y = y;
-    ask();
+    askLater();
   }
 
   /** A pointer's place on the sheet, whatever its size on the screen. */

@@ -114,7 +114,7 @@ def digit_model(run: Run) -> dict[str, Any] | None:
     if results.get("dataset") != "mnist":
         name += ", not MNIST's"
     if isinstance(share, float) and 0 <= share <= 1:
-        name += f": {100 * share:.1f} % right"
+        name += f" (test set: {100 * share:.1f} %)"
     packed = base64.b64encode(np.array(numbers, "<f4").tobytes()).decode()
     return {"run": run.source.name, "name": name, "hidden": hidden, "parameters": packed}
 

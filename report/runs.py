@@ -20,6 +20,7 @@ FIGURE_LIMIT = 600_000  # bytes of one figure
 MODEL_LIMIT = 2_000_000  # bytes of a model.pt that is read
 TEXT_LIMIT = 120  # characters of an option or a name that are shown
 LINES_LIMIT = 60  # options, versions or phases that are shown
+NOT_SHOWN = ("output_dir", "data_dir", "format", "quiet", "show", "resume", "animate")  # they change no number
 CURVE_POINTS = 400  # of a run's losses in the page
 
 KINDS = {  # the figures a page can show: how a file of that kind begins, and its type
@@ -106,7 +107,7 @@ class Run:
 
     def lines(self, part: str) -> list[tuple[str, str]]:
         """The entries of one of metrics.json's dicts as short texts, such as the options of "config"."""
-        entries = list(self.metrics.get(part, {}).items())
+        entries = [entry for entry in self.metrics.get(part, {}).items() if entry[0] not in NOT_SHOWN]
         return [(short(name), short(value)) for name, value in entries[:LINES_LIMIT]]
 
 

@@ -1,5 +1,7 @@
 """The page that shows the runs, and what a reader does to it in a real browser; `python -m report --check`."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -540,3 +542,107 @@ def test_the_keyboard_alone(reader):
     assert reader.picture("digit") == empty
     reader.keys("u")
     assert reader.picture("digit") == drawn
+
+
+# Handwriting in the page, beside the same preparation in Python.
+
+@pytest.fixture
+def prepare():
+    return pytest.importorskip("exercises.own_digit").prepare
+
+
+def answers(model: torch.nn.Module, found: list) -> list[int]:
+    """The digits that a network says, for what `prepare` found."""
+    images = torch.from_numpy(np.stack([digit.image for digit in found]))
+    return mnist_mlp.predict(model, mnist_mlp.as_vectors(images)).argmax(dim=1).tolist()
+
+
+PAINT = """
+const [images, done] = arguments;
+const sheet = document.getElementById("digit"), answer = document.getElementById("digit-answer");
+const until = async (condition) => { while (!condition()) await new Promise((r) => setTimeout(r, 5)); };
+(async () => {
+  const results = [];
+  for (const image of images) {
+    const small = Object.assign(document.createElement("canvas"), { width: 28, height: 28 });
+    const pixels = new ImageData(28, 28);
+    image.forEach((grey, i) => pixels.data.set([grey, grey, grey, 255], 4 * i));
+    small.getContext("2d").putImageData(pixels, 0, 0);
+    sheet.getContext("2d").drawImage(small, 0, 0, 280, 280);
+    answer.textContent = "";
+    sheet.dispatchEvent(new PointerEvent("pointerup"));
+    await until(() => /^[0-9]/.test(answer.textContent));
+    results.push([answer.textContent, sheet.toDataURL()]);
+  }
+  done(results);
+})();
+"""
+
+
+def test_a_hundred_images_painted_on_the_sheet(reader, complete, prepare):
+    _, _, images = some_digits()
+    reader.open("#model=mnist_mlp")
+    assert reader("return document.getElementById('digit-model').value") == "mnist_mlp"
+    reader.browser.set_script_timeout(120)
+    painted = reader.browser.execute_async_script(PAINT, images.reshape(len(images), -1).tolist())
+    model = mnist_mlp.glorot_model(40, generator(0, "model"))
+    model.load_state_dict(folder.load(complete / "mnist_mlp" / "model.pt"))
+    same = 0
+    for answer, address in painted:
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
+        same += answer[0] == str(answers(model, prepare(picture))[0])
+    assert same >= 97, same
+
+
+def photo(path: Path, *images: np.ndarray) -> Path:
+    """A picture of digits side by side on uneven paper, 800 pixels wide."""
+    ink = np.zeros((300, 800))
+    for place, image in enumerate(images):
+        ink[30:254, 60 + 300 * place:284 + 300 * place] = np.kron(image / 255, np.ones((8, 8)))
+    paper = 235 - np.linspace(0, 40, 800) + np.random.default_rng(0).normal(0, 4, (300, 800))
+    Image.fromarray((paper * (1 - ink) + 40 * ink).clip(0, 255).astype(np.uint8)).convert("RGB").save(path)
+    return path
+
+
+def test_pictures(reader, complete, tmp_path, prepare):
+    _, _, images = some_digits()
+    model = mnist_mlp.glorot_model(40, generator(0, "model"))
+    model.load_state_dict(folder.load(complete / "mnist_mlp" / "model.pt"))
+    reader.open()
+    file = reader.browser.find_element("id", "digit-file")
+    paths = [photo(tmp_path / "one.png", images[0]), photo(tmp_path / "two.png", images[0], images[1])]
+    for path, end in zip(paths, (r"\(?.*%\)", r"\([0-9.]+ %, [0-9.]+ %\)")):
+        file.send_keys(str(path))
+        reader.wait(lambda name=path.name: name in reader.text("digit-said"))
+        expected = " ".join(map(str, answers(model, prepare(np.asarray(Image.open(path))))))
+        reader.wait(lambda text=expected: reader.text("digit-answer").startswith(text))
+        assert re.fullmatch(expected + ".*" + end, reader.text("digit-answer"))
+    assert reader("return document.getElementById('digit-seen').width") == 56
+    (tmp_path / "notes.txt").write_text("no picture")
+    file.send_keys(str(tmp_path / "notes.txt"))
+    reader.wait(lambda: "notes.txt is no picture" in reader.text("digit-said"))
+    reader.click("digit-clear")
+    reader.wait(lambda: reader.text("digit-answer") == "Draw a digit on the sheet.")
+
+
+def test_a_digit_drawn_with_the_mouse_and_an_unsure_network(browser, runs):
+    from selenium.webdriver import ActionChains
+
+    for name in ("mnist_mlp", "mnist_mlp_all"):
+        state = folder.load(runs / name / "model.pt")
+        folder.save(runs / name / "model.pt", {key: 0.1 * tensor for key, tensor in state.items()})
+    (runs / "report.html").write_text(html(runs), encoding="utf-8")
+    reader = Reader(browser, runs / "report.html")
+    reader.open()
+    sheet = browser.find_element("id", "digit")
+    reader("document.getElementById('digit').scrollIntoView({ block: 'center' })")
+    where = reader("return scrollY")
+    ActionChains(browser).move_to_element_with_offset(sheet, -60, -70).click_and_hold().move_by_offset(110, 0) \
+        .move_by_offset(-60, 140).release().perform()
+    reader.wait(lambda: re.fullmatch(r"(\d)\? unsure: \1 \(\d+ %\) or \d \(\d+ %\)", reader.text("digit-answer")))
+    assert reader("return scrollY") == where
+    shares = [float(text.split()[0]) for text in reader(
+        "return [...document.querySelectorAll('#digit-bars .share')].map((share) => share.textContent)")]
+    assert sum(shares) == pytest.approx(100, abs=0.5) and len(shares) == 10
+    reader.click("digit-undo")
+    reader.wait(lambda: reader.text("digit-answer") == "Draw a digit on the sheet.")
