@@ -5,6 +5,7 @@ if (pageData.models.length > 0) {
   const PEN = 18; // the stroke's width on it
   const MOVE = 10; // of the pen, for each press of an arrow key
   const UNSURE = 0.6; // a smaller probability is no answer
+  const MOST = 50; // digits; more pieces of ink are none
   const LARGEST = 4000; // the longer side of a picture; a larger one is made smaller before it is read
   const UNDOS = 40; // strokes that can be taken back
 
@@ -55,16 +56,18 @@ if (pageData.models.length > 0) {
   /** The digits by their probabilities, the likeliest first. */
   const ranking = (shares) => shares.map((_, digit) => digit).sort((one, two) => shares[two] - shares[one]);
 
+  /** What is said of one digit: its probability, or where that is small the two likeliest digits. */
+  function said(shares) {
+    const [first, second] = ranking(shares);
+    return shares[first] >= UNSURE ? percent(shares[first], 1)
+      : `unsure: ${first} (${percent(shares[first], 0)}) or ${second} (${percent(shares[second], 0)})`;
+  }
+
   /** The answer in words; it begins with the digit, or the digits from left to right. */
   function sentence(all) {
-    const best = all.map((shares) => ranking(shares)[0]);
-    if (all.length > 1) {
-      return `${best.join(" ")} (${all.map((shares, i) => percent(shares[best[i]], 1)).join(", ")})`;
-    }
-    const [first, second] = ranking(all[0]);
-    const shares = all[0];
-    return shares[first] >= UNSURE ? `${first} (${percent(shares[first], 1)})`
-      : `${first}? unsure: ${first} (${percent(shares[first], 0)}) or ${second} (${percent(shares[second], 0)})`;
+    const digits = all.map((shares) => ranking(shares)[0]).join(" ");
+    const saying = all.map(said).join(", ");
+    return all.length === 1 && saying.startsWith("unsure") ? `${digits}? ${saying}` : `${digits} (${saying})`;
   }
 
   /** Reads the sheet or the picture, and shows what was found. */
@@ -72,10 +75,12 @@ if (pageData.models.length > 0) {
     const began = performance.now();
     waiting = 0;
     const model = models.find((one) => one.run === find("digit-model").value);
-    const found = prepareDigits(picture || pen.getImageData(0, 0, SIDE, SIDE));
+    const everything = prepareDigits(picture || pen.getImageData(0, 0, SIDE, SIDE));
+    const found = everything.length <= MOST ? everything : [];
     const all = found.map((digit) => classify(model, digit.image));
     find("digit-answer").textContent = all.length ? sentence(all)
-      : picture ? "No ink was found in this picture." : "Draw a digit on the sheet.";
+      : everything.length ? `These are ${everything.length} pieces of ink, too many for digits.`
+        : picture ? "No ink was found in this picture." : "Draw a digit on the sheet.";
     showSeen(found);
     showBars(all[0]);
     find("digit-first").hidden = all.length < 2;

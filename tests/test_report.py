@@ -18,6 +18,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from common import folder, fused, program
 from common.run import generator
+from exercises.own_digit import prepare
 from lectures import ann_revisited, mnist_mlp
 from lectures.linear_recovery import B_TRUE, W_TRUE
 from report import __main__ as report
@@ -142,7 +143,7 @@ def test_one_file_without_a_network(runs, command):
                  "digit", "digit-clear", "digit-answer", "digit-model", "rate", "rate-answer"):
         assert text.count(f'id="{name}"') == 1
     assert "27 agree" in text and "1 differs for a known reason" in text
-    assert text.count("<img ") == text.count(' alt="') == 4  # a loss.png of each run that shows one
+    assert text.count("<img ") == text.count(' alt="') == 5  # a loss.png of each run
 
 
 def test_the_page_goes_into_the_folder_of_the_runs_by_default(runs, command):
@@ -200,7 +201,7 @@ def test_hostile_text_is_text(runs):
 
 
 def test_figures_that_would_make_the_page_too_large_are_left_out(runs):
-    noise = np.random.default_rng(0).integers(0, 255, (430, 430, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (500, 500, 3), dtype=np.uint8)
     for path in runs.iterdir():
         for name in ("loss", "parameter_error", "confusion", "mistakes", "regions"):
             Image.fromarray(noise).save(path / f"{name}.png")
@@ -546,11 +547,6 @@ def test_the_keyboard_alone(reader):
 
 # Handwriting in the page, beside the same preparation in Python.
 
-@pytest.fixture
-def prepare():
-    return pytest.importorskip("exercises.own_digit").prepare
-
-
 def answers(model: torch.nn.Module, found: list) -> list[int]:
     """The digits that a network says, for what `prepare` found."""
     images = torch.from_numpy(np.stack([digit.image for digit in found]))
@@ -579,7 +575,7 @@ const until = async (condition) => { while (!condition()) await new Promise((r) 
 """
 
 
-def test_a_hundred_images_painted_on_the_sheet(reader, complete, prepare):
+def test_a_hundred_images_painted_on_the_sheet(reader, complete):
     _, _, images = some_digits()
     reader.open("#model=mnist_mlp")
     assert reader("return document.getElementById('digit-model').value") == "mnist_mlp"
@@ -604,7 +600,7 @@ def photo(path: Path, *images: np.ndarray) -> Path:
     return path
 
 
-def test_pictures(reader, complete, tmp_path, prepare):
+def test_pictures(reader, complete, tmp_path):
     _, _, images = some_digits()
     model = mnist_mlp.glorot_model(40, generator(0, "model"))
     model.load_state_dict(folder.load(complete / "mnist_mlp" / "model.pt"))
