@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 BAND = (10, 90)  # percentiles
-STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (BLUE, ":"), (ORANGE, (0, (5, 1))), (GREEN, (0, (1, 1))))
+STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (BLUE, ":"), (ORANGE, (0, (4, 1, 1, 1, 1, 1))),
+          (GREEN, (0, (1, 1))))
 
 
 def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
