@@ -68,8 +68,8 @@ def load(name: str, data_dir: Path) -> Digits:
     if name == "digits":
         return _bundled()
     wanted = "mnist" if name == "auto" else name
-    folder = _folder(data_dir, TORCHVISION_NAMES[wanted])
-    if not all(_find(folder, file) for file in FILES):
+    folder = _folder(wanted, data_dir)
+    if not on_disk(wanted, data_dir):
         data_dir = folder.parents[1]
         if not data_dir.is_dir() and data_dir != PROJECT / "data":
             if name != "auto":
@@ -84,6 +84,11 @@ def load(name: str, data_dir: Path) -> Digits:
             print(f"warning: {error}\nwarning: using scikit-learn's bundled digits instead of MNIST", file=sys.stderr)
             return _bundled()
     return _read(wanted, folder)
+
+
+def on_disk(name: str, data_dir: Path) -> bool:
+    """Whether `load` finds a data set without a download."""
+    return name == "digits" or all(_find(_folder(name, data_dir), file) for file in FILES)
 
 
 def add_options(parser: options.Parser) -> None:
@@ -132,12 +137,13 @@ def distorted(images: Tensor, generator: torch.Generator, most: Sequence[float] 
     return copies.reshape(images.shape)
 
 
-def _folder(data_dir: Path, name: str) -> Path:
-    """Where the files of a data set are: in `data_dir`/`name`/raw, unless `data_dir` is such a folder itself."""
+def _folder(name: str, data_dir: Path) -> Path:
+    """Where the files of a data set are: below `data_dir`, or in it, if a user has named the folder itself."""
+    below = Path(TORCHVISION_NAMES[name], "raw")
     for above in (data_dir, *data_dir.parents[:2]):
-        if (above / name / "raw").is_dir() and data_dir in (above, above / name, above / name / "raw"):
-            return above / name / "raw"
-    return data_dir / name / "raw"
+        if (above / below).is_dir() and data_dir in (above, above / below.parent, above / below):
+            return above / below
+    return data_dir / below
 
 
 def _find(folder: Path, file: str) -> Path | None:

@@ -272,11 +272,13 @@ def without_rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     part = x * LINE_PARTS // width
     thin = mask & ~ndimage.binary_opening(mask, np.ones((thickest + 1, 1)))
     thin_y, thin_x = np.nonzero(thin)
+    if len(thin_y) < LINE_SHARE * width:
+        return mask
     is_line = np.zeros(len(thin_y), bool)
     most = int(LINE_TILT * width / 2)  # pixels that a line rises or falls from the middle to the edge
     rows = np.arange(-most, height + most)  # where a line crosses the middle
     middles = (np.arange(LINE_PARTS) + 0.5) * width / LINE_PARTS - width / 2
-    for rise in range(-most, most + 1):
+    for rise in range(-most, most + 1, 2):
         slope = 2 * rise / width
         row = np.rint(y - slope * (x - width / 2)).astype(int) + most
         counts = np.bincount(row * LINE_PARTS + part, minlength=len(rows) * LINE_PARTS).reshape(-1, LINE_PARTS)

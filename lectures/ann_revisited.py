@@ -136,13 +136,13 @@ def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Nam
     points, labels, right = POINTS.numpy(), one_cold(LABELS).numpy(), points_correct(models[1]).numpy()
     before, after = ([p.detach().numpy().copy() for p in model.parameters()] for model in models)
     values, title = outputs(models[1], plotting.unit_grid(201)), f"{right.sum()} of 10 points right after {title}"
-    files, marks, looks = {}, None, plotting.looks(len(losses))
+    files, marks, looks = {}, None, plotting.looks(len(losses), args.animate)
     if args.engine == "fused" and (args.animate or len(losses) <= 2_000_000):  # more would take seconds
         grid = plotting.unit_grid(61 if args.animate else 2)
         past = [(outputs(m, grid), points_correct(m).numpy()) for m in replay(args.lr, models[0], looks)]
         frames = plotting.Frames(looks, *map(np.array, zip(*past)))
         marks = plotting.milestones(looks, frames.right.sum(axis=1))
-        if args.animate:
+        if args.animate and len(losses):
             files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
     return files | {
         "loss": plotting.loss_curve(losses, title=f"Loss, and how many points stay right\n{title}", marks=marks),

@@ -32,8 +32,10 @@ def below_banners(script: str) -> dict[str, list[str]]:
     lines: dict[str, list[str]] = {}
     steps: list[str] = []
     for line in (PROJECT / script).read_text(encoding="utf-8").splitlines():
-        if banner := re.match(r"\s*# (Steps? [\d, and]+|The results)", line):
+        if banner := re.match(r"\s*# (Steps? [\d, andto]+|The results)", line):
             steps = re.findall(r"\d", banner[1]) or ["results"]
+            if " to " in banner[1]:  # steps 3 to 6
+                steps = [str(step) for step in range(int(steps[0]), int(steps[1]) + 1)]
         for step in steps:
             lines.setdefault(step, []).append(line.strip())
     return lines

@@ -19,10 +19,11 @@ from lectures import linear_recovery as linear
 from lectures import mnist_mlp as mnist
 
 MODULES = page.EXERCISES
-QUICK = steps.Setting("quick", 3, 1500, lambda n: steps.GradientDescent(n, 3.0))
+QUICK = steps.Setting("quick", 3, 1500, steps.GradientDescent, {"rate": 3.0})
 SMALL = [(samples, "STARTS", 3), (samples, "PAIRS", 400), (samples, "TOGETHER", 2), (samples, "SWEPT", 50),
-         (steps, "SETTINGS", [steps.Setting("the lecture", 3, 1000, lambda n: steps.GradientDescent(n, 0.01)), QUICK,
-                              steps.Setting("Adam", 2, 30, lambda n: steps.Optimizer(n, torch.optim.Adam, lr=0.01))]),
+         (steps, "SETTINGS", [steps.Setting("the lecture", 3, 1000, steps.GradientDescent, {"rate": 0.01}), QUICK,
+                              steps.Setting("Adam", 2, 30, steps.Optimizer,
+                                            {"make": torch.optim.Adam, "lr": 0.01})]),
          (rand_for_randn, "STARTS", 2), (rand_for_randn, "PAIRS", 1000), (rand_for_randn, "PLAIN_STEPS", 20),
          (unseen, "RUNS", 3), (unseen, "SIZES", (50, 100)), (unseen, "SEEDS", 2), (unseen, "EPOCHS", 1),
          (unseen, "LEAST_STEPS", 2), (other_data, "SEEDS", 2)]
@@ -325,7 +326,7 @@ def test_the_page_is_made_of_what_the_folders_hold(tmp_path, monkeypatch, root):
     (tmp_path / "docs" / "figures" / "exercise_3_old.png").write_bytes(b"of an earlier page")
     page.run(3, root)
     page.publish()
-    text = (tmp_path / "docs" / "exercises.md").read_text()
+    text = (tmp_path / "docs" / "exercises.md").read_text(encoding="utf-8")
     assert [path.name for path in (tmp_path / "docs" / "figures").iterdir()] == ["exercise_3_loss.png"]
     assert [line[:4] for line in text.splitlines() if line.startswith("## ")] == [f"## {n}" for n in MODULES]
 
@@ -334,4 +335,5 @@ def test_the_page_is_made_of_what_the_folders_hold(tmp_path, monkeypatch, root):
     metrics["results"]["pairs"] = 987_654_321
     path.write_text(json.dumps(metrics))
     page.publish()
-    assert "987,654,321" in (tmp_path / "docs" / "exercises.md").read_text() and "987,654,321" not in text
+    anew = (tmp_path / "docs" / "exercises.md").read_text(encoding="utf-8")
+    assert "987,654,321" in anew and "987,654,321" not in text

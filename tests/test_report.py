@@ -135,7 +135,7 @@ def command(monkeypatch, capfd):
 def test_one_file_without_a_network(runs, command):
     code, _, err = command("--runs", runs, "--page", runs / "my page.html")
     assert (code, err) == (0, "")
-    text = (runs / "my page.html").read_text()
+    text = (runs / "my page.html").read_text(encoding="utf-8")
     assert len(text.encode()) < 3_000_000
     assert not re.search(r"""(?:src|href|action)=["']?(?:https?:)?//|@import|url\(""", text)
     assert "default-src 'none'" in unescape(text) and "unsafe" not in text.split("<title>")[0]
@@ -153,7 +153,7 @@ def test_the_page_goes_into_the_folder_of_the_runs_by_default(runs, command):
 
 def test_a_missing_run_is_a_command(tmp_path, command):
     code, out, _ = command("--runs", tmp_path)
-    text = (tmp_path / "report.html").read_text()
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert code == 0 and text.count("There is no such run yet") == 5
     for script in ("linear_recovery", "ann_revisited", "mnist_mlp"):
         assert f"<code>python lectures/{script}.py</code>" in text
