@@ -218,8 +218,8 @@ def test_twice_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, m
         patch.setattr(Run, "CHECKPOINT_SECONDS", 0)
         patch.setattr(FigureCanvasBase, "print_figure", lambda *values, **settings: (press(), press()))
         assert run_here(script, *QUICK[script]).returncode == 130
-        calls = at_call(patch, importlib.import_module(f"lectures.{script}"), 0, press)
-        done = run_here(script, *QUICK[script], "--resume", "--quiet")
+    calls = at_call(monkeypatch, importlib.import_module(f"lectures.{script}"), 0, press)
+    done = run_here(script, *QUICK[script], "--resume", "--quiet")
     assert len(calls) <= 3  # for the results alone
     assert done.returncode == 0 and content(done.folder) == files and results_of(done) == results, done.stderr
 
