@@ -143,7 +143,7 @@ def error_curves(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *,
         if limits:
             axes.axhline(limits[name], color="black", linestyle=":", linewidth=1.5, label="least squares, all pairs")
         if overflow:
-            axes.text(0.97, 0.2, f"overflow at step {overflow:,}", transform=axes.transAxes, color=ORANGE,
+            axes.text(0.97, 0.12, f"overflow at step {overflow:,}", transform=axes.transAxes, color=ORANGE,
                       weight="bold", horizontalalignment="right")
         sheets.logarithmic(axes.xaxis, steps[:count])
         sheets.logarithmic(axes.yaxis, [*errors.ravel(), limits[name] if limits else 0])
@@ -452,16 +452,16 @@ def hidden_units(weights: np.ndarray, *, title: str) -> Figure:
     drawn = min(units, DRAWN)
     columns = min(drawn, 8)
     rows = -(-drawn // columns)
-    tiles = np.full((rows * columns, height + 1, width + 1), np.nan)  # not a number: grey, the lines between
-    tiles[:drawn, 1:, 1:] = weights[:drawn]
-    mosaic = tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2).reshape(rows * (height + 1), -1)
+    tiles = np.full((rows * columns, height + 2, width + 2), np.nan)  # not a number: grey, the lines between
+    tiles[:drawn, 1:-1, 1:-1] = weights[:drawn]
+    mosaic = tiles.reshape(rows, columns, height + 2, width + 2).swapaxes(1, 2).reshape(rows * (height + 2), -1)
     limit = float(np.abs(mosaic[np.isfinite(mosaic)]).max(initial=0)) or 1.0
     number = sheets.ceiling(limit / 2)
     size = 6.8 / max(columns, 5)
     beside = 0.8 + sheets.width_of(MINUS + sheets.plain(number), TEXT)
     figure = sheets.new(6.8 + beside, size * rows + 0.2, title)
     axes = sheets.panel(figure, 0.15, 0.15, size * columns, size * rows)
-    image = axes.imshow(mosaic, cmap=AROUND_ZERO.with_extremes(bad="#cccccc"), vmin=-limit, vmax=limit,
+    image = axes.imshow(mosaic, cmap=AROUND_ZERO.with_extremes(bad="#999999"), vmin=-limit, vmax=limit,
                         interpolation="nearest", aspect="auto")
     axes.axis("off")
     sheets.colour_scale(figure, image, (0.3 + size * columns, 0.25, 0.2, size * rows - 0.2), "", [-number, 0, number])

@@ -477,7 +477,7 @@ def test_hidden_units_are_their_weights_in_order():
     image = plotting.hidden_units(weights, title="t").axes[0].images[0]
     mosaic = image.get_array()
     for unit in range(40):
-        top, left = 29 * (unit // 8) + 1, 29 * (unit % 8) + 1
+        top, left = 30 * (unit // 8) + 1, 30 * (unit % 8) + 1
         assert np.array_equal(mosaic[top:top + 28, left:left + 28], weights[unit])
     assert image.get_clim() == (-np.abs(weights).max(), np.abs(weights).max())
     positive, negative = image.get_cmap()(1.0), image.get_cmap()(0.0)
