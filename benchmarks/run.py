@@ -1,8 +1,8 @@
-"""The speed claims, measured side by side in one run: `make bench`, some five minutes.
+"""The speed claims, measured side by side in one run: `make bench`, some four minutes.
 
 Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is shown. That they do
 the same work is checked before. Writes docs/benchmarks.md and outputs/benchmarks/benchmarks.json. JAX is measured where
-it is installed, the C loop where there is a C compiler, MNIST where MNIST_ROOT or data/ has it.
+it is installed, the C loop where there is a C compiler, MNIST where it is found or can be downloaded.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def plain(steps: int, start: int = 0) -> np.ndarray:
     """The lecture's own loop."""
     model, losses = models(start + 1)[start], np.empty(steps)
     pair = ann.POINTS[0], ann.LABELS[0]  # which its loss does not look at
-    ann.train(model, ann.gradient_descent(model, RATE), ((step, pair) for step in range(steps)), losses)
+    ann.train(model, torch.optim.SGD(model.parameters(), lr=RATE), ((step, pair) for step in range(steps)), losses)
     return losses[None]
 
 
@@ -210,7 +210,7 @@ def bench_limit(rounds: int) -> list[dict]:
 
         def by_plain(model=model) -> list[float]:
             twin, losses = copy.deepcopy(model), []
-            optimizer = ann.gradient_descent(twin, RATE)
+            optimizer = torch.optim.SGD(twin.parameters(), lr=RATE)
             for _ in range(200):
                 loss = ann.loss(twin, ann.POINTS, ann.LABELS)
                 losses.append(loss.item())

@@ -226,7 +226,7 @@ def _compiled(case: Case, *target: str) -> Callable[..., int]:
 
 def _points_in_lanes(program: Program, case: Case, step: str, done: str) -> None:
     """A step of one start, LANES pairs of points at a time."""
-    rooms = [program.room(-0.0) for _ in range(case.parameters // LANES + 1)]  # LANES sums each; the loss's is the last
+    rooms = [program.room(-0.0) for _ in range(case.parameters // LANES + 1)]  # LANES sums each, that of the loss last
     with program.loop(-(-case.pairs // LANES)) as group:
         operands = _operands(program, case, step, program.value(f"mul i64 {group}, {LANES}"))
         terms = dict(_terms(*operands))
@@ -243,7 +243,7 @@ def _points_in_lanes(program: Program, case: Case, step: str, done: str) -> None
     sums = [program.load(room) for room in rooms]
     loss = program.spread_lane(sums[-1], case.parameters % LANES) * program.spread("%scale")
     program.store(loss, "%losses", step, count=1)
-    program.leave_unless(loss - loss < math.inf, done)
+    program.leave_unless(loss - loss < math.inf, done)  # 0 if the loss is finite, else a NaN
     for place in range(0, case.parameters, LANES):
         weights = fma(sums[place // LANES], program.spread("%rate"), program.load("%weights", place))
         program.store(weights, "%weights", place)
@@ -260,7 +260,7 @@ def _starts_in_lanes(program: Program, case: Case, step: str, done: str) -> None
             program.store(program.load(rooms[place]) + term, rooms[place])
 
     last, total = program.load("%last"), program.load(rooms[-1])
-    going = last - last < math.inf
+    going = last - last < math.inf  # 0 where it was finite, else a NaN
     loss = where(going, total * program.spread("%scale"), math.nan)
     finite = loss - loss < math.inf
     program.store(loss, "%last")

@@ -129,8 +129,8 @@ HIDDEN = Picture("hidden_units", "Where ink excites each hidden unit and where i
 
 SOURCES = (
     Source("linear_recovery", "The lecture's run, with centred inputs", "python lectures/linear_recovery.py", True, (
-        Picture("loss", "The loss of each of the steps, one pair of numbers each, with its mean over 100 steps; under "
-                        "the dashed line no model can stay, because of the noise.",
+        Picture("loss", "The loss of each step, one pair (x, y) each, with its mean over some steps around; the noise "
+                        "lets no model stay under the dashed line.",
                 "Curve of the loss against the step, on a logarithmic scale."),
         Picture("parameter_error", "The largest error of W and of b after each number of steps: the last iterate goes "
                                    "on jumping with the noise, the mean of the last half of the iterates settles.",
@@ -141,16 +141,16 @@ SOURCES = (
                         "overflows.",
                 "Curve of the loss against the step, rising by hundreds of powers of ten."),)),
     Source("ann_revisited", "The lecture's run", "python lectures/ann_revisited.py", True, (
-        Picture("training", "The network while it trains: where each output wins, and the loss.",
-                "Animation: the boundary bends until the circles and the squares are apart, while the loss falls."),
         Picture("regions", "Where each of the two outputs wins at the end, with the ten points.",
                 "The unit square in two colours with a curved boundary between the five circles and the five squares."),
         Picture("surfaces", "The two outputs over the unit square, with the ten points.",
                 "Two maps of the unit square, each high on one side of a steep, curved slope and low on the other."),
         Picture("layers", "The weights between the neurons, and the biases in them, before training and after.",
                 "Two drawings of the 2-2-3-2 network; after training most of its lines are far stronger."),
-        Picture("loss", "The loss at every step, both axes logarithmic.",
-                "Curve of the loss against the step: flat for a long time, then falling."))),
+        Picture("loss", "The loss at every step, and from which step on how many points stay right.",
+                "Curve of the loss against the step, nearly level for a long time, then falling."),
+        Picture("training", "The network while it trains: where each output wins, and the loss.",
+                "Animation: the boundary bends until the circles and the squares are apart, while the loss falls."))),
     Source("mnist_mlp", "The lecture's run, on 100 images", "python lectures/mnist_mlp.py", True, (
         Picture("first_five", "The first five images: label, prediction and its probability.",
                 "Five handwritten digits with their labels and predictions."),

@@ -590,6 +590,55 @@ def test_a_hundred_images_painted_on_the_sheet(reader, complete):
     assert same >= 97, same
 
 
+PREPARE = """
+const [address, done] = arguments;
+(async () => {
+  const bytes = Uint8Array.from(atob(address), (letter) => letter.charCodeAt(0));
+  const picture = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+  const paper = new OffscreenCanvas(picture.width, picture.height).getContext("2d");
+  paper.drawImage(picture, 0, 0);
+  const found = prepareDigits(paper.getImageData(0, 0, picture.width, picture.height));
+  done(found.map(({ image, box }) => [[...image], box]));
+})();
+"""
+
+
+def scene(kind: str, image: np.ndarray) -> np.ndarray:
+    """A picture of a digit on paper, 600 pixels wide, as `kind` says."""
+    noise = np.random.default_rng(0)
+    ink = np.zeros((400, 600))
+    ink[90:314, 200:424] = np.kron(image / 255, np.ones((8, 8)))
+    paper = np.full((400, 600, 3), 235.0)
+    if kind == "ruled":
+        paper[::32] = paper[1::32] = 150, 170, 220
+    if kind == "shade":
+        paper -= np.linspace(0, 60, 600)[:, None]
+    picture = paper * (1 - ink[..., None]) + np.array([40, 50, 120]) * ink[..., None]
+    if kind == "desk":
+        picture = np.pad(picture, ((60, 60), (80, 80), (0, 0)), constant_values=70)
+    if kind == "transparent":
+        return np.dstack([np.zeros((400, 600, 3)), 255 * ink]).astype(np.uint8)
+    if kind == "tiny":
+        return picture[::5, ::5].astype(np.uint8)
+    if kind == "large":
+        picture = np.kron(picture, np.ones((2, 2, 1)))
+    return (picture + noise.normal(0, 6, picture.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["plain", "ruled", "shade", "desk", "transparent", "tiny", "large"])
+def test_the_preparation_is_that_of_own_digit(reader, kind):
+    reader.open()
+    for image in some_digits()[2][:3]:
+        picture = scene(kind, image)
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "PNG")
+        found = reader.browser.execute_async_script(PREPARE, base64.b64encode(buffer.getvalue()).decode())
+        expected = prepare(picture)
+        assert [tuple(box) for _, box in found] == [digit.box for digit in expected] and expected
+        for (greys, _), digit in zip(found, expected):
+            assert np.abs(np.array(greys) - digit.image.ravel()).max() <= 1
+
+
 def photo(path: Path, *images: np.ndarray) -> Path:
     """A picture of digits side by side on uneven paper, 800 pixels wide."""
     ink = np.zeros((300, 800))
