@@ -452,6 +452,7 @@ def test_the_layers_drawn_are_the_models():
             assert [t.get_text() for t in inside] == [f"{value:.2g}".replace("-", "\u2212") for value in bias]
     said = [t.get_text() for t in axes.texts]
     assert said.index("before training") < said.index("after training") and said.count("F₂") == 2
+    assert not any(word in words(figure) for word in ("largest", "squares", "Grey"))
 
 
 def test_a_wide_network_in_short_shows_its_strongest_weights():
@@ -460,6 +461,7 @@ def test_a_wide_network_in_short_shows_its_strongest_weights():
     assert all(np.array_equal(image.get_array(), IMAGES[0]) for image in axes.images) and len(axes.images) == 2
     said = words(figure)
     assert "784 pixels" in said and "40 hidden" in said and "10 outputs" in said and "80 largest weights" in said
+    assert "squares: negative biases" in said and "Grey lines" in said
     grey = [edge for edge in edges(axes) if len(set(edge["color"][:3])) == 1]
     coloured = [edge for edge in edges(axes) if len(set(edge["color"][:3])) > 1]
     assert len(grey) == 2 * 40 and len(coloured) == 2 * 80
@@ -477,7 +479,7 @@ def test_hidden_units_are_their_weights_in_order():
     image = plotting.hidden_units(weights, title="t").axes[0].images[0]
     mosaic = image.get_array()
     for unit in range(40):
-        top, left = 29 * (unit // 8) + 1, 29 * (unit % 8) + 1
+        top, left = 30 * (unit // 8) + 1, 30 * (unit % 8) + 1
         assert np.array_equal(mosaic[top:top + 28, left:left + 28], weights[unit])
     assert image.get_clim() == (-np.abs(weights).max(), np.abs(weights).max())
     positive, negative = image.get_cmap()(1.0), image.get_cmap()(0.0)
