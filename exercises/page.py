@@ -52,7 +52,8 @@ def section(number: int) -> str:
     """An exercise's part of the page, from what its folder holds."""
     metrics = json.loads((folder_of(number) / "metrics.json").read_text())
     environment = ", ".join(f"{name} {value}" for name, value in metrics["environment"].items())
-    return f"{EXERCISES[number].text(metrics['results'])}\n`python exercises/page.py {number}`: {metrics['seconds']:.0f} s with {environment}\n"
+    return (f"{EXERCISES[number].text(metrics['results'])}\n`python exercises/page.py {number}`: "
+            f"{metrics['seconds']:.0f} s with {environment}\n")
 
 
 def small(figure: Path) -> bytes:
