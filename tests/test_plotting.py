@@ -1,5 +1,6 @@
 """The figures: they hold what they were given, where a reader looks for it; and nothing is cut off or overlaps."""
 
+import copy
 import io
 import itertools
 import os
@@ -14,8 +15,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from PIL import Image
 
-from common import plotting, sheets
+from common import fused, plotting, sheets
+from common.run import generator
 from exercises import figures
+from lectures import ann_revisited
 
 ROOT = Path(__file__).resolve().parent.parent
 RANDOM = np.random.default_rng(0)
@@ -614,3 +617,13 @@ def test_show_opens_a_window_for_each_figure(monkeypatch):
     for window, figure in zip(opened, shown.values()):
         assert np.array_equal(np.round(255 * window.axes[0].images[0].get_array()).astype(int), drawn(figure))
     plt.close("all")
+
+
+def test_the_last_frame_is_the_runs_model_bit_for_bit():
+    start = ann_revisited.random_model(generator(3, "model"))
+    trained, losses = copy.deepcopy(start), np.full(30_000, np.nan)
+    for _ in fused.sgd(trained, ann_revisited.POINTS[None], ann_revisited.LABELS[None], losses, learning_rate=0.01,
+                       scale=0.5 / 10):
+        pass
+    *_, last = ann_revisited.replay(0.01, start, plotting.looks(30_000, animated=True))
+    assert all(ours.equal(its) for ours, its in zip(last.parameters(), trained.parameters()))
