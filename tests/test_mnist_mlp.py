@@ -129,6 +129,7 @@ def test_without_files_and_network_the_bundled_digits_with_a_warning(run, tmp_pa
 
 
 def test_mnist_never_falls_back(run_here, tmp_path):
+    (tmp_path / "nothing").mkdir()
     done = run_here("mnist_mlp", "--dataset", "mnist", "--data-dir", tmp_path / "nothing")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: MNIST is not in") and done.stderr.count("\n") == 1
