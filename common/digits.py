@@ -1,10 +1,11 @@
-"""Image data sets of 28x28 grey images in ten classes: on disk, downloaded, or bundled; and a reader's own pictures.
+"""Image data sets of 28x28 grey images in ten classes: on disk, downloaded, or bundled; and their distorted copies.
 
 torchvision reads and downloads; what it reads is checked before. It is imported here when it is needed, since that
 takes as long as PyTorch itself.
 """
 
 import argparse
+import contextlib
 import gzip
 import http.client
 import math
@@ -13,15 +14,16 @@ import socket
 import struct
 import sys
 import tempfile
-import warnings
 import zlib
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from common import options
 from common.onehot import one_cold
@@ -34,10 +36,8 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 LARGEST_FILE = 100 * 2**20  # bytes; MNIST's training images take 47 million
 SIDE = 28
-PICTURES = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # not EPS, which Pillow hands to another program
-LARGEST_PICTURE = 50_000_000  # pixels
-LEAST_CONTRAST = 30  # of at most 441, the distance from black to white in RGB
-FAINT = 0.15  # of the darkest ink: paler is JPEG's noise
+# The largest distortions: a turn in radians, scale and shear as shares, a shift in pixels.
+DISTORTIONS = (0.15, 0.1, 0.1, 1.0)
 
 
 class Digits(NamedTuple):
@@ -47,10 +47,10 @@ class Digits(NamedTuple):
     title: str
     source: str
     classes: list[str]
-    x_train: torch.Tensor
-    y_train: torch.Tensor
-    x_test: torch.Tensor
-    y_test: torch.Tensor
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
 
 
 def load(name: str, data_dir: Path) -> Digits:
@@ -59,16 +59,23 @@ def load(name: str, data_dir: Path) -> Digits:
     Args:
         name: ``mnist``, ``fashion-mnist``, ``kmnist``; ``digits``, scikit-learn's bundled ones; or ``auto``: mnist,
             and where it can neither be found nor downloaded, digits with a warning on stderr.
-        data_dir: the folder that has torchvision's ``MNIST/raw/`` with four IDX files, as they are or as .gz.
+        data_dir: the folder that has torchvision's ``MNIST/raw/`` with four IDX files, as they are or as .gz; or one
+            of these two below it.
 
     Raises:
-        RunError: files that are damaged; or none, and no download.
+        RunError: files that are damaged; or none, and no download; or no such folder, though ``auto`` may make it.
     """
     if name == "digits":
         return _bundled()
     wanted = "mnist" if name == "auto" else name
-    folder = data_dir / TORCHVISION_NAMES[wanted] / "raw"
-    if not all(_find(folder, file) for file in FILES):
+    folder = _folder(wanted, data_dir)
+    if not on_disk(wanted, data_dir):
+        data_dir = folder.parents[1]
+        if not data_dir.is_dir() and data_dir != PROJECT / "data":
+            if name != "auto":
+                raise RunError(f"{data_dir} is no folder; name the folder of {TORCHVISION_NAMES[wanted]}/raw/ with "
+                               "--data-dir or MNIST_ROOT, or make it for the download")
+            print(f"warning: {data_dir} is no folder; MNIST is to be downloaded into it", file=sys.stderr)
         try:
             _download(wanted, data_dir, folder)
         except RunError as error:
@@ -77,6 +84,11 @@ def load(name: str, data_dir: Path) -> Digits:
             print(f"warning: {error}\nwarning: using scikit-learn's bundled digits instead of MNIST", file=sys.stderr)
             return _bundled()
     return _read(wanted, folder)
+
+
+def on_disk(name: str, data_dir: Path) -> bool:
+    """Whether `load` finds a data set without a download."""
+    return name == "digits" or all(_find(_folder(name, data_dir), file) for file in FILES)
 
 
 def add_options(parser: options.Parser) -> None:
@@ -100,6 +112,38 @@ def load_chosen(args: argparse.Namespace) -> Digits:
     print(f"{data.title}: {data.source}; {args.images:,} of {available:,} images to train on, {len(data.x_test):,} to "
           "test")
     return data
+
+
+def distorted(images: Tensor, generator: torch.Generator, most: Sequence[float] = DISTORTIONS) -> Tensor:
+    """Copies of images, each turned, scaled, sheared and shifted at random (LeCun et al. 1998, section III.A).
+
+    Each pixel of a copy has the value of a place in its image, between pixels in proportion (bilinear), outside 0:
+    place = (1 + scale) [[cos, -sin], [sin, cos]] [[1, shear], [0, 1]] pixel + shift, from the middle of the image.
+
+    Args:
+        images: (n, 784), as vectors.
+        generator: on the CPU; it is asked once for the 5 n random numbers, all uniform.
+        most: the largest turn in radians, scale and shear as shares, shift in pixels; the least are their negatives.
+    """
+    random = 2 * torch.rand(5, len(images), generator=generator) - 1
+    turn, scale, shear, right, down = random * torch.tensor([*most[:3], *2 * [most[3] / (SIDE / 2)]])[:, None]
+    cos, sin = (1 + scale) * turn.cos(), (1 + scale) * turn.sin()
+    maps = torch.stack([cos, shear * cos - sin, right, sin, shear * sin + cos, down], dim=1).reshape(-1, 2, 3)
+    middles = (torch.arange(SIDE) + 0.5) / (SIDE / 2) - 1  # of the pixels, between -1 and 1
+    pixels = torch.stack([middles.repeat(SIDE), middles.repeat_interleave(SIDE), torch.ones(SIDE**2)])  # (3, 784)
+    places = (maps.to(images.device) @ pixels.to(images.device)).reshape(-1, 2, SIDE, SIDE)  # x and y of each pixel
+    # This is affine_grid in a fourth of its time.
+    copies = functional.grid_sample(images.reshape(-1, 1, SIDE, SIDE), places.permute(0, 2, 3, 1), align_corners=False)
+    return copies.reshape(images.shape)
+
+
+def _folder(name: str, data_dir: Path) -> Path:
+    """Where the files of a data set are: below `data_dir`, or in it, if a user has named the folder itself."""
+    below = Path(TORCHVISION_NAMES[name], "raw")
+    for above in (data_dir, *data_dir.parents[:2]):
+        if (above / below).is_dir() and data_dir in (above, above / below.parent, above / below):
+            return above / below
+    return data_dir / below
 
 
 def _find(folder: Path, file: str) -> Path | None:
@@ -208,6 +252,7 @@ def _download(name: str, data_dir: Path, folder: Path) -> None:
 
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    missing = [place for place in (data_dir, *data_dir.parents) if not place.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data_dir) as room:
@@ -224,6 +269,9 @@ def _download(name: str, data_dir: Path, folder: Path) -> None:
             for file in FILES:
                 os.replace(Path(room) / file, folder / file)
     except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
+        with contextlib.suppress(OSError):  # one is not there, or not empty
+            for place in missing:
+                place.rmdir()
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{TITLES[name]} is not in {folder} (expected there, as they are or as .gz: "
                        f"{', '.join(FILES)}), and its download failed ({what}); put the files there or name "
@@ -239,7 +287,7 @@ def _bundled() -> Digits:
 
     bundle = load_digits()
     small = torch.from_numpy(bundle.images).float().unsqueeze(1)  # (1797, 1, 8, 8), 0 to 16
-    large = torch.nn.functional.interpolate(small, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    large = functional.interpolate(small, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
     images = (large.squeeze(1) * (255 / 16)).round().to(torch.uint8)  # (1797, 28, 28)
     labels = torch.from_numpy(bundle.target).long()
     cut = int(0.8 * len(labels))
@@ -247,50 +295,7 @@ def _bundled() -> Digits:
                   images[:cut], labels[:cut], images[cut:], labels[cut:])
 
 
-def read_picture(path: Path) -> torch.Tensor:
-    """A picture of one digit as MNIST's images were made: ink bright on 0, shape (28, 28), uint8.
-
-    Ink is what differs in colour from the picture's border, so that dark on light and light on dark, grey and coloured
-    are the same. It is cropped, scaled to fit 20x20 and put with its centre of mass into the middle of 28x28, as LeCun
-    et al. (1998) describe MNIST.
-
-    Raises:
-        RunError: not a picture, too large, or blank.
-    """
-    from PIL import Image, ImageOps
-
-    Image.MAX_IMAGE_PIXELS = LARGEST_PICTURE
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=PICTURES) as picture:
-                picture = ImageOps.exif_transpose(picture).convert("RGBA")
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise RunError(f"{path}: more than {LARGEST_PICTURE:,} pixels; make the picture smaller") from None
-    except FileNotFoundError:
-        raise RunError(f"{path}: there is no such file") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        what = "it is empty" if path.is_file() and path.stat().st_size == 0 else type(error).__name__
-        raise RunError(f"{path}: not a picture that can be read ({what}); expected {', '.join(PICTURES)}") from None
-    paper = Image.new("RGBA", picture.size, "white")
-    colours = np.asarray(Image.alpha_composite(paper, picture).convert("RGB"), np.float32)  # (height, width, 3)
-    border = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
-    ink = np.linalg.norm(colours - np.median(border, axis=0), axis=2)
-    if ink.max() < LEAST_CONTRAST:
-        raise RunError(f"{path}: the picture is blank; expected one digit that stands out from its background")
-    ink = np.where(ink < FAINT * ink.max(), 0, ink / ink.max())
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    ink = ink[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-    size = [max(1, round(20 * side / max(ink.shape))) for side in ink.shape]
-    small = np.asarray(Image.fromarray(ink.astype(np.float32)).resize(size[::-1], Image.Resampling.BICUBIC)).clip(0, 1)
-    mass = [np.average(np.arange(n) + 0.5, weights=small.sum(axis=1 - axis)) for axis, n in enumerate(size)]
-    top, left = (min(max(round(SIDE / 2 - centre), 0), SIDE - n) for centre, n in zip(mass, size))
-    image = np.zeros((SIDE, SIDE), np.uint8)
-    image[top:top + size[0], left:left + size[1]] = (255 * small).round()
-    return torch.from_numpy(image)
-
-
-def table(names: list[str], probabilities: torch.Tensor, labels: torch.Tensor, data: Digits) -> str:
+def table(names: list[str], probabilities: Tensor, labels: Tensor, data: Digits) -> str:
     """Images, a line each: name, ten probabilities, of shape (n, 10), in percent, prediction, whether it is right."""
     lines = [f"{data.title + ', in %':26}" + "".join(f"{name[:5]:>6}" for name in data.classes) + "   prediction"]
     for name, row, guess, label in zip(names, probabilities.tolist(), one_cold(probabilities), labels):

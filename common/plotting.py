@@ -204,9 +204,10 @@ def surfaces(values: np.ndarray, points: np.ndarray, labels: np.ndarray, *, titl
         image = unit_square(axes, values[..., column], matplotlib.colormaps["cividis"].resampled(20),
                             (levels[0], levels[-1]))
         lowest, largest = values[..., column].min(), values[..., column].max()
-        for level, dash in zip(levels[1:-1], DASHES):
-            if lowest < level < largest:
-                axes.contour(side, side, values[..., column], levels=[level], colors="white", linestyles=dash)
+        crossed = [(level, dash) for level, dash in zip(levels[1:-1], DASHES) if lowest < level < largest]
+        if crossed:
+            axes.contour(side, side, values[..., column], levels=[level for level, _ in crossed], colors="white",
+                         linestyles=[dash for _, dash in crossed])
         draw_points(axes, points, labels, right)
         axes.set_title(f"F{'₁₂'[column]}, from {lowest:.4g} to {largest:.4g}")
         if column:
@@ -227,10 +228,16 @@ class Frames(NamedTuple):
     right: np.ndarray  # (frames, points): whether it had the points right
 
 
-def looks(steps: int) -> np.ndarray:
-    """Numbers of steps at which to look at a run of `steps`: 177 from a hundredth to all, evenly on a logarithmic
-    scale."""
-    return np.unique(np.geomspace(max(1, steps // 100), steps, 177).round().astype(int))
+def looks(steps: int, animated: bool) -> np.ndarray:
+    """Numbers of steps at which to look at a run of `steps`: every hundredth of it, for `milestones`; if wanted also
+    those of `animation`, evenly spaced on a logarithmic scale from the first hundredth on."""
+    even = np.linspace(min(1, steps), steps, 101)
+    return np.unique(np.concatenate([even, frame_steps(steps)] if animated and steps else [even]).astype(int))
+
+
+def frame_steps(steps: int) -> np.ndarray:
+    """The numbers of steps that an animation of a run of `steps` shows."""
+    return np.unique(np.geomspace(max(1, steps // 100), steps, 45).astype(int))
 
 
 def milestones(steps: np.ndarray, counts: np.ndarray) -> dict[int, str]:
@@ -248,12 +255,12 @@ def animation(frames: Frames, losses: np.ndarray, points: np.ndarray, labels: np
     """A GIF that shows a network learning: where each output wins, beside the loss; in a loop of at most 12 seconds.
 
     Args:
-        frames: what to show, about 45 of them, to the last, which is held for some seconds.
+        frames: what to show, of these the `frame_steps`; the last is held for some seconds.
         losses: shape (steps,), at least as many as the last frame has made.
         points, labels: as in `regions`.
         title: what it shows; from the second line on data set, settings, what was done.
     """
-    chosen = np.unique(np.linspace(0, len(frames.steps) - 1, 45).round().astype(int))
+    chosen = np.flatnonzero(np.isin(frames.steps, frame_steps(int(frames.steps[-1]))))
     frames = Frames(*(part[chosen] for part in frames))
     figure = sheets.new(8, 4.4, title)
     figure.set_dpi(90)
@@ -463,7 +470,7 @@ def hidden_units(weights: np.ndarray, *, title: str) -> Figure:
 
 # Images and what the network says of them.
 
-def captions(probabilities: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> list[str]:
+def captions(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray, names: Sequence[str]) -> list[str]:
     """For each image what it is and what the network says, of probabilities, shape (n, classes)."""
     return [f"label {names[label]},\nnetwork says {names[guess]} ({100 * row[guess]:.0f} %)"
             for row, label, guess in zip(probabilities, labels, probabilities.argmax(axis=1))]

@@ -1,20 +1,47 @@
-"""Your own handwriting: which digits do these pictures show, says a network that was trained on MNIST.
+"""Your own handwriting: which digits do these pictures show, says the network that was trained on MNIST.
 
-The preparation is that of MNIST (LeCun et al. 1998): a digit is scaled to fit 20x20 pixels and put into 28x28 with its
-centre of mass in the middle. What comes before finds the ink in a photo.
+    python exercises/own_digit.py photo.jpg drawing.png
+
+reads each picture's digits from left to right, prints a line a picture, and draws what it found into
+outputs/own_digit/classified.png. The preparation is that of MNIST (LeCun et al. 1998): a digit is scaled to fit 20x20
+pixels and put into 28x28 with its centre of mass in the middle. What comes before finds the ink in a photo.
 """
 
+import argparse
+import json
 import sys
+import warnings
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
+from common import folder, options, program
+from common.digits import TITLES
+from common.program import PROJECT, RunError
+from common.run import generator
+from exercises import figures
+from lectures import mnist_mlp
 
-# The preparation. Lengths are in pixels of the working picture, whose longer side has 200 to 1200 of them.
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from scipy import ndimage
+from torch import nn
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # not EPS, which Pillow hands to another program
+LARGEST_PICTURE = 50_000_000  # pixels
+LARGEST_MODEL = 100_000_000  # bytes, unpacked; 10,000 hidden units take 32 million
+MOST_HIDDEN = 10_000
+MOST_DIGITS = 50  # in a picture: more pieces of ink are no digits
+LARGEST_METRICS = 1_000_000  # bytes
+UNSURE = 0.6  # an answer less probable than this is said to be unsure
+DRAWN = 60  # pictures, at most
+MODELS = tuple(PROJECT / "outputs" / run / "model.pt" for run in ("mnist_mlp_all", "mnist_mlp"))
+
+# The preparation: lengths are in pixels of the working picture, whose longer side has 200 to 1200 of them.
 LARGE, SMALL = 800, 200  # a longer picture is shrunk to about LARGE, a shorter one enlarged to at least SMALL
 CELLS = 32  # along the longer side: squares whose mean colours show paper and desk
 STROKE_CELLS = 5  # no stroke is as wide, no sheet of paper as narrow
@@ -30,6 +57,9 @@ LOW, NEAR = 0.4, 0.2  # of the tallest: what is lower is no digit, but a part of
 OVERLAP = 0.3  # of the narrower width: components that share more of their columns are one digit
 THINNEST = 0.11  # of a digit's longer side: nine of ten digits of MNIST have wider strokes
 FIELD, SIDE = 20, 28  # a digit fills 20x20 of 28x28
+
+
+# The preparation.
 
 
 class Found(NamedTuple):
@@ -57,12 +87,13 @@ def prepare(picture: NDArray[np.uint8]) -> list[Found]:
             break
     found = []
     for digit, top, left in digits:
-        box = (top, left, top + digit.shape[0], left + digit.shape[1])
-        found.append(Found(centred(fitted(thickened(digit))), tuple(int(place / scale) for place in box)))
+        bottom, right = top + digit.shape[0], left + digit.shape[1]
+        box = (int(top / scale), int(left / scale), int(bottom / scale), int(right / scale))
+        found.append(Found(centred(fitted(thickened(digit))), box))
     return found
 
 
-def opaque(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+def opaque(picture: NDArray[np.uint8]) -> NDArray:
     """Colours (height, width, 3), 0 to 255, on white where it was transparent; on black if what is seen is light."""
     values = picture.astype(np.float32)
     if values.ndim == 2:
@@ -84,8 +115,13 @@ def working_size(colours: NDArray) -> tuple[NDArray, float]:
     if longest < SMALL:
         times = -(-SMALL // longest)
         return enlarged(enlarged(colours, times).swapaxes(0, 1), times).swapaxes(0, 1), times
-    side = max(1, (longest + LARGE // 2) // LARGE)
+    side = shrinking(longest)
     return block_means(colours, side), 1 / side
+
+
+def shrinking(longest: int) -> int:
+    """The side of the squares of which one pixel is made, for a picture whose longer side has so many pixels."""
+    return max(1, (longest + LARGE // 2) // LARGE)
 
 
 def enlarged(array: NDArray, times: int) -> NDArray:
@@ -140,8 +176,8 @@ def find_desk(colours: NDArray) -> NDArray[np.uint8]:
             cells[~paper].mean() < DESK * cells[paper].mean()):
         label, _ = ndimage.label(~paper)
         dark = np.isin(label, np.unique(border(label))) & ~paper
-        desk = ndimage.maximum_filter(dark, 3, mode="nearest") + ndimage.minimum_filter(dark, 3, mode="nearest").astype(
-            np.uint8)
+        desk = ndimage.maximum_filter(dark, 3, mode="nearest").astype(np.uint8)
+        desk[ndimage.minimum_filter(dark, 3, mode="nearest")] = 2
     return np.kron(desk, np.ones((side, side), np.uint8))[:colours.shape[0], :colours.shape[1]]
 
 
@@ -164,17 +200,17 @@ def paper_light(colours: NDArray, desk: NDArray) -> NDArray:
     edge = seen.copy()
     edge[1:-1, 1:-1] = False
     values = cells[seen]  # (cells, 3)
-    rows, columns = ((np.arange(n) + 0.5) * side for n in seen.shape)
-    terms = polynomial(rows, columns, colours.shape)[seen]  # (cells, 6)
+    middles = [(np.arange(count) + 0.5) * side for count in seen.shape]
+    terms = polynomial(middles[0], middles[1], colours.shape)[seen]  # (cells, 6)
     paper = np.median(cells[edge if edge.any() else seen], axis=0)
     for _ in range(ROUNDS):
         distance = np.linalg.norm(values - paper, axis=1)
         quarter = max(np.sort(distance)[len(distance) // 4], 1)
         weighted = terms / (1 + (distance[:, None] / quarter) ** 2)
         factors = np.linalg.solve(weighted.T @ terms + 1e-6 * np.eye(6), weighted.T @ values)  # (6, 3)
-        paper = terms @ factors
-    rows, columns = (np.arange(n) + 0.5 for n in desk.shape)
-    return polynomial(rows, columns, colours.shape) @ factors
+        paper = terms @ factors  # (cells, 3)
+    height, width = desk.shape
+    return polynomial(np.arange(height) + 0.5, np.arange(width) + 0.5, colours.shape) @ factors
 
 
 def polynomial(rows: NDArray, columns: NDArray, shape: tuple[int, ...]) -> NDArray:
@@ -204,9 +240,8 @@ def contrast(colours: NDArray, desk: NDArray) -> NDArray:
 
 def blurred(array: NDArray) -> NDArray:
     """Blurred slightly, with the weights 1 4 6 4 1 along both axes: noise of single pixels goes, strokes stay."""
-    for axis in (0, 1):
-        array = ndimage.correlate1d(array, np.array([1, 4, 6, 4, 1]) / 16, axis=axis, mode="nearest")
-    return array
+    weights = np.array([1, 4, 6, 4, 1]) / 16
+    return ndimage.correlate1d(ndimage.correlate1d(array, weights, axis=0, mode="nearest"), weights, mode="nearest")
 
 
 def ink_mask(ink: NDArray, desk: NDArray) -> NDArray[np.bool_]:
@@ -237,11 +272,13 @@ def without_rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     part = x * LINE_PARTS // width
     thin = mask & ~ndimage.binary_opening(mask, np.ones((thickest + 1, 1)))
     thin_y, thin_x = np.nonzero(thin)
+    if len(thin_y) < LINE_SHARE * width:
+        return mask
     is_line = np.zeros(len(thin_y), bool)
     most = int(LINE_TILT * width / 2)  # pixels that a line rises or falls from the middle to the edge
     rows = np.arange(-most, height + most)  # where a line crosses the middle
     middles = (np.arange(LINE_PARTS) + 0.5) * width / LINE_PARTS - width / 2
-    for rise in range(-most, most + 1):
+    for rise in range(-most, most + 1, 2):
         slope = 2 * rise / width
         row = np.rint(y - slope * (x - width / 2)).astype(int) + most
         counts = np.bincount(row * LINE_PARTS + part, minlength=len(rows) * LINE_PARTS).reshape(-1, LINE_PARTS)
@@ -344,3 +381,182 @@ def centred(small: NDArray) -> NDArray[np.uint8]:
     image = np.zeros((SIDE, SIDE), np.uint8)
     image[top:top + small.shape[0], left:left + small.shape[1]] = (255 * small + 0.5).astype(np.uint8)
     return image
+
+
+# The files.
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """A file's picture as the camera was held, shrunk if it is large: colours and opacity, (height, width, 4).
+
+    Raises:
+        RunError: not a picture that can be read, or too large a one.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: {'not a file' if path.exists() else 'there is no such file'}")
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+        if start[4:8] == b"ftyp":
+            raise RunError(f"{path}: HEIC or AVIF, as iPhones write it, cannot be read here; export it as JPEG from a "
+                           "photo app, or on a Mac: sips -s format jpeg FILE --out photo.jpg")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what surrounds the pixels
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as picture:
+                if picture.width * picture.height > LARGEST_PICTURE:
+                    raise Image.DecompressionBombError
+                return pixels(picture)
+    except RunError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise RunError(f"{path}: more than {LARGEST_PICTURE:,} pixels; make the picture smaller") from None
+    except Exception as error:  # what a damaged file makes of Pillow's readers has no common class
+        what = type(error).__name__ if start else "it is empty"
+        raise RunError(f"{path}: not a picture that can be read ({what}); expected {', '.join(FORMATS)}") from None
+
+
+def pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    """An opened picture's colours and opacity."""
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith(("I", "F")):  # greys of 16 bits and more, which Pillow would cut off at 255
+        grey = np.nan_to_num(np.asarray(upright, np.float64))
+        grey -= grey.min()
+        upright = Image.fromarray((255 * grey / max(grey.max(), 1e-9)).astype(np.uint8))
+    return np.asarray(upright.convert("RGBA").reduce(shrinking(max(upright.size))))
+
+
+def load_model(path: Path) -> nn.Sequential:
+    """The network in a file, as wide as the file says. Nothing in the file is executed.
+
+    Raises:
+        RunError: no such file, a damaged one, too large a one, or another network.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    if zipfile.is_zipfile(path):  # PyTorch's files are
+        with zipfile.ZipFile(path) as parts:
+            size = max(size, sum(part.file_size for part in parts.infolist()))
+    if size > LARGEST_MODEL:
+        raise RunError(f"{path} is larger than {LARGEST_MODEL:,} bytes, which no model of mnist_mlp.py is")
+    state = folder.load(path)
+    bias = state.get("0.bias") if isinstance(state, dict) else None
+    hidden = len(bias) if isinstance(bias, torch.Tensor) and bias.dim() == 1 else 1
+    model = mnist_mlp.glorot_model(min(max(hidden, 1), MOST_HIDDEN), generator(0, "model"))
+    folder.check_like(path, dict(state) if isinstance(state, dict) else state, dict(model.state_dict()))
+    model.load_state_dict(state)
+    return model
+
+
+def origin(path: Path) -> str:
+    """What a model was trained on and how good it is, from the metrics.json beside it; a warning if that is not MNIST.
+
+    A metrics.json that is missing or damaged is a warning too.
+    """
+    try:
+        with (path.parent / "metrics.json").open("rb") as file:
+            results = json.loads(file.read(LARGEST_METRICS))["results"]
+        title = TITLES[results["dataset"]]
+        count, accuracy = int(results["train_images"]), float(results["test_accuracy"])
+        if not (0 < count <= 60_000 and 0 <= accuracy <= 1):
+            raise ValueError
+    except FileNotFoundError:
+        warn("there is no metrics.json beside the model, so nobody knows what it was trained on")
+        return "of unknown origin"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        warn("the metrics.json beside the model is damaged, so nobody knows what it was trained on")
+        return "of unknown origin"
+    if results["dataset"] != "mnist":
+        warn(f"the model was trained on {title}, not on MNIST: do not trust its answers")
+    return f"trained on {count:,} images of {title}, right for {accuracy:.1%} of its test images".replace("%", " %")
+
+
+def warn(text: str) -> None:
+    """Says it on stderr."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+# The answers.
+
+
+def read(path: Path, model: nn.Sequential) -> figures.Reading:
+    """A file's digits, their probabilities and what is said of each.
+
+    Raises:
+        RunError: the file is no picture, or there are no digits in it, or too many.
+    """
+    picture = read_picture(path)
+    found = prepare(picture)
+    if not found:
+        raise RunError(f"{path}: no ink found; expected digits that stand out from their background")
+    if len(found) > MOST_DIGITS:
+        raise RunError(f"{path}: {len(found)} pieces of ink; expected one line of at most {MOST_DIGITS} digits")
+    images = np.stack([digit.image for digit in found])
+    probabilities = mnist_mlp.predict(model, mnist_mlp.as_vectors(torch.from_numpy(images))).numpy()
+    name = "".join(letter if letter.isprintable() else "?" for letter in path.name)
+    return figures.Reading(name, picture, [digit.box for digit in found], images, probabilities,
+                           [answer(row) for row in probabilities])
+
+
+def answer(probabilities: NDArray) -> str:
+    """The likeliest digit: ``7 (98.3 %)``; or, if it has less than 60 %, ``unsure: 4 (52 %) or 9 (41 %)``."""
+    first, second = np.argsort(-probabilities, kind="stable")[:2]
+    if probabilities[first] >= UNSURE:
+        return f"{first} ({100 * probabilities[first]:.1f} %)"
+    return f"unsure: {first} ({100 * probabilities[first]:.0f} %) or {second} ({100 * probabilities[second]:.0f} %)"
+
+
+def sentence(answers: list[str], probabilities: NDArray) -> str:
+    """The answers for a picture's digits in one: ``4 2 (97.0 %, 88.1 %)``; what is unsure stays as it is."""
+    if len(answers) == 1:
+        return answers[0]
+    sure = [said if said.startswith("unsure") else said[3:-1] for said in answers]
+    return f"{' '.join(str(row.argmax()) for row in probabilities)} ({', '.join(sure)})"
+
+
+def arguments() -> argparse.Namespace:
+    """The options, see --help."""
+    parser = options.parser(__doc__.splitlines()[0])
+    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help=f"a file: {', '.join(FORMATS)}")
+    parser.add_argument("--model", type=Path, metavar="FILE",
+                        help="a model.pt of mnist_mlp.py (default: that of outputs/mnist_mlp_all, else of mnist_mlp)")
+    parser.add_argument("--output-dir", type=options.folder, default=PROJECT / "outputs" / "own_digit", metavar="DIR",
+                        help="where classified.png is written")
+    args = parser.parse_args()
+    if args.model is None:
+        args.model = next((path for path in MODELS if path.exists()), MODELS[-1])
+        if not args.model.exists():
+            raise RunError(f"there is no {args.model}; train one with python lectures/mnist_mlp.py, or name one with "
+                           "--model")
+    return args
+
+
+def main() -> None:
+    args = arguments()
+    model = load_model(args.model)
+    print(f"model: {args.model}, {origin(args.model)}")
+    lock = folder.open_folder(args.output_dir)
+    readings: list[figures.Reading] = []
+    errors: list[RunError] = []
+    for path in args.pictures:
+        try:
+            readings.append(read(path, model))
+        except RunError as error:
+            errors.append(error)
+        else:
+            print(f"{path}: {sentence(readings[-1].answers, readings[-1].probabilities)}")
+    if readings:
+        title = "What was found, what the network sees of it, and what it says"
+        if len(readings) > DRAWN:
+            title += f"\nThe first {DRAWN} of {len(readings)} pictures"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of signs in a file's name that the font lacks
+            folder.save(args.output_dir / "classified.png", figures.readings(readings[:DRAWN], title=title))
+    lock.release()
+    for other in errors[:-1]:
+        print(f"error: {other}", file=sys.stderr)
+    if errors:
+        raise errors[-1]
+
+
+if __name__ == "__main__":
+    program.execute(main)

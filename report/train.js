@@ -62,8 +62,7 @@
   function advance(until, deadline) {
     const { trail } = state;
     while (state.steps < until && performance.now() < deadline) {
-      const ahead = trail.next > state.steps ? trail.next : until;
-      const steps = Math.min(until, ahead, state.steps + CHUNK) - state.steps;
+      const steps = Math.min(until, trail.next, state.steps + CHUNK) - state.steps;
       network.descend(state.weights, state.rate, steps);
       state.steps += steps;
       if (state.steps === trail.next) {
@@ -147,20 +146,22 @@
     requestAnimationFrame(frame);
   }
 
-  /** Comes to rest, and says where. */
+  /** Comes to rest; after Play a screen reader says where. */
   function rest() {
     if (state.lap) {
       showSpeed(true);
     }
+    const { playing } = state;
     state.target = null;
     state.playing = false;
     state.lap = null;
     find("train-play").textContent = "Play";
     draw(false);
     writeAddress();
-    const right = network.right(state.weights).filter(Boolean).length;
-    find("train-said").textContent = `At rest after ${withCommas(state.steps)} steps: loss ` +
-      `${rounded(network.loss(state.weights))}, ${right} of 10 points right.`;
+    if (playing) {
+      find("train-said").textContent = `At rest after ${withCommas(state.steps)} steps: loss ` +
+        `${rounded(network.loss(state.weights))}, ${find("train-right").textContent} points right.`;
+    }
   }
 
   /** Notes the moment in the address, once the reader has done something. */

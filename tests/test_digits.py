@@ -9,7 +9,7 @@ import torch
 from conftest import idx_bytes, write_idx
 
 from common import digits
-from common.cli import RunError
+from common.program import RunError
 
 
 def test_reads_what_was_written(tmp_path):

@@ -73,8 +73,8 @@ def network(*widths: int) -> list[np.ndarray]:
             for array in (RANDOM.normal(size=(outputs, inputs)), RANDOM.normal(size=outputs))]
 
 
-def frames(count: int = 20, steps: int = 1000) -> plotting.Frames:
-    looks = np.unique(np.geomspace(max(1, steps // 100), steps, count).astype(int))
+def frames(steps: int = 1_000_000) -> plotting.Frames:
+    looks = plotting.looks(steps, animated=True)
     share = np.linspace(0, 1, len(looks))[:, None, None, None]
     right = np.array([[True] * (5 + 5 * i // max(1, len(looks) - 1)) + [False] * (5 - 5 * i // max(1, len(looks) - 1))
                       for i in range(len(looks))])
@@ -268,7 +268,6 @@ def test_marks_are_where_points_stay_right():
     steps = np.array([10, 20, 30, 40, 50, 60, 70, 80, 90])
     assert plotting.milestones(steps, np.array(counts)) == {
         10: "5 right", 40: "7 right", 50: "8 right", 80: "10 right"}
-    assert plotting.looks(1_000_000)[[0, -1]].tolist() == [10_000, 1_000_000] and plotting.looks(1).tolist() == [1]
 
 
 def test_an_overflow_is_said_and_the_axes_show_where_it_begins():
@@ -364,8 +363,8 @@ def test_surfaces_show_both_outputs():
 
 
 def test_the_animation_shows_the_training():
-    shown = frames(60)
-    losses = np.geomspace(0.25, 0.001, 1000)
+    shown = frames()
+    losses = np.geomspace(0.25, 0.001, 1_000_000)
     content = plotting.animation(shown, losses, POINTS, LABELS, title="Training\nten points")
     assert len(content) <= 1.5e6
     with Image.open(io.BytesIO(content)) as gif:
@@ -384,8 +383,7 @@ def test_the_animation_shows_the_training():
         assert sign * hue[-1] > 50 and sign * hue[0] < 30
     assert width == 90
     # In each frame the points are crossed out that were wrong then.
-    chosen = np.unique(np.linspace(0, len(shown.steps) - 1, 45).round().astype(int))
-    for picture, right in zip(pictures, shown.right[chosen]):
+    for picture, right in zip(pictures, shown.right[np.isin(shown.steps, plotting.frame_steps(1_000_000))]):
         centres = [picture[int(height - 90 * (0.95 + 3 * x2)), int(90 * (0.75 + 3 * x1))] for x1, x2 in POINTS]
         assert [centre.max() > 90 for centre in centres] == right.tolist()
     # The cursor goes from the left of the loss to its right.
@@ -396,15 +394,23 @@ def test_the_animation_shows_the_training():
     # With the dot it goes down as the loss does: the row in which most is blue.
     rows = [(np.abs(picture[:int(height - 90 * 0.9), 420:] - (0, 114, 178)).sum(axis=2) < 40).sum(axis=1).argmax()
             for picture in pictures]
-    assert rows[-1] > rows[22] + 50 > rows[0] + 100
+    assert rows == sorted(rows) and rows[-1] > rows[0] + 200
+
+
+def test_a_run_is_looked_at_evenly_and_animated_logarithmically():
+    assert plotting.looks(1_000_000, animated=False).tolist()[::50] == [1, 500_000, 1_000_000]
+    steps = plotting.frame_steps(1_000_000)
+    assert len(steps) == 45 and steps[[0, 22, -1]].tolist() == [10_000, 100_000, 1_000_000]
+    assert np.isin(steps, plotting.looks(1_000_000, animated=True)).all()
+    assert plotting.looks(1, animated=True).tolist() == [1] and plotting.looks(0, animated=True).tolist() == [0]
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("steps", [1, 2, 30])
 def test_short_runs_can_be_animated(steps):
-    content = plotting.animation(frames(45, steps), np.full(steps, 0.25), POINTS, LABELS, title=LONG)
+    content = plotting.animation(frames(steps), np.full(steps, 0.25), POINTS, LABELS, title=LONG)
     with Image.open(io.BytesIO(content)) as gif:
-        assert gif.n_frames == min(steps, len(frames(45, steps).steps))
+        assert 1 <= gif.n_frames <= steps
 
 
 # The networks themselves.

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common import digits
-from common.cli import RunError
+from common.program import RunError
 
 # What a bad disk, a bad download or a bad hand does to a file's bytes: places are shares of its length.
 PLACE = st.floats(0, 1)

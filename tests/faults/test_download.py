@@ -14,7 +14,7 @@ from conftest import PROJECT, write_idx
 from torchvision import datasets
 
 from common import digits
-from common.cli import RunError
+from common.program import RunError
 
 
 class Handler(BaseHTTPRequestHandler):

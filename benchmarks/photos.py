@@ -1,0 +1,182 @@
+"""How many of 100 digits of MNIST are read right from photos composed of them, with noise, shade, dust, lines, a desk.
+
+    python benchmarks/photos.py              # test images 5000 to 5099, from which no setting was chosen
+    python benchmarks/photos.py --tuning     # training images 55000 to 55099, from which they were
+
+A photo has 800x800 pixels; the digit is enlarged 14 to 20 times and put anywhere on paper, in dark, blue or grey ink,
+and the photo goes through a JPEG file of quality 85. The model is that of `make lectures`, or --model.
+"""
+
+import io
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from common import digits, options, program
+from exercises import own_digit
+from lectures import mnist_mlp
+
+SIDE = 800
+PAPER, DESK = (236, 233, 226), (70, 50, 38)
+INKS = ((40, 42, 60), (30, 50, 130), (45, 45, 45))
+LINES = ((150, 175, 215), (100, 105, 130))  # the palest and the darkest
+
+
+class Photo(NamedTuple):
+    """What is wrong with a photo."""
+
+    noise: float = 1.5  # standard deviation, of 255
+    fall: float = 0  # of the light, from one edge to the other, of 255
+    shadow: float = 0  # of a hand over a part of it: the share of the light that is taken
+    corners: float = 0  # the share of the light that is missing there
+    specks: int = 0  # of dust, of radius 2 to 6
+    rules: int = 0  # 1: lines, 2: squares; turned by up to 2 degrees
+    desk: bool = False  # the paper is seen whole, on a dark desk, turned by up to 8 degrees
+    pen: float | None = None  # the width of all strokes in pixels
+
+
+KINDS = {
+    "clean": Photo(), "noise of sigma 8": Photo(noise=8), "noise of sigma 12": Photo(noise=12),
+    "light falling by 15": Photo(fall=15), "light falling by 30": Photo(fall=30), "light falling by 60": Photo(fall=60),
+    "12 specks of dust": Photo(specks=12), "lined paper": Photo(rules=1), "squared paper": Photo(rules=2),
+    "dark desk": Photo(desk=True), "pen of 3 pixels": Photo(pen=3),
+    "shadow of a hand": Photo(shadow=0.3), "dark corners": Photo(corners=0.4),
+}
+
+
+def compose(image: NDArray[np.uint8], kind: Photo, draw: np.random.Generator) -> NDArray[np.uint8]:
+    """A photo of a digit, (28, 28), ink bright on 0: (800, 800, 3)."""
+    y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
+    scene = np.full((SIDE, SIDE, 3), PAPER, float)
+    for axis in range(kind.rules):
+        scene = ruled(scene, axis, kind.rules, draw)
+    ink = on_field(strokes(image, int(draw.integers(9, 13) if kind.desk else draw.integers(14, 21)), kind.pen),
+                   150 if kind.desk else 40, draw)
+    scene = mixed(scene, INKS[draw.integers(len(INKS))], ink)
+    for _ in range(kind.specks):
+        place, radius = draw.uniform(-0.5, 0.5, 2), draw.uniform(2, 6)
+        scene = mixed(scene, (60, 60, 60), (radius + 0.5 - SIDE * np.hypot(y - place[0], x - place[1])).clip(0, 1))
+    if kind.desk:
+        scene = on_desk(scene, draw)
+    angle = draw.uniform(0, 2 * np.pi)
+    across = x * np.cos(angle) + y * np.sin(angle)  # -0.5 to 0.5 between two edges, up to 0.71 to corners
+    scene -= kind.fall * (across[..., None] / (abs(np.cos(angle)) + abs(np.sin(angle))) + 0.5)
+    scene *= 1 - kind.shadow / (1 + np.exp(-(across + draw.uniform(-0.1, 0.1)) / 0.03))[..., None]
+    scene *= 1 - 2 * kind.corners * (x**2 + y**2)[..., None]
+    scene += draw.normal(0, kind.noise, scene.shape)
+    file = io.BytesIO()
+    Image.fromarray(scene.clip(0, 255).round().astype(np.uint8)).save(file, "JPEG", quality=85)
+    return np.asarray(Image.open(file))
+
+
+def mixed(scene: NDArray, colour: tuple[int, ...], share: NDArray) -> NDArray:
+    """`scene` with that share of a colour at each pixel."""
+    return scene * (1 - share[..., None]) + np.array(colour) * share[..., None]
+
+
+def strokes(image: NDArray[np.uint8], times: int, pen: float | None) -> NDArray:
+    """A digit enlarged: the share of ink at each pixel; with a pen along the middles of its strokes."""
+    size = (times * image.shape[1], times * image.shape[0])
+    large = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    if pen is None:
+        return large / 255
+    return (pen / 2 + 0.5 - ndimage.distance_transform_edt(~thinned(large > 100))).clip(0, 1)
+
+
+def thinned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The middles of a mask's strokes, by Zhang and Suen (1984)."""
+    mask = np.pad(mask, 1)
+    around = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
+    before = -1
+    while before != mask.sum():
+        before = mask.sum()
+        for first in (0, 2):
+            p = [np.roll(mask, (-y, -x), (0, 1)) for y, x in around]
+            north, east, south, west = p[::2]
+            count = sum(neighbour.astype(int) for neighbour in p)
+            rises = sum((~p[i] & p[(i + 1) % 8]).astype(int) for i in range(8))
+            three = (~(north & east & south) & ~(east & south & west) if first == 0 else
+                     ~(north & east & west) & ~(north & south & west))
+            mask = mask & ~((count >= 2) & (count <= 6) & (rises == 1) & three)
+    return mask[1:-1, 1:-1]
+
+
+def on_field(ink: NDArray, margin: int, draw: np.random.Generator) -> NDArray:
+    """The ink somewhere on the paper, `margin` from its edge."""
+    field = np.zeros((SIDE, SIDE))
+    top, left = (int(draw.integers(margin, SIDE - margin - side + 1)) for side in ink.shape)
+    field[top:top + ink.shape[0], left:left + ink.shape[1]] = ink
+    return field
+
+
+def ruled(scene: NDArray, axis: int, rules: int, draw: np.random.Generator) -> NDArray:
+    """`scene` with lines of 1.5 to 3 pixels along an axis; squares are closer than lines."""
+    tilt = np.radians(draw.uniform(-2, 2))
+    places = np.mgrid[:SIDE, :SIDE]
+    gap = draw.uniform(36, 64) if rules == 1 else draw.uniform(24, 40)
+    distance = np.abs((places[axis] + np.tan(tilt) * places[1 - axis] + draw.uniform(0, gap)) % gap - gap / 2)
+    pale = draw.uniform(0, 1)
+    colour = tuple(pale * light + (1 - pale) * dark for light, dark in zip(*LINES))
+    return mixed(scene, colour, (draw.uniform(0.75, 1.5) + 0.5 - distance).clip(0, 1))
+
+
+def on_desk(scene: NDArray, draw: np.random.Generator) -> NDArray:
+    """The middle of a scene as a sheet of paper, turned and moved, on a dark desk with a grain."""
+    height, width = (int(draw.integers(560, 700)) for _ in range(2))
+    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    sheet = Image.fromarray(scene.astype(np.uint8)).convert("RGBA")
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[top:top + height, left:left + width] = 255
+    sheet.putalpha(Image.fromarray(mask))
+    sheet = sheet.rotate(draw.uniform(-8, 8), Image.Resampling.BICUBIC, translate=tuple(draw.integers(-40, 41, 2)))
+    grain = 6 * np.sin(np.arange(SIDE) / 20)[:, None] + draw.normal(0, 6, (SIDE, SIDE))
+    return mixed(np.array(DESK) + grain[..., None], (0, 0, 0), np.asarray(sheet)[..., 3] / 255) + (
+        np.asarray(sheet)[..., :3] * (np.asarray(sheet)[..., 3:] / 255))
+
+
+def main() -> None:
+    parser = options.parser(__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=own_digit.MODELS[0], metavar="FILE")
+    parser.add_argument("--data-dir", type=options.folder,
+                        default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data")
+    parser.add_argument("--tuning", action="store_true", help="training images, from which the settings were chosen")
+    parser.add_argument("--first", type=options.whole_number(0, 59_999), help="5000, with --tuning 55000")
+    parser.add_argument("--count", type=options.whole_number(1, 1000), default=100)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    data = digits.load("mnist", args.data_dir)
+    first = args.first if args.first is not None else 55_000 if args.tuning else 5_000
+    images, labels = (data.x_train, data.y_train) if args.tuning else (data.x_test, data.y_test)
+    images, labels = images[first:first + args.count], labels[first:first + args.count]
+    model = own_digit.load_model(args.model)
+    plain = mnist_mlp.accuracy(mnist_mlp.predict(model, mnist_mlp.as_vectors(images)), labels)
+    print(f"{'training' if args.tuning else 'test'} images {first} to {first + len(images) - 1}; right as they are: "
+          f"{plain * len(images):.0f} of {len(images)}")
+    print(f"{'photo':22}{'right':>6}{'one digit found':>17}{'CPU ms each':>13}")
+    for name, kind in KINDS.items():
+        right = single = 0
+        seconds = 0.0
+        for place, (image, label) in enumerate(zip(images.numpy(), labels)):
+            photo = compose(image, kind, np.random.default_rng([first + place, *name.encode()]))
+            begin = time.process_time()
+            found = own_digit.prepare(photo)
+            seconds += time.process_time() - begin
+            if len(found) == 1:
+                single += 1
+                seen = mnist_mlp.as_vectors(torch.from_numpy(found[0].image[None]))
+                right += int(mnist_mlp.predict(model, seen)[0].argmax() == label)
+        print(f"{name:22}{right:6}{single:17}{1000 * seconds / len(images):13.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    program.execute(main)
