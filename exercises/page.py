@@ -50,7 +50,7 @@ def run(number: int, data_dir: Path) -> None:
 
 def section(number: int) -> str:
     """An exercise's part of the page, from what its folder holds."""
-    metrics = json.loads((folder_of(number) / "metrics.json").read_text())
+    metrics = json.loads((folder_of(number) / "metrics.json").read_text(encoding="utf-8"))
     environment = ", ".join(f"{name} {value}" for name, value in metrics["environment"].items())
     return (f"{EXERCISES[number].text(metrics['results'])}\n`python exercises/page.py {number}`: "
             f"{metrics['seconds']:.0f} s with {environment}\n")
@@ -67,7 +67,7 @@ def small(figure: Path) -> bytes:
 def publish(numbers: list[int]) -> None:
     """Writes these exercises' sections of docs/exercises.md and their figures; the others' stay as they are."""
     path = DOCS / "exercises.md"
-    page = path.read_text() if path.exists() else ""
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
     parts = {int(part[3]): part for part in re.split(r"^(?=## \d\. )", page, flags=re.MULTILINE)[1:]}
     for number in numbers:
         parts[number] = section(number)
