@@ -33,6 +33,7 @@ COLUMNS = 1000  # of a curve with more points, each of that many columns shows t
 BEYOND = 1e8  # a loss that grows without end is drawn up to that many times the first one
 DRAWN = 40  # hidden units, of a layer that has more
 STRONGEST = 80  # weights drawn of a layer that has more
+CROWDED = 7  # nodes, of which many have no room for numbers
 
 
 # Curves of one run.
@@ -143,7 +144,7 @@ def error_curves(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *,
         if limits:
             axes.axhline(limits[name], color="black", linestyle=":", linewidth=1.5, label="least squares, all pairs")
         if overflow:
-            axes.text(0.97, 0.2, f"overflow at step {overflow:,}", transform=axes.transAxes, color=ORANGE,
+            axes.text(0.97, 0.12, f"overflow at step {overflow:,}", transform=axes.transAxes, color=ORANGE,
                       weight="bold", horizontalalignment="right")
         sheets.logarithmic(axes.xaxis, steps[:count])
         sheets.logarithmic(axes.yaxis, [*errors.ravel(), limits[name] if limits else 0])
@@ -364,8 +365,12 @@ def layers(networks: dict[str, Sequence[np.ndarray]], *, inputs: Sequence[str] |
     weights = np.concatenate([weight.ravel() for network in arrays.values() for weight in network[first::2]])
     largest = float(np.abs(weights[np.isfinite(weights)]).max(initial=0)) or 1.0
     thickest = 5.0 if len(weights) <= STRONGEST * len(arrays) else 2.5
+    notes = ["Grey lines: all weights of a unit"] * (first > 0)
     if any(weight.size > STRONGEST for network in arrays.values() for weight in network[first::2]):
-        title += f"\nGrey lines: all weights of a unit; of the others the {STRONGEST} largest; squares: negative biases"
+        notes.append(f"{'of the others ' * (first > 0)}the {STRONGEST} largest weights of a layer are drawn")
+    if any(len(bias) >= CROWDED for network in arrays.values() for bias in network[1::2]):
+        notes.append("squares: negative biases")
+    title += "\n" + "; ".join(notes)
     width = 4.2 + max(sheets.width_of(name, TEXT) for name in outputs)
     figure = sheets.new(max(8, width * len(arrays)), 4.9, title)
     axes = sheets.canvas(figure, max(8, width * len(arrays)), 4.9)
@@ -430,8 +435,8 @@ def draw_network(axes: Axes, network: Sequence[np.ndarray], left: float, inputs:
 
 def draw_nodes(axes: Axes, column: float, heights: np.ndarray, content: list[str] | np.ndarray) -> None:
     """A layer's nodes with names or biases; where numbers have no room, a circle or, if negative, a square."""
-    diameter = 0.62 if len(heights) < 7 else 0.75 * 3.8 / len(heights)
-    if diameter > 0.5:
+    diameter = 0.62 if len(heights) < CROWDED else 0.75 * 3.8 / len(heights)
+    if len(heights) < CROWDED:
         axes.scatter([column] * len(heights), heights, s=(72 * diameter) ** 2, color="white", edgecolor="black",
                      zorder=5)
         for value, height in zip(content, heights):
@@ -452,16 +457,16 @@ def hidden_units(weights: np.ndarray, *, title: str) -> Figure:
     drawn = min(units, DRAWN)
     columns = min(drawn, 8)
     rows = -(-drawn // columns)
-    tiles = np.full((rows * columns, height + 1, width + 1), np.nan)  # not a number: grey, the lines between
-    tiles[:drawn, 1:, 1:] = weights[:drawn]
-    mosaic = tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2).reshape(rows * (height + 1), -1)
+    tiles = np.full((rows * columns, height + 2, width + 2), np.nan)  # not a number: grey, the lines between
+    tiles[:drawn, 1:-1, 1:-1] = weights[:drawn]
+    mosaic = tiles.reshape(rows, columns, height + 2, width + 2).swapaxes(1, 2).reshape(rows * (height + 2), -1)
     limit = float(np.abs(mosaic[np.isfinite(mosaic)]).max(initial=0)) or 1.0
     number = sheets.ceiling(limit / 2)
     size = 6.8 / max(columns, 5)
     beside = 0.8 + sheets.width_of(MINUS + sheets.plain(number), TEXT)
     figure = sheets.new(6.8 + beside, size * rows + 0.2, title)
     axes = sheets.panel(figure, 0.15, 0.15, size * columns, size * rows)
-    image = axes.imshow(mosaic, cmap=AROUND_ZERO.with_extremes(bad="#cccccc"), vmin=-limit, vmax=limit,
+    image = axes.imshow(mosaic, cmap=AROUND_ZERO.with_extremes(bad="#999999"), vmin=-limit, vmax=limit,
                         interpolation="nearest", aspect="auto")
     axes.axis("off")
     sheets.colour_scale(figure, image, (0.3 + size * columns, 0.25, 0.2, size * rows - 0.2), "", [-number, 0, number])

@@ -267,6 +267,8 @@ def without_rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     Thin ink within two pixels of a line is taken away.
     """
     height, width = mask.shape
+    if width < height / 2:  # a narrow strip: strokes may reach from edge to edge
+        return mask
     thickest = max(2, round(LINE * max(mask.shape)))
     y, x = np.nonzero(ndimage.maximum_filter1d(mask, 3, axis=0))
     part = x * LINE_PARTS // width

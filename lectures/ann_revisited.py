@@ -135,7 +135,7 @@ def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Nam
 
     points, labels, right = POINTS.numpy(), one_cold(LABELS).numpy(), points_correct(models[1]).numpy()
     before, after = ([p.detach().numpy().copy() for p in model.parameters()] for model in models)
-    values, title = outputs(models[1], plotting.unit_grid(201)), f"{right.sum()} of 10 points right after {title}"
+    values, title = outputs(models[1], plotting.unit_grid(201)), f"{right.sum()} of 10 points right; {title}"
     files, marks, looks = {}, None, plotting.looks(len(losses), args.animate)
     if args.engine == "fused" and (args.animate or len(losses) <= 2_000_000):  # more would take seconds
         grid = plotting.unit_grid(61 if args.animate else 2)

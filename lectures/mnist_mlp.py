@@ -187,7 +187,7 @@ def main() -> None:
     right = torch.cat([data.y_train[[0, 1, 2, 3, 4, known]], data.y_test[[unseen]]])
     names = [*(f"image {i}" for i in range(1, 6)), f"training image {known + 1}", f"unseen test image {unseen + 1}"]
     table = digits.table(names, predict(model, as_vectors(shown)), right, data)
-    done = f"{run.done(results)} (epoch {run.made / steps * args.epochs:.3g} of {args.epochs:,})"
+    done = f"{run.done(results)} (epoch {round(run.made / steps * args.epochs, 2):,g} of {args.epochs:,})"
     images_used = f"{data.title}, {args.images:,} images{', distorted' * args.distort}, batches of {args.batch_size:,}"
     setting = f"Adam at {args.lr:g} ({args.schedule}), weight decay {args.weight_decay:g}, seed {args.seed}"
     models = glorot_model(args.hidden, run.generator("model")), model

@@ -452,8 +452,11 @@ const prepareDigits = (() => {
   /** The mask without thin, straight, nearly level lines from the left edge to the right. */
   function withoutRows(mask) {
     const { height, width, values } = mask;
-    const dilated = [];
     const thin = thinPlaces(mask);
+    if (thin.length < LINE_SHARE * width) {
+      return mask;
+    }
+    const dilated = [];
     for (let at = 0; at < values.length; at++) {
       if (values[at] || values[at - width] || values[at + width]) {
         dilated.push(at);
@@ -461,7 +464,7 @@ const prepareDigits = (() => {
     }
     const most = Math.floor((LINE_TILT * width) / 2); // pixels that a line rises from the middle to the edge
     const rest = values.slice();
-    for (let rise = -most; rise <= most; rise++) {
+    for (let rise = -most; rise <= most; rise += 2) {
       const slope = (2 * rise) / width;
       const crossing = (at) => rint(Math.floor(at / width) - slope * ((at % width) - width / 2)) + most;
       const lines = linesAt(dilated, crossing, slope, mask, most);

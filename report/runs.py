@@ -156,8 +156,8 @@ SOURCES = (
                 "Five handwritten digits with their labels and predictions."),
         *(LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN))),
     Source("mnist_mlp_all", "The same network on all 60,000 images",
-           "python lectures/mnist_mlp.py --output-dir outputs/mnist_mlp_all --images all --batch-size 128 --epochs 20 "
-           "--lr 0.015 --schedule one-cycle --weight-decay 1e-4", False, (
+           "python lectures/mnist_mlp.py --output-dir outputs/mnist_mlp_all --images all --batch-size 128 --epochs 40 "
+           "--lr 0.015 --schedule one-cycle --distort", False, (
         LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN)),
 )
 

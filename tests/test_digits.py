@@ -121,3 +121,83 @@ def test_real_mnist(mnist_root, tmp_path):
     data = digits.load("mnist", Path(mnist_root))
     assert data.x_train.shape == (60_000, 28, 28) and data.x_test.shape == (10_000, 28, 28)
     assert data.y_train[:5].tolist() == [5, 0, 4, 1, 9] and data.y_test.bincount().sum() == 10_000
+
+
+def test_a_folder_named_wrongly_is_an_error_and_not_made(tmp_path):
+    for name in ("mnist", "fashion-mnist"):
+        with pytest.raises(RunError, match="is no folder") as caught:
+            digits.load(name, tmp_path / "typo" / "data")
+        assert str(tmp_path / "typo" / "data") in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize("below", ["", "MNIST", "MNIST/raw"])
+def test_the_folders_below_lead_to_the_same_files(tmp_path, below):
+    write_idx(tmp_path)
+    data = digits.load("mnist", tmp_path / below)
+    assert len(data.x_train) == 60 and str(tmp_path / "MNIST" / "raw") in data.source
+    assert digits.on_disk("mnist", tmp_path / below) and not digits.on_disk("kmnist", tmp_path / below)
+
+
+def test_a_neighbour_of_the_files_does_not_lead_to_them(tmp_path):
+    write_idx(tmp_path)
+    (tmp_path / "other").mkdir()
+    assert not digits.on_disk("mnist", tmp_path / "other") and not digits.on_disk("mnist", tmp_path / "MNIST" / "other")
+    assert digits.on_disk("digits", tmp_path)
+
+
+# Distorted copies.
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def dot(row: int, column: int) -> torch.Tensor:
+    """An image, as a vector, with a bright spot of 3x3 pixels around a place."""
+    image = torch.zeros(28, 28)
+    image[row - 1:row + 2, column - 1:column + 2] = 1
+    return image.reshape(1, -1)
+
+
+def place(images: torch.Tensor) -> torch.Tensor:
+    """The centre of mass of images, (n, 784): row and column from the middle of the image, (n, 2)."""
+    images, pixels = images.reshape(-1, 28, 28), torch.arange(28) - 13.5
+    rows, columns = images.sum(dim=2) @ pixels, images.sum(dim=1) @ pixels
+    return torch.stack([rows, columns], dim=1) / images.sum(dim=(1, 2))[:, None]
+
+
+def test_nothing_distorted_is_the_image():
+    images = torch.rand(5, 784, generator=generator())
+    assert torch.allclose(digits.distorted(images, generator(), (0, 0, 0, 0)), images, atol=1e-5)
+
+
+@pytest.mark.parametrize("most, at, reach", [
+    ((0, 0, 0, 2.0), (13, 13), (2, 2)),  # shifts move all alike, both ways
+    ((0.2, 0, 0, 0), (4, 14), (0.29, 1.9)),  # a turn moves what is above the middle sideways: 9.5 sin 0.2
+    ((0, 0.1, 0, 0), (4, 14), (1.06, 0.06)),  # a scale moves it up and down: 9.5 / 0.9 - 9.5
+    ((0, 0, 0.1, 0), (4, 14), (0.01, 0.95)),  # a shear moves rows sideways: 9.5 * 0.1
+], ids=["shift", "turn", "scale", "shear"])
+def test_each_distortion_moves_a_spot_as_far_as_it_says(most, at, reach):
+    moved = place(digits.distorted(dot(*at).expand(2000, -1), generator(), most)) - place(dot(*at))
+    for axis in (0, 1):
+        assert reach[axis] * 0.95 - 0.02 <= moved[:, axis].abs().max() <= reach[axis] * 1.05 + 0.02
+        assert abs(moved[:, axis].mean()) < 0.06 + 0.1 * reach[axis]  # as often to either side
+
+
+def test_each_image_is_distorted_on_its_own_and_from_the_generator_alone():
+    images = dot(6, 20).expand(50, -1)
+    torch.manual_seed(1)
+    one = digits.distorted(images, generator(3))
+    torch.manual_seed(2)
+    assert torch.equal(one, digits.distorted(images, generator(3))) and len(one.unique(dim=0)) == 50
+    assert not torch.equal(one, digits.distorted(images, generator(4)))
+    assert one.shape == (50, 784) and one.dtype == torch.float32 and 0 <= one.min() and one.max() <= 1 + 1e-6
+    assert images.sum() == 50 * 9 and digits.distorted(images[:0], generator()).shape == (0, 784)
+
+
+def test_its_random_numbers_are_drawn_in_one_go():
+    used, same = generator(5), generator(5)
+    digits.distorted(torch.rand(7, 784), used)
+    torch.rand(5, 7, generator=same)
+    assert torch.equal(used.get_state(), same.get_state())

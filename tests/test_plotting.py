@@ -1,5 +1,6 @@
 """The figures: they hold what they were given, where a reader looks for it; and nothing is cut off or overlaps."""
 
+import copy
 import io
 import itertools
 import os
@@ -14,8 +15,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from PIL import Image
 
-from common import plotting, sheets
+from common import fused, plotting, sheets
+from common.run import generator
 from exercises import figures
+from lectures import ann_revisited
 
 ROOT = Path(__file__).resolve().parent.parent
 RANDOM = np.random.default_rng(0)
@@ -452,6 +455,7 @@ def test_the_layers_drawn_are_the_models():
             assert [t.get_text() for t in inside] == [f"{value:.2g}".replace("-", "\u2212") for value in bias]
     said = [t.get_text() for t in axes.texts]
     assert said.index("before training") < said.index("after training") and said.count("F₂") == 2
+    assert not any(word in words(figure) for word in ("largest", "squares", "Grey"))
 
 
 def test_a_wide_network_in_short_shows_its_strongest_weights():
@@ -460,6 +464,7 @@ def test_a_wide_network_in_short_shows_its_strongest_weights():
     assert all(np.array_equal(image.get_array(), IMAGES[0]) for image in axes.images) and len(axes.images) == 2
     said = words(figure)
     assert "784 pixels" in said and "40 hidden" in said and "10 outputs" in said and "80 largest weights" in said
+    assert "squares: negative biases" in said and "Grey lines" in said
     grey = [edge for edge in edges(axes) if len(set(edge["color"][:3])) == 1]
     coloured = [edge for edge in edges(axes) if len(set(edge["color"][:3])) > 1]
     assert len(grey) == 2 * 40 and len(coloured) == 2 * 80
@@ -477,7 +482,7 @@ def test_hidden_units_are_their_weights_in_order():
     image = plotting.hidden_units(weights, title="t").axes[0].images[0]
     mosaic = image.get_array()
     for unit in range(40):
-        top, left = 29 * (unit // 8) + 1, 29 * (unit % 8) + 1
+        top, left = 30 * (unit // 8) + 1, 30 * (unit % 8) + 1
         assert np.array_equal(mosaic[top:top + 28, left:left + 28], weights[unit])
     assert image.get_clim() == (-np.abs(weights).max(), np.abs(weights).max())
     positive, negative = image.get_cmap()(1.0), image.get_cmap()(0.0)
@@ -612,3 +617,13 @@ def test_show_opens_a_window_for_each_figure(monkeypatch):
     for window, figure in zip(opened, shown.values()):
         assert np.array_equal(np.round(255 * window.axes[0].images[0].get_array()).astype(int), drawn(figure))
     plt.close("all")
+
+
+def test_the_last_frame_is_the_runs_model_bit_for_bit():
+    start = ann_revisited.random_model(generator(3, "model"))
+    trained, losses = copy.deepcopy(start), np.full(30_000, np.nan)
+    for _ in fused.sgd(trained, ann_revisited.POINTS[None], ann_revisited.LABELS[None], losses, learning_rate=0.01,
+                       scale=0.5 / 10):
+        pass
+    *_, last = ann_revisited.replay(0.01, start, plotting.looks(30_000, animated=True))
+    assert all(ours.equal(its) for ours, its in zip(last.parameters(), trained.parameters()))

@@ -82,10 +82,11 @@ WHOLE = sorted(f"MNIST/raw/{name}" for name in digits.FILES)
 FAULTS = ("403", "404", "503", "page", "half", "flipped", "stalls", "stalls-half-way")
 
 
-def test_a_healthy_mirror_is_downloaded_once(mirrors, tmp_path):
+def test_a_healthy_mirror_is_downloaded_once(mirrors, tmp_path, capsys):
     server = mirrors("healthy")
-    data = digits.load("auto", tmp_path / "data")
+    data = digits.load("auto", tmp_path / "data")  # named, not there: made, which is said
     assert data.name == "mnist" and len(data.x_train) == 60
+    assert f"{tmp_path / 'data'} is no folder; MNIST is to be downloaded into it" in capsys.readouterr().err
     assert files_in(tmp_path / "data") == WHOLE and len(set(server.asked)) == 4
     server.asked.clear()
     digits.load("mnist", tmp_path / "data")
@@ -95,6 +96,7 @@ def test_a_healthy_mirror_is_downloaded_once(mirrors, tmp_path):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_broken_download_leaves_nothing_and_the_second_mirror_is_asked(mirrors, tmp_path, capsys, fault):
     mirrors(fault, fault)
+    (tmp_path / "data").mkdir()
     begin = time.monotonic()
     with pytest.raises(RunError, match="its download failed") as caught:
         digits.load("mnist", tmp_path / "data")
@@ -102,8 +104,10 @@ def test_a_broken_download_leaves_nothing_and_the_second_mirror_is_asked(mirrors
     assert "\n" not in str(caught.value) and "--dataset digits" in str(caught.value)
     assert files_in(tmp_path / "data") == []
 
-    assert digits.load("auto", tmp_path / "data").name == "digits"
-    assert "bundled digits instead of MNIST" in capsys.readouterr().err
+    assert digits.load("auto", tmp_path / "new" / "data").name == "digits"
+    said = capsys.readouterr().err
+    assert "bundled digits instead of MNIST" in said and f"{tmp_path / 'new' / 'data'} is no folder" in said
+    assert not (tmp_path / "new").exists()
 
     server = mirrors(fault, "healthy")
     assert digits.load("mnist", tmp_path / "data").name == "mnist"
@@ -124,6 +128,7 @@ print(len(digits.load("mnist", Path(sys.argv[2])).x_train))
 
 def test_two_downloads_at_once_end_with_one_good_copy(mirrors, tmp_path):
     mirrors("healthy")
+    (tmp_path / "data").mkdir()
     where = json.dumps([datasets.MNIST.mirrors, datasets.MNIST.resources])
     runs = [subprocess.Popen([sys.executable, "-c", DOWNLOAD, PROJECT, tmp_path / "data", where],
                              stdout=subprocess.PIPE, text=True) for _ in range(2)]
