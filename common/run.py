@@ -66,9 +66,6 @@ class Run:
         Raises:
             RunError: too little memory, no such device, or a folder that cannot be written.
         """
-        if program.BEGAN is not None:  # `program` switched it off for the imports, whose objects stay
-            gc.freeze()
-            gc.enable()
         self.args = args
         self.made = 0
         self._clock = time.perf_counter()
@@ -182,12 +179,17 @@ class Run:
             return self._stopped
 
         report()
+        if program.BEGAN is not None:  # `program` switched it off for the imports, whose objects stay
+            gc.freeze()
+            gc.enable()
         try:
             with bar:
                 yield after
                 bar.update(self.made - bar.n)
             report()
         finally:
+            if program.BEGAN is not None:  # matplotlib comes next, and then the end
+                gc.disable()
             self._phase("training")
         if self._stopped:  # now, because what follows may change the model, as folding a centre into it does
             self._save_checkpoint()
