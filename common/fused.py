@@ -22,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from common.vector import LANES, Program, Vector, dot, fma, host, join, relu, sigmoid, tanh, transpose, where
 
@@ -315,7 +314,8 @@ class _Descent:
         groups = -(-len(models) // lanes)
         # The numbers of each group's starts. The last start fills up the last group: its twins write what it writes.
         members = np.arange(groups * lanes).clip(max=len(models) - 1).reshape(groups, lanes)
-        vectors = torch.stack([parameters_to_vector(model.parameters()) for model in models]).detach().cpu().numpy()
+        self.columns = [*zip(*(model.parameters() for model in models))]  # for each parameter those of all starts
+        vectors = torch.cat([torch.stack(column).flatten(1) for column in self.columns], dim=1).detach().cpu().numpy()
         weights = np.zeros((groups, case.parameters + LANES, lanes))
         self.weights = weights[:, :case.parameters]
         self.weights[...] = vectors[members].transpose(0, 2, 1)
@@ -323,7 +323,7 @@ class _Descent:
         points = [_laid_out(array, case, rows, members) for array, rows in zip((inputs, targets), case.rows)]
         addresses = [np.zeros_like(members) if array is None else array.ctypes.data + array.strides[0] * members
                      for array in (losses, iterates)]
-        self.models, self.steps, self.function = models, losses.shape[1], _compiled(case, *host())
+        self.steps, self.function = losses.shape[1], _compiled(case, *host())
         self.calls = [(inputs.shape[1], weights[g].ctypes.data,
                        *(array[g % len(array)].ctypes.data for array in points),
                        *(int(rows[g, 0]) if lanes == 1 else rows[g].ctypes.data for rows in addresses),
@@ -352,9 +352,10 @@ class _Descent:
 
     def update_models(self) -> None:
         """Puts the weights as they are now into the models."""
-        vectors = torch.from_numpy(self.weights.transpose(0, 2, 1).reshape(-1, self.weights.shape[1]))
-        for model, vector in zip(self.models, vectors):
-            vector_to_parameters(vector.to(next(model.parameters()).device, copy=True), model.parameters())
+        vectors = torch.from_numpy(self.weights.transpose(0, 2, 1).reshape(-1, self.weights.shape[1]))  # a row a start
+        for column, values in zip(self.columns, vectors.split([column[0].numel() for column in self.columns], dim=1)):
+            for parameter, numbers in zip(column, values.reshape(-1, *column[0].shape)):
+                parameter.data.copy_(numbers)
 
 
 def _batches(tensor: torch.Tensor, name: str) -> np.ndarray:

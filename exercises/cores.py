@@ -1,8 +1,10 @@
 """Work that is spread over the machine's cores: the engine and PyTorch compute without holding Python's lock."""
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_all_start_methods, get_context
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -17,6 +19,21 @@ def spread(function: Callable[..., Result], *arguments: Iterable[Any]) -> list[R
         return list(pool.map(function, *arguments))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C nothing is waited for
+
+
+def each(function: Callable[..., Result], *arguments: Iterable[Any]) -> Iterator[Result]:
+    """``map(function, *arguments)``, for functions of PyTorch's small steps, which keep Python's lock most of the time.
+
+    On as many processes as there are cores where a process can be forked, else one after another.
+    """
+    if "fork" not in get_all_start_methods() or sys.platform == "darwin":  # a Mac's libraries do not survive it
+        yield from map(function, *arguments)
+        return
+    pool = ProcessPoolExecutor(os.cpu_count(), get_context("fork"))
+    try:
+        yield from pool.map(function, *arguments)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def bar(total: int, unit: str, what: str) -> tqdm:

@@ -84,9 +84,12 @@ def of_data(data: digits.Digits) -> tuple[dict, Figure]:
     """The results and the figure of a data set."""
     count, test = len(data.x_train), mnist.as_vectors(data.x_test)
     few = counts([mnist.predict(unseen.lecture_model(data, seed), test) for seed in range(SEEDS)], data.y_test)
-    with cores.bar(SEEDS * count, "images", data.title) as bar:
-        every = counts(cores.spread(unseen.quick_predictions, itertools.repeat(data), itertools.repeat(count),
-                                    range(SEEDS), itertools.repeat(bar)), data.y_test)
+    said = []
+    with cores.bar(SEEDS, "networks", data.title) as bar:
+        for of_seed in cores.each(unseen.quick_predictions, *map(itertools.repeat, (data, count)), range(SEEDS)):
+            said.append(torch.from_numpy(of_seed))
+            bar.update()
+    every = counts(said, data.y_test)
     return {"name": data.name, "dataset": data.title, "train": count, "test": len(test), "few": right(few),
             "every": right(every), "confused": confused(every, data.classes)}, plotting.confusion(
         every[0], data.classes, title=f"{data.title}: {len(test):,} test images, {100 * right(every)[0]:.1f} % right\n"

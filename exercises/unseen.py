@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
 from common import digits, plotting
 from common.onehot import one_cold, one_hot
@@ -49,11 +48,9 @@ def quick_model(data: digits.Digits, count: int, seed: int) -> nn.Sequential:
                  weight_decay=DECAY)
 
 
-def quick_predictions(data: digits.Digits, count: int, seed: int, bar: tqdm) -> Tensor:
+def quick_predictions(data: digits.Digits, count: int, seed: int) -> np.ndarray:
     """What `quick_model` says of the test images, (n, 10)."""
-    predictions = mnist.predict(quick_model(data, count, seed), mnist.as_vectors(data.x_test))
-    bar.update(count)
-    return predictions
+    return mnist.predict(quick_model(data, count, seed), mnist.as_vectors(data.x_test)).numpy()
 
 
 def unseen_image(data: digits.Digits, seed: int) -> dict:
@@ -93,8 +90,10 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     sizes = [count for count in SIZES if count < len(data.x_train)] + [len(data.x_train)]
     tasks = [(count, seed) for count in reversed(sizes) for seed in range(SEEDS)]  # the longest first
     with cores.bar(SEEDS * sum(sizes), "images", "trained on") as bar:
-        predictions = cores.spread(quick_predictions, itertools.repeat(data), *zip(*tasks), itertools.repeat(bar))
-    found = dict(zip(tasks, [mnist.accuracy(of_task, data.y_test) for of_task in predictions]))
+        found = {}
+        for task, of_task in zip(tasks, cores.each(quick_predictions, itertools.repeat(data), *zip(*tasks))):
+            found[task] = mnist.accuracy(torch.from_numpy(of_task), data.y_test)
+            bar.update(task[0])
     accuracies = {count: [found[count, seed] for seed in range(SEEDS)] for count in sizes}
     results = {"dataset": data.title, "classes": data.classes, "test_images": len(data.x_test), "few": FEW,
                "runs": runs, "seeds": SEEDS, "batch": BATCH, "rate": RATE, "decay": DECAY, "epochs": EPOCHS,
