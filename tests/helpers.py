@@ -1,5 +1,6 @@
 """What tests of a run need: digits made up at random, the lectures again in NumPy, acts at a certain step, figures."""
 
+import inspect
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from conftest import idx_bytes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+
+from common import plotting
 
 W_TRUE, B_TRUE = np.array([[1.0, 2, 3, 4, 5], [5, 4, 3, 2, 1]]), np.array([-1.0, -2])
 POINTS = np.array([[0.1, 0.3, 0.1, 0.6, 0.4, 0.6, 0.5, 0.9, 0.4, 0.7],
@@ -171,7 +174,7 @@ def in_pieces(patch: pytest.MonkeyPatch, size: int, piece: int, act: Callable[[]
 def watch_figures(patch: pytest.MonkeyPatch, *, draw: bool = False) -> dict[str, Figure]:
     """The figures that runs write from here on, by their files' names without the ending.
 
-    Unless `draw` is asked for, their files hold no picture, which saves most of the time of a short run.
+    Unless `draw` is asked for, they are not turned into pictures, which saves time.
     """
     figures, waiting = {}, []
     print_figure, replace = FigureCanvasBase.print_figure, os.replace
@@ -190,6 +193,15 @@ def watch_figures(patch: pytest.MonkeyPatch, *, draw: bool = False) -> dict[str,
     patch.setattr(FigureCanvasBase, "print_figure", printed)
     patch.setattr(os, "replace", replaced)
     return figures
+
+
+def no_figures(patch: pytest.MonkeyPatch) -> None:
+    """Lets runs from here on write files for their figures with nothing in them, which saves most of their time."""
+    watch_figures(patch)
+    blank = Figure()
+    for name, function in vars(plotting).items():
+        if inspect.isfunction(function) and function.__annotations__.get("return") is Figure:
+            patch.setattr(plotting, name, lambda *values, **settings: blank)
 
 
 def texts(figure: Figure) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, environment
-from helpers import SCRIPTS, at_call, load_state, watch_figures, write_digits
+from helpers import SCRIPTS, at_call, load_state, no_figures, write_digits
 
 from lectures import ann_revisited, linear_recovery, mnist_mlp
 
@@ -30,7 +30,7 @@ def made_up(tmp_path, monkeypatch):
 @pytest.fixture
 def outcome(run_here, made_up, monkeypatch):
     """A function that makes a short run and returns all that it computed, each thing as bytes or text."""
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
 
     def call(script: str, *options) -> SimpleNamespace:
         monkeypatch.setenv("MNIST_ROOT", str(made_up))
@@ -232,7 +232,7 @@ def test_the_lecture_s_optimizers(outcome, adam_steps, monkeypatch):
 @pytest.mark.parametrize("script, table", [("linear_recovery", "least squares"), ("ann_revisited", "right\n"),
                                            ("mnist_mlp", "10th image")])
 def test_quiet_leaves_out_the_tables(run_here, made_up, monkeypatch, script, table):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
     loud, quiet = run_here(script, *QUICK[script]), run_here(script, *QUICK[script], "--quiet")
     assert table in loud.stdout and table not in quiet.stdout
@@ -257,7 +257,7 @@ def test_the_format_of_the_figures(run_here, made_up, monkeypatch, script, endin
 
 
 def test_animate_writes_the_training_too(run_here, monkeypatch):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     done = run_here("ann_revisited", "--steps", 300, "--quiet", "--animate")
     assert (done.folder / "training.gif").read_bytes().startswith(b"GIF89a")
     assert done.metrics["config"]["animate"] is True
@@ -271,7 +271,7 @@ def test_animate_writes_the_training_too(run_here, monkeypatch):
 
 
 def test_the_figures_are_png_unless_asked(run_here, monkeypatch):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     done = run_here("linear_recovery", "--samples", 20, "--quiet")
     assert done.metrics["config"]["format"] == "png"
     assert sorted(path.name for path in done.folder.glob("*.png")) == ["loss.png", "parameter_error.png"]
@@ -279,14 +279,14 @@ def test_the_figures_are_png_unless_asked(run_here, monkeypatch):
 
 
 def test_another_format_leaves_no_figures_of_the_run_before(run_here, monkeypatch):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     run_here("linear_recovery", "--samples", 20, "--quiet")
     done = run_here("linear_recovery", "--samples", 30, "--quiet", "--format", "svg")
     assert sorted(path.name for path in done.folder.glob("*.[ps][nv]g")) == ["loss.svg", "parameter_error.svg"]
 
 
 def test_the_home_folder_and_no_folder(run_here, monkeypatch, tmp_path):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     monkeypatch.chdir(tmp_path)
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
@@ -300,7 +300,7 @@ def test_the_home_folder_and_no_folder(run_here, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_device(run_here, made_up, monkeypatch, script):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
     done = run_here(script, *QUICK[script], "--device", "cpu")
     assert done.metrics["config"]["device"] == "cpu" and done.metrics["environment"]["device"].startswith("cpu")
@@ -333,7 +333,7 @@ def options_of(run_here, script: str) -> set[str]:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_config_names_every_option_resolved(run_here, made_up, monkeypatch, script):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
     quick = {"mnist_mlp": ("--images", "all", "--epochs", 2)}.get(script, QUICK[script])
     config = run_here(script, "--quiet", *quick).metrics["config"]
@@ -360,7 +360,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_config_has_every_option_as_given(run_here, made_up, monkeypatch, tmp_path, script):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     given = GIVEN[script] | {"seed": 3, "device": "cpu", "quiet": True, "format": "svg"}
     if script == "mnist_mlp":
         given["data_dir"] = str(made_up)
@@ -387,7 +387,7 @@ def test_every_option_is_where_design_says(run_here):
 
 
 def test_the_folder_of_the_data(run_here, made_up, monkeypatch, tmp_path):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     shutil.copytree(made_up / "FashionMNIST", tmp_path / "other" / "MNIST")
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
     losses = set()

@@ -15,10 +15,10 @@ from helpers import (
     descend_on_ten_points,
     digit_probabilities,
     load_state,
+    no_figures,
     results_of,
     sigmoid_network,
     ten_points_loss,
-    watch_figures,
     write_digits,
 )
 
@@ -26,7 +26,7 @@ from helpers import (
 @pytest.fixture
 def undrawn(run_here, monkeypatch):
     """`run_here`, without the time that figures take."""
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     return run_here
 
 

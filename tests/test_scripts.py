@@ -21,11 +21,6 @@ def test_without_llvmlite_and_torchvision_the_plain_loop_with_one_warning(run, b
     assert done.stderr.count("warning:") == 1 and "no llvmlite here" in done.stderr
 
 
-def test_fused_without_llvmlite_is_an_error(run, broken):
-    done = run("ann_revisited", "--engine", "fused", PYTHONPATH=broken)
-    assert done.returncode == 1 and done.stderr.startswith("error: --engine fused needs llvmlite")
-
-
 def test_torchvision_that_does_not_fit(run, broken, tmp_path):
     done = run("mnist_mlp", "--dataset", "mnist", "--data-dir", tmp_path, PYTHONPATH=broken)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
@@ -33,13 +28,6 @@ def test_torchvision_that_does_not_fit(run, broken, tmp_path):
         assert part in done.stderr
     done = run("mnist_mlp", "--dataset", "digits", "--quiet", PYTHONPATH=broken)
     assert done.returncode == 0, done.stderr
-
-
-def test_an_output_folder_that_is_a_file(run, tmp_path):
-    (tmp_path / "file").touch()
-    done = run("linear_recovery", "--output-dir", tmp_path / "file")
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("error: cannot write into") and done.stderr.count("\n") == 1
 
 
 def test_more_steps_than_memory(run_here):

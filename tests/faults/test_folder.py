@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, environment
-from helpers import SCRIPTS, at_call, content, press, watch_figures, write_digits
+from helpers import SCRIPTS, at_call, content, no_figures, press, write_digits
 
 QUICK = {"linear_recovery": ("--samples", 40), "ann_revisited": ("--steps", 40),
          "mnist_mlp": ("--images", 50, "--epochs", 2, "--hidden", 4)}
@@ -93,7 +93,7 @@ def test_each_file_reaches_the_disk_before_it_takes_its_place(run_here, monkeypa
     """fsync of all that was written, then the replacement: after a power cut a file is the old or the new one."""
     write_digits(tmp_path / "data")
     monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "data"))
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     synced, placed, fsync, replace = {}, [], os.fsync, os.replace
 
     def watched_fsync(file):
@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(run_here, monkeypatch,
     """
     write_digits(tmp_path / "data")
     monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "data"))
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     done = run_here(script, *QUICK[script])
     before = {path.name: path.read_bytes() for path in done.folder.iterdir() if not path.name.startswith(".")}
     calls, fsync = [], os.fsync
@@ -185,7 +185,7 @@ def test_more_than_the_memory_is_refused_before_it_is_taken(run_here, monkeypatc
 
 
 def test_a_small_run_needs_little_memory(run_here, little_memory, monkeypatch):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     for script in ("linear_recovery", "ann_revisited"):
         assert run_here(script, *QUICK[script]).returncode == 0
 
@@ -203,7 +203,7 @@ def test_too_small_a_disk_is_said_before_training(run_here, monkeypatch, tmp_pat
 
 def test_the_room_asked_for_is_what_a_run_writes(run_here, monkeypatch, tmp_path):
     """Where there is just too little for the numbers of a large run, it is refused; where there is twice that, not."""
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     for script, options in (("linear_recovery", ("--samples", 20_000)), ("ann_revisited", ("--steps", 200_000))):
         written = sum(map(len, content(run_here(script, *options).folder).values()))
         assert written > 1_000_000
@@ -303,7 +303,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning(run_here, monkeypatch)
 
 
 def test_read_only_data_folder(run_here, mounted, monkeypatch):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     place = mounted("ro", before=write_digits)
     done = run_here("mnist_mlp", "--data-dir", place, "--images", 50, "--epochs", 2)
     assert done.returncode == 0 and done.metrics["results"]["dataset"] == "mnist", done.stderr

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import content, results_of, watch_figures, write_digits
+from helpers import content, no_figures, results_of, write_digits
 
 RUNS = {
     "linear, fused": ("linear_recovery", "--samples", 10_000, "--engine", "fused"),
@@ -18,7 +18,7 @@ RUNS = {
 
 @pytest.fixture
 def outcome(run_here, monkeypatch):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
 
     def call(name: str, threads: int):
         """The bytes and the results of a run that begins with so many threads."""
@@ -58,7 +58,7 @@ def test_what_was_drawn_before_changes_nothing(outcome):
 
 
 def test_losses_differ_with_the_seed(run_here, monkeypatch, tmp_path):
-    watch_figures(monkeypatch)
+    no_figures(monkeypatch)
     write_digits(tmp_path / "data")
     for script, *options in (("linear_recovery", "--samples", 50), ("ann_revisited", "--steps", 50),
                              ("mnist_mlp", "--epochs", 3, "--images", 50, "--data-dir", tmp_path / "data")):
