@@ -252,7 +252,8 @@ class Run:
                            f"losses so far are in {args.output_dir}")
         if self._signal is not None:
             raise Interrupted(self._signal, "training had ended, and everything is saved" if ended == "finished" else
-                              "what was computed so far is saved; the same command with --resume goes on")
+                              "what was computed so far is saved"
+                              + "; the same command with --resume goes on" * self._checkpoint.exists())
 
     def _save(self, files: dict[str, Any]) -> list[str]:
         """Writes all files but metrics.json, which is there only if the others are of its run: gone first, written
@@ -323,7 +324,7 @@ class Run:
             checkpoint.save(self._checkpoint, self._settings(_WITHOUT_EFFECT + _OF_FIGURES),
                             self._losses[:self.made], self._parts)
         except RunError as error:  # as on a full disk: the training goes on
-            print(f"warning: no checkpoint: {error}", file=sys.stderr)
+            tqdm.write(f"warning: no checkpoint: {error}", file=sys.stderr)  # above the bar
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None and number == signal.SIGINT:  # job schedulers send SIGTERM more than once

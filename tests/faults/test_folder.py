@@ -5,6 +5,7 @@ whom the tests beside them do the same in smaller: a folder without the right to
 """
 
 import builtins
+import importlib
 import io
 import os
 import resource
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, environment
-from helpers import SCRIPTS, content, watch_figures, write_digits
+from helpers import SCRIPTS, at_call, content, press, watch_figures, write_digits
 
 QUICK = {"linear_recovery": ("--samples", 40), "ann_revisited": ("--steps", 40),
          "mnist_mlp": ("--images", 50, "--epochs", 2, "--hidden", 4)}
@@ -295,6 +296,10 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning(run_here, monkeypatch)
     assert done.returncode == 0 and content(done.folder) == expected  # the training goes on
     assert set(done.stderr.splitlines()) == {done.stderr.splitlines()[0]}
     assert done.stderr.startswith("warning: no checkpoint: cannot write") and "No space left" in done.stderr
+    at_call(monkeypatch, importlib.import_module("lectures.ann_revisited"), 20, press)
+    done = run_here("ann_revisited", *QUICK["ann_revisited"], "--engine", "eager")
+    last = done.stderr.splitlines()[-1]  # which does not promise what is not there
+    assert done.returncode == 130 and last.startswith("interrupted: ") and "--resume" not in last
 
 
 def test_read_only_data_folder(run_here, mounted, monkeypatch):

@@ -2,6 +2,7 @@
 
 import fcntl
 import importlib
+import json
 import os
 import pty
 import re
@@ -90,10 +91,11 @@ def test_closed_stderr_and_an_error(tmp_path):
 
 
 def test_a_folder_that_the_encoding_has_no_letters_for(run, tmp_path):
-    folder = tmp_path / "数字"
+    folder = tmp_path / os.fsdecode("数字".encode() + b"\xff")  # and one byte that is no letter at all
     done = run("ann_revisited", *QUICK["ann_revisited"], "--output-dir", folder, PYTHONIOENCODING="cp1252")
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert r"\u6570\u5b57" in done.stdout and FILES < files_in(folder)
+    assert r"\u6570\u5b57\udcff" in done.stdout and FILES < files_in(folder)
+    assert json.loads((folder / "metrics.json").read_text())["config"]["output_dir"] == str(folder)
     (tmp_path / "数字文件").touch()
     done = run("ann_revisited", "--output-dir", tmp_path / "数字文件", PYTHONIOENCODING="cp1252")
     assert done.returncode == 1 and r"\u6570\u5b57" in done.stderr and done.stderr.count("\n") == 1
@@ -335,9 +337,9 @@ def test_no_engine_is_said_with_what_it_costs(run_here, monkeypatch):
 
 # The progress bar.
 
-# A script as it is, on whose clocks a second lasts a hundredth.
+# A script as it is, on whose clocks a second lasts a hundredth, and whose checkpoints find no room.
 HURRIED = """
-import runpy, sys, time
+import os, runpy, sys, time
 _, project, *sys.argv = sys.argv
 sys.path.insert(0, project)
 def hurried(clock):
@@ -345,6 +347,12 @@ def hurried(clock):
     return lambda: begin + 100 * (clock() - begin)
 for name in ("time", "monotonic", "perf_counter"):
     setattr(time, name, hurried(getattr(time, name)))
+replace = os.replace
+def full(source, path, **settings):
+    if str(path).endswith("checkpoint.pt"):
+        raise OSError(28, "No space left on device")
+    return replace(source, path, **settings)
+os.replace = full
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -382,6 +390,8 @@ def test_what_is_printed_while_the_bar_is_shown_stands_above_it(made_up, tmp_pat
              tmp_path / "run", "--images", 60, "--batch-size", 4, "--epochs", 150, *["--quiet"] * quiet]
     code, lines, text = on_a_terminal(words, environment(MNIST_ROOT=str(made_up), TERM="xterm"))
     assert code == 0, text
+    warnings = [line for line in lines if "no checkpoint" in line]
+    assert warnings and all(line.startswith("warning: ") and "%|" not in line for line in warnings)
     bars = [line for line in lines if line.startswith("training:")]
     progress = [line for line in lines if re.search(r"\bloss\b.*\d\.\d{3,}", line) and "training:" not in line]
     if quiet:
