@@ -2,7 +2,7 @@
 # make report     that page anew, outputs/report.html
 # make test       the tests      make lint   style and types      make clean   removes what runs and tools left behind
 # make exercises  docs/exercises.md and its figures, in some minutes
-# make bench      the speed claims, docs/benchmarks.md            make figures   README's pictures; needs MNIST
+# make bench      the speed claims, docs/benchmarks.md            make figures   README's pictures; needs MNIST, Chromium
 # make soak       kills 200 runs and damages thousands of files; up to half an hour
 # VENV=path uses an environment that exists; else .venv is made by BASE, a Python of 3.10 or later.
 VENV ?= .venv
@@ -12,7 +12,7 @@ READY = $(VENV)/.ready-for-lectures
 READY_FOR_TESTS = $(VENV)/.ready-for-tests
 
 # The model of all images that the page and exercises/own_digit.py use.
-TUNED = --images all --batch-size 128 --epochs 20 --lr 0.015 --schedule one-cycle --weight-decay 1e-4
+TUNED = --images all --batch-size 128 --epochs 40 --lr 0.015 --schedule one-cycle --distort
 
 .PHONY: lectures report test lint exercises bench figures soak clean
 
@@ -44,13 +44,13 @@ soak: $(READY_FOR_TESTS)
 bench: $(READY_FOR_TESTS)
 	"$(PYTHON)" benchmarks/run.py
 
-figures: $(READY)
-	"$(PYTHON)" lectures/linear_recovery.py --quiet --raw --output-dir outputs/linear_recovery_raw; test $$? -eq 1
-	cp outputs/linear_recovery_raw/loss.png docs/figures/linear_recovery_raw_loss.png
+figures: lectures $(READY_FOR_TESTS)
+	grep --quiet '"dataset": "mnist"' outputs/mnist_mlp/metrics.json
 	"$(PYTHON)" lectures/ann_revisited.py --quiet --animate
 	cp outputs/ann_revisited/training.gif docs/figures/training.gif
-	"$(PYTHON)" lectures/mnist_mlp.py --quiet --dataset mnist
+	cp outputs/linear_recovery_raw/loss.png docs/figures/linear_recovery_raw_loss.png
 	cp outputs/mnist_mlp/first_five.png docs/figures/mnist_mlp_first_five.png
+	"$(PYTHON)" -m report.screenshots
 
 clean:
 	rm -rf uv.lock outputs/*/ outputs/report.html .pytest_cache .ruff_cache .mypy_cache .hypothesis

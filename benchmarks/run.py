@@ -1,14 +1,17 @@
-"""The speed claims, measured side by side in one run: `make bench`.
+"""The speed claims, measured side by side in one run: `make bench`, some four minutes.
 
-Each figure is the median of several rounds, in which the rivals take turns, so that a slow spell of the machine
-meets all of them. Writes outputs/benchmarks/benchmarks.json and docs/benchmarks.md. jax is measured where it is
-installed, the C loop where there is a C compiler, the GPU where there is one.
+Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is shown. That they do
+the same work is checked before. Writes docs/benchmarks.md and outputs/benchmarks/benchmarks.json. JAX is measured where
+it is installed, the C loop where there is a C compiler, MNIST where it is found or can be downloaded.
 """
 
 import argparse
+import contextlib
+import copy
 import ctypes
+import importlib.metadata
 import importlib.util
-import json
+import itertools
 import os
 import platform
 import shutil
@@ -17,109 +20,101 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from common import cli, device, digits, fused, outputs
+from common import digits, folder, fused, options, program
 from common.onehot import one_hot
+from exercises import markdown
 from lectures import ann_revisited as ann
 from lectures import mnist_mlp
 
 HERE = Path(__file__).resolve().parent
 POINTS, LABELS = (t.T.contiguous().numpy() for t in (ann.POINTS, ann.LABELS))  # (2, 10)
-RATE, SCALE = 0.01, 0.05
+RATE, SCALE = 0.01, 0.5 / 10
+SCRIPTS = ("linear_recovery", "ann_revisited", "mnist_mlp")
+FIRST_STEP = """
+import time, numpy, torch
+begin = time.perf_counter()
+from common import fused
+fused.train_sgd(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Sigmoid(), torch.nn.Linear(3, 2)).double(),
+                torch.zeros(1, 10, 2), torch.zeros(1, 10, 2), learning_rate=0.1, steps=1)
+print(time.perf_counter() - begin)
+"""
+
+Loop = Callable[[int], np.ndarray]  # makes so many steps of some starts; their losses, (starts, steps)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """How long it takes."""
+    begin = time.perf_counter()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - begin
 
 
-def medians(rivals: dict[str, tuple[Callable[[], object], float]], rounds: int) -> dict[str, float]:
-    """Seconds per unit of each rival, given as (work, units): the median of the rounds, after one not counted."""
-    for work, _ in rivals.values():
-        work()
-    times = [{name: seconds(work) / units for name, (work, units) in rivals.items()} for _ in range(rounds)]
-    return {name: statistics.median(t[name] for t in times) for name in rivals}
+def medians(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of each; they take turns in every round, and the first round is not counted."""
+    times = [{name: seconds(work) for name, work in works.items()} for _ in range(rounds + 1)][1:]
+    return {name: statistics.median(row[name] for row in times) for name in works}
 
 
-def start_model(seed: int = 0) -> nn.Sequential:
-    return ann.random_model(device.generator(seed))
+# The rivals at the lecture's network.
+
+def models(starts: int) -> list[nn.Sequential]:
+    """The network of each start."""
+    return [ann.random_model(torch.Generator().manual_seed(start)) for start in range(starts)]
 
 
-def start_weights() -> np.ndarray:
-    return parameters_to_vector(start_model().parameters()).detach().numpy().copy()
+def layers(starts: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same networks: a matrix (starts, m, n) and a bias (starts, m, 1) for each layer."""
+    return [(np.stack([m[i].weight.detach().numpy() for m in models(starts)]),
+             np.stack([m[i].bias.detach().numpy()[:, None] for m in models(starts)])) for i in (0, 2, 4)]
 
 
-# The rivals of a step.
-
-def eager(steps: int):
-    return train_eager(start_model(), ann.training_pairs("randn", steps, device.generator(0)))
-
-
-def train_eager(model: nn.Sequential, pairs: tuple[torch.Tensor, torch.Tensor]) -> np.ndarray:
-    return ann.train(model, *pairs, lambda p: torch.optim.SGD(p, lr=RATE), np.full(len(pairs[0]), np.nan), lambda: True)
+def plain(steps: int, start: int = 0) -> np.ndarray:
+    """The lecture's own loop."""
+    model, losses = models(start + 1)[start], np.empty(steps)
+    pair = ann.POINTS[0], ann.LABELS[0]  # which its loss does not look at
+    ann.train(model, torch.optim.SGD(model.parameters(), lr=RATE), ((step, pair) for step in range(steps)), losses)
+    return losses[None]
 
 
-def fused_steps(steps: int, starts: int = 1):
-    return train_fused([start_model(seed) for seed in range(starts)], steps)[0]
+def engine(starts: int) -> Loop:
+    """The fused engine; it goes on with the same networks from call to call."""
+    networks = models(starts)
+    return lambda steps: fused.train_sgd(networks, ann.POINTS[None], ann.LABELS[None], learning_rate=RATE, steps=steps,
+                                         scale=SCALE)
 
 
-def train_fused(models: list[nn.Sequential], steps: int) -> np.ndarray:
-    return ann.train_fused(models, RATE, np.full((len(models), steps), np.nan), lambda steps: True)
-
-
-def c_loop(folder: str) -> Callable[[int], np.ndarray] | None:
-    """The C loop, compiled into `folder`, or None without a compiler."""
-    compiler = shutil.which("cc")
-    if not compiler:
-        return None
-    library = Path(folder) / "loop.so"
-    subprocess.run([compiler, "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", HERE / "loop.c", "-o", library,
-                    "-lm"], check=True)
-    sgd = ctypes.CDLL(str(library)).sgd
-    array, real = np.ctypeslib.ndpointer(np.float64, flags="C"), ctypes.c_double
-    sgd.argtypes, sgd.restype = [array, array, array, real, real, ctypes.c_long, array], None
-
-    def steps(count: int) -> np.ndarray:
-        losses = np.empty(count)
-        sgd(start_weights(), POINTS, LABELS, RATE, SCALE, count, losses)
-        return losses
-
-    return steps
-
-
-def numpy_by_hand(steps: int) -> np.ndarray:
-    """Forward and backward pass in matrix form, as one writes them in NumPy."""
-    model, losses = start_model(), np.empty(steps)
-    matrices = [layer.weight.detach().numpy().copy() for layer in model[::2]]
-    biases = [layer.bias.detach().numpy().copy()[:, None] for layer in model[::2]]
+def numpy_loop(steps: int) -> np.ndarray:
+    """Forward and backward pass in matrix form, as one writes them by hand."""
+    network, losses = [(matrix[0], bias[0]) for matrix, bias in layers(1)], np.empty(steps)
     for step in range(steps):
         values = [POINTS]
-        for matrix, bias in zip(matrices, biases):
+        for matrix, bias in network:
             values.append(1 / (1 + np.exp(-(matrix @ values[-1] + bias))))
-        error = values[-1] - LABELS
-        losses[step] = SCALE * (error * error).sum()
-        delta = 2 * SCALE * error
-        for layer in (2, 1, 0):
-            delta = delta * values[layer + 1] * (1 - values[layer + 1])
-            before = matrices[layer].T @ delta
-            matrices[layer] -= RATE * delta @ values[layer].T
-            biases[layer] -= RATE * delta.sum(axis=1, keepdims=True)
+        delta = values[-1] - LABELS
+        losses[step] = SCALE * (delta * delta).sum()
+        delta = 2 * SCALE * delta
+        for (matrix, bias), value, output in zip(network[::-1], values[-2::-1], values[:0:-1]):
+            delta = delta * output * (1 - output)
+            before = matrix.T @ delta
+            matrix -= RATE * delta @ value.T
+            bias -= RATE * delta.sum(axis=1, keepdims=True)
             delta = before
-    return losses
+    return losses[None]
 
 
-def jax_scan() -> Callable[[int], np.ndarray] | None:
-    """The steps as one `lax.scan`, compiled, or None where jax is not installed."""
+def jax_loop(starts: int) -> Loop | None:
+    """The steps as a compiled `lax.scan`, `vmap`ped over the starts; None without JAX."""
     if not importlib.util.find_spec("jax"):
         return None
     import jax
@@ -128,263 +123,232 @@ def jax_scan() -> Callable[[int], np.ndarray] | None:
 
     jax.config.update("jax_enable_x64", True)
 
-    def loss(parameters):
+    def loss(network):
         value = POINTS
-        for matrix, bias in parameters:
+        for matrix, bias in network:
             value = jax.nn.sigmoid(matrix @ value + bias)
         return SCALE * ((value - LABELS) ** 2).sum()
 
-    def step(parameters, _):
-        value, gradient = jax.value_and_grad(loss)(parameters)
-        return jax.tree.map(lambda p, g: p - RATE * g, parameters, gradient), value
+    def step(network, _):
+        value, gradient = jax.value_and_grad(loss)(network)
+        return jax.tree.map(lambda p, g: p - RATE * g, network, gradient), value
 
-    many = jax.jit(lambda parameters, count: lax.scan(step, parameters, length=count)[1], static_argnums=1)
-    start = [(jnp.array(layer.weight.detach().numpy()), jnp.array(layer.bias.detach().numpy())[:, None])
-             for layer in start_model()[::2]]
-    return lambda count: np.asarray(many(start, count))
+    def train(network, steps):
+        return lax.scan(step, network, length=steps)[1]
 
-
-def bench_step(rounds: int) -> list[dict]:
-    """Microseconds of a step of the lecture's network."""
-    with tempfile.TemporaryDirectory() as folder:
-        candidates = {"eager nn.Sequential and torch.optim.SGD": (eager, 2_000),
-                      "NumPy by hand": (numpy_by_hand, 10_000),
-                      "JAX lax.scan": (jax_scan(), 100_000), "C loop": (c_loop(folder), 1_000_000),
-                      "fused": (fused_steps, 1_000_000)}
-        candidates = {name: both for name, both in candidates.items() if both[0]}
-        reference = eager(1_000)
-        for name, (steps, _) in candidates.items():  # the same steps, or the comparison means nothing
-            np.testing.assert_allclose(steps(1_000), reference, rtol=1e-9, err_msg=name)
-        times = medians({name: ((lambda s=steps, n=count: s(n)), count) for name, (steps, count) in candidates.items()},
-                        rounds)
-    return [{"way": name, "microseconds a step": 1e6 * t, "times fused": t / times["fused"]}
-            for name, t in times.items()]
+    network = jax.tree.map(jnp.array, layers(starts))
+    if starts == 1:
+        alone = jax.jit(train, static_argnums=1)
+        return lambda steps: np.asarray(alone(jax.tree.map(lambda p: p[0], network), steps))[None]
+    together = jax.jit(jax.vmap(train, in_axes=(0, None)), static_argnums=1)
+    return lambda steps: np.asarray(together(network, steps))
 
 
-def bench_lengths(rounds: int) -> list[dict]:
-    """Cost against the number of steps and of starts, and what a run adds to peak memory, each in its own process."""
-    rows = []
-    for steps, starts in [(10**k, 1) for k in (4, 5, 6, 7)] + [(10**6, r) for r in (2, 4, 8, 16, 32, 64)]:
-        few = min(rounds, 3) if steps * starts > 10**7 else rounds
-        text = subprocess.run([sys.executable, __file__, "--one", str(steps), str(starts), str(few)],
-                              capture_output=True, text=True, check=True).stdout
-        rows.append({"steps": steps, "starts": starts, **json.loads(text)})
-    return rows
-
-
-def one_length(steps: int, starts: int, rounds: int) -> None:
-    """A row of `bench_lengths`: training `starts` starts at once takes turns with training one."""
-    fused.load(torch.float64)
-    before = peak_memory()
-    fused_steps(steps, starts)
-    rise = None if before is None else peak_memory() - before
-    took = medians({"one": (lambda: fused_steps(steps), 1), "all": (lambda: fused_steps(steps, starts), 1)}, rounds)
-    print(json.dumps({"seconds": took["all"], "microseconds a step": 1e6 * took["all"] / (steps * starts),
-                      "times as many single runs": took["all"] / (starts * took["one"]),
-                      "added to peak memory, MB": rise}))
-
-
-def peak_memory(pid: int | str = "self") -> float | None:
-    """A process's largest memory so far in MB, where Linux tells it; the usual getrusage would count its parent's."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
+def c_loop(room: str) -> Loop | None:
+    """loop.c, compiled into a folder; None without a compiler."""
+    if not (compiler := shutil.which("cc")):
         return None
-    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), None)
+    library = Path(room) / "loop.so"
+    subprocess.run([compiler, "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", HERE / "loop.c", "-o", library,
+                    "-lm"], check=True)
+    sgd = ctypes.CDLL(str(library)).sgd
+    array, real = np.ctypeslib.ndpointer(np.float64, flags="C"), ctypes.c_double
+    sgd.argtypes, sgd.restype = [array, array, array, real, real, ctypes.c_long, array], None
+
+    def loop(steps: int) -> np.ndarray:
+        weights, losses = parameters_to_vector(models(1)[0].parameters()).detach().numpy().copy(), np.empty(steps)
+        sgd(weights, POINTS, LABELS, RATE, SCALE, steps, losses)
+        return losses[None]
+
+    return loop
 
 
-def bench_widths(rounds: int) -> list[dict]:
-    """Eager and fused for 2-h-h-2 networks on ten points: where does fused stop paying?"""
-    rows = []
-    for hidden in (3, 8, 16, 32, 64, 96, 128, 192, 256):
-        def make(h=hidden):
-            torch.manual_seed(0)
-            return nn.Sequential(nn.Linear(2, h), nn.Sigmoid(), nn.Linear(h, h), nn.Sigmoid(), nn.Linear(h, 2),
-                                 nn.Sigmoid()).double()
+def check(name: str, loop: Loop, starts: int) -> None:
+    """Ends the benchmark if some of a rival's starts have other losses than the plain loop."""
+    losses = loop(200)
+    for start in {0, starts // 2, starts - 1}:
+        np.testing.assert_allclose(losses[start], plain(200, start)[0], rtol=1e-9, err_msg=f"{name} does other work")
 
-        work = len(ann.POINTS) * sum(p.numel() for p in make().parameters() if p.dim() == 2)
-        count = max(20, 4_000_000 // work)
-        pairs = ann.training_pairs("randn", 300, device.generator(0))
-        t = medians({
-            "eager": (lambda m=make: train_eager(m(), pairs), 300),
-            "fused": (lambda m=make, n=count: train_fused([m()], n), count)}, rounds)
-        rows.append({"hidden width": hidden, "multiplications a pass": work, "eager, microseconds": 1e6 * t["eager"],
-                     "fused, microseconds": 1e6 * t["fused"], "eager / fused": t["eager"] / t["fused"],
-                     "auto takes": "fused" if work <= device.FUSED_LIMIT else "eager"})
+
+# The sections of the page. Each returns its rows; what it is about is its docstring.
+
+def bench_steps(rounds: int) -> list[dict]:
+    """Microseconds of a step of one start: the lecture's 2-2-3-2 network on its ten points.
+
+    Plain is the lecture's PyTorch loop; JAX is `lax.scan`, with `vmap` over the starts; C is `loop.c`, compiled with
+    -O3 -march=native -ffast-math. Several starts share the cores. The last column takes their number into account: it
+    is the share of the C loop's time that a core works on a step of one start.
+    """
+    rows, cores = [], fused._cores()
+    with tempfile.TemporaryDirectory() as room:
+        c = c_loop(room)
+        for starts in (1, 8, 64, 512):
+            steps = 2_000_000 if starts == 1 else 20_000_000 // starts  # half a second; the call itself costs little
+            rivals = {"JAX": (jax_loop(starts), starts, steps // 20), "C": (c, 1, 200_000),
+                      "fused": (engine(starts), starts, steps)}
+            if starts == 1:
+                rivals = {"plain": (plain, 1, 1_000), "NumPy": (numpy_loop, 1, 5_000)} | rivals
+            rivals = {name: rival for name, rival in rivals.items() if rival[0]}
+            for name, (loop, count, _) in rivals.items():
+                check(name, loop, count)
+            times = medians({name: lambda loop=loop, steps=steps: loop(steps)
+                             for name, (loop, _, steps) in rivals.items()}, rounds)
+            row = {name: 1e6 * times[name] / (count * steps) for name, (_, count, steps) in rivals.items()}
+            rows.append({"starts": starts, **row,
+                         **{f"{name} / fused": row[name] / row["fused"] for name in ("plain", "JAX") if name in row},
+                         **({"a core's fused / C": row["fused"] * min(starts, cores) / row["C"]} if c else {})})
     return rows
 
 
-def bench_mnist(data: digits.Digits) -> list[dict]:
-    """An epoch of 784-40-10 on all training images, batches of 128 and 512, and the seconds to 97 % of the test set."""
-    images, labels = mnist_mlp.as_vectors(data.x_train), one_hot(data.y_train)
-    test = mnist_mlp.as_vectors(data.x_test)
+def bench_limit(rounds: int) -> list[dict]:
+    """The largest networks that the engine takes, on ten points: seconds to compile, then microseconds a step."""
+    rows = []
+    for widths in ((2, 20, 20, 2), (2, 41, 41, 2), (2, 390, 2)):
+        torch.manual_seed(0)
+        model = nn.Sequential(*(module for n, m in itertools.pairwise(widths)
+                                for module in (nn.Linear(n, m), nn.Sigmoid()))).double()
 
-    def this_script(batch: int, rate: float = 0.001, epochs: int = 1, cycle: int = 0):
-        """Trains in calls of one epoch; the seconds of each and the accuracies after it."""
-        generator = device.generator(0)
-        model = mnist_mlp.glorot_model(40, generator)
-        optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rate, total_steps=cycle * -(-len(images) // batch)) if cycle else None
-        for _ in range(epochs):
-            losses = np.full(-(-len(images) // batch), np.nan)
-            took = seconds(lambda: mnist_mlp.train(model, images, labels, optimizer, schedule, batch, generator, losses,
-                                                   lambda: True, print))
-            yield took, mnist_mlp.accuracy(mnist_mlp.predict(model, test), data.y_test)
-
-    def scikit_learn(batch: int, epochs: int = 1):
-        from sklearn.neural_network import MLPClassifier
-
-        model = MLPClassifier((40,), batch_size=batch, random_state=0)
-        x, y, x_test = images.numpy(), data.y_train.numpy(), test.numpy()
-        for _ in range(epochs):
-            took = seconds(lambda: model.partial_fit(x, y, classes=range(10)))
-            yield took, model.score(x_test, data.y_test.numpy())
-
-    def data_loader(batch: int):
-        from torchvision import transforms
-
-        class Images(torch.utils.data.Dataset):
-            transform = transforms.Compose([transforms.ToPILImage(), transforms.ToTensor(),
-                                            transforms.Lambda(torch.ravel)])
-
-            def __len__(self):
-                return len(data.x_train)
-
-            def __getitem__(self, index):
-                return self.transform(data.x_train[index]), data.y_train[index]
-
-        model = mnist_mlp.glorot_model(40, device.generator(0))
-        optimizer = torch.optim.Adam(model.parameters())
-
-        def epoch():
-            for x, y in torch.utils.data.DataLoader(Images(), batch_size=batch, shuffle=True):
+        def by_plain(model=model) -> list[float]:
+            twin, losses = copy.deepcopy(model), []
+            optimizer = torch.optim.SGD(twin.parameters(), lr=RATE)
+            for _ in range(200):
+                loss = ann.loss(twin, ann.POINTS, ann.LABELS)
+                losses.append(loss.item())
                 optimizer.zero_grad()
-                nn.functional.cross_entropy(model[:-1](x), y).backward()
+                loss.backward()
                 optimizer.step()
+            return losses
 
-        yield seconds(epoch), mnist_mlp.accuracy(mnist_mlp.predict(model, test), data.y_test)
+        def by_engine(model=model) -> np.ndarray:
+            return fused.train_sgd(copy.deepcopy(model), ann.POINTS[None], ann.LABELS[None], learning_rate=RATE,
+                                   steps=200, scale=SCALE)
 
-    def to_97(epochs) -> float | str:
-        total = 0.0
-        for took, accuracy in epochs:
-            total += took
-            if accuracy >= 0.97:
-                return total
-        return "not in 30 epochs"
-
-    rows = []
-    for batch in (128, 512):
-        ways = {"mnist_mlp": lambda: this_script(batch, epochs=6), "scikit-learn MLPClassifier":
-                lambda: scikit_learn(batch, epochs=3), "DataLoader, transforms an image": lambda: data_loader(batch)}
-        for name, way in ways.items():
-            rows.append({"way": name, "batch": batch,
-                         "seconds an epoch": statistics.median(took for took, _ in way())})
-    times = {"mnist_mlp, one-cycle 0.015 over 6 epochs": to_97(this_script(128, 0.015, 6, cycle=6)),
-             "mnist_mlp": to_97(this_script(128, epochs=30)),
-             "scikit-learn MLPClassifier": to_97(scikit_learn(128, epochs=30))}
-    for name, took in times.items():
-        row = next((r for r in rows if (r["way"], r["batch"]) == (name, 128)), None)
-        if row is None:
-            rows.insert(0, row := {"way": name, "batch": 128, "seconds an epoch": None})
-        row["seconds to 97 %"] = took
+        first = seconds(by_engine)
+        np.testing.assert_allclose(by_engine(), by_plain(), rtol=1e-9)
+        times = medians({"plain": by_plain, "fused": by_engine}, rounds)
+        rows.append({"network": "-".join(map(str, widths)), "parameters": sum(p.numel() for p in model.parameters()),
+                     "seconds to compile": first - times["fused"],
+                     **{name: 1e6 * took / 200 for name, took in times.items()},
+                     "pays after steps": round(200 * (first - times["fused"]) / (times["plain"] - times["fused"]))})
     return rows
 
 
-def bench_start(rounds: int, data_dir: Path) -> list[dict]:
-    """From typing to the last file, by phase: the first run, which compiles, and later ones; a bare import torch."""
-    bare = statistics.median(seconds(lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True))
-                             for _ in range(rounds + 2))
-    rows = [{"command": "python -c 'import torch'", "run": "warm", "total": bare}]
-    for script in ("linear_recovery", "ann_revisited", "mnist_mlp"):
-        with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as folder:
-            runs = []
-            for _ in range(rounds + 1):
-                start = time.perf_counter()
-                process = subprocess.Popen(
-                    [sys.executable, cli.PROJECT / "lectures" / f"{script}.py", "--output-dir", folder, "--quiet"],
-                    stdout=subprocess.DEVNULL, env=os.environ | {"NUMBA_CACHE_DIR": cache, "MNIST_ROOT": str(data_dir)})
-                peak = 0.0
-                while process.poll() is None:
-                    peak = max(peak, peak_memory(process.pid) or 0)
-                    time.sleep(0.01)
-                total = time.perf_counter() - start
-                if process.returncode:
-                    raise cli.RunError(f"{script}.py ended with {process.returncode}")
-                phases = json.loads((Path(folder) / "metrics.json").read_text())["seconds"]
-                # What the phases do not cover is Python's own start and end, most of it before the first line.
-                before = total - sum(phases.values()) + sum(
-                    t for name, t in phases.items() if name not in ("training", "figures"))
-                runs.append({"total": total, **phases, "to the first step": before,
-                             "first step / import torch": before / bare, "peak memory, MB": peak or None})
-        for name, group in (("first", runs[:1]), ("warm", runs[1:])):
-            rows.append({"command": f"{script}.py", "run": name,
-                         **{key: statistics.median(r[key] for r in group) for key in group[0]
-                            if group[0][key] is not None}})
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """Another process that keeps a core busy."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
+
+
+def bench_mnist(rounds: int, data: digits.Digits) -> list[dict]:
+    """Seconds of an epoch of all 60,000 images, 784-40-10, on one thread: alone, and beside one other busy process.
+
+    Both train with Adam at 0.001. Their mean losses in the fifth epoch are shown: the starting weights differ.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    images, labels, rows = mnist_mlp.as_vectors(data.x_train), one_hot(data.y_train), []
+    for size in (128, 512):
+        args = argparse.Namespace(lr=0.001, weight_decay=0.0, schedule="constant", epochs=1, batch_size=size,
+                                  distort=False)
+        generator, losses = torch.Generator().manual_seed(0), np.empty(-(-len(images) // size))
+        model = mnist_mlp.glorot_model(40, generator)
+        optimizer, scheduler = mnist_mlp.adam(model, args, len(losses))
+        rival = MLPClassifier((40,), batch_size=size, alpha=0.0, random_state=0)
+        x, y = images.numpy(), data.y_train.numpy()
+        works = {"mnist_mlp": lambda: mnist_mlp.train(model, optimizer, scheduler, enumerate(
+                     mnist_mlp.batches(images, labels, args, generator)), losses),
+                 "scikit-learn": lambda: rival.partial_fit(x, y, classes=range(10))}
+        for _ in range(5):
+            for work in works.values():
+                work()
+        found = {"mnist_mlp": losses.mean(), "scikit-learn": rival.loss_}
+        np.testing.assert_allclose(found["mnist_mlp"], found["scikit-learn"], rtol=0.1, err_msg="they do other work")
+        alone = medians(works, rounds)
+        with busy():
+            beside = medians(works, rounds)
+        rows += [{"batch": size, "by": name, "loss": found[name], "alone": alone[name], "beside": beside[name],
+                  "of scikit-learn": alone[name] / alone["scikit-learn"]} for name in works]
     return rows
 
 
-def bench_cuda() -> list[dict]:
-    """10,000 starts on the GPU against the CPU, in steps a second over all starts."""
-    rows = []
-    for where in ("cuda", "cpu"):
-        models = [start_model(seed).to(where) for seed in range(10_000)]
-        train_fused(models, 10)
-        took = seconds(lambda m=models: train_fused(m, 10_000))
-        rows.append({"where": where, "starts": 10_000, "steps": 10_000, "seconds": took, "steps a second": 1e8 / took})
-    return rows
+def bench_runs(rounds: int, data_dir: Path) -> list[dict]:
+    """Seconds of whole runs, from typing to the last file: the first in this session, and the median of those after it.
+
+    At the end, what the engine adds to importing PyTorch until it has made the first step of a network.
+    """
+    def run(*command: str) -> float:
+        return seconds(lambda: subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL,
+                                              env=os.environ | {"MNIST_ROOT": str(data_dir)}))
+
+    with tempfile.TemporaryDirectory() as room:
+        commands = {'-c "import torch"': ["-c", "import torch"]} | {
+            f"lectures/{script}.py": [str(program.PROJECT / "lectures" / f"{script}.py"), "--quiet", "--output-dir",
+                                      str(Path(room) / script)] for script in SCRIPTS}
+        times = [{name: run(*command) for name, command in commands.items()} for _ in range(rounds + 1)]
+    warm = {name: statistics.median(row[name] for row in times[1:]) for name in commands}
+    bare = next(iter(warm.values()))
+    rows = [{"python": name, "first": times[0][name], "warm": took, "warm, of import torch": took / bare}
+            for name, took in warm.items()]
+    first = [float(subprocess.run([sys.executable, "-c", FIRST_STEP], check=True, text=True, stdout=subprocess.PIPE,
+                                  cwd=program.PROJECT).stdout) for _ in range(rounds + 1)]
+    took = statistics.median(first[1:])
+    return [*rows, {"python": "from common import fused, a step", "first": first[0], "warm": took,
+                    "warm, of import torch": took / bare}]
 
 
 def table(rows: list[dict]) -> str:
-    """Rows as a Markdown table."""
+    """Rows as a Markdown table; three digits of a number."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-
-    def cell(value) -> str:
-        if isinstance(value, float):
-            return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-        return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-
-    lines = [columns, ["---"] * len(columns), *([cell(row.get(key)) for key in columns] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    cells = [[row.get(key, "") for key in columns] for row in rows]
+    return markdown.table(columns, [[f"{cell:,.0f}" if isinstance(cell, float) and cell >= 100 else f"{cell:.3g}"
+                                     if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else cell
+                                     for cell in row] for row in cells])
 
 
-def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--rounds", type=cli.whole_number(1, 100), default=5, help="1 to 100 (default: 5)")
-    options.add_argument("--one", type=int, nargs=3, help=argparse.SUPPRESS)  # a child process of bench_lengths
-    args = options.parse_args()
-    if args.one:
-        return one_length(*args.one)
-    data_dir = Path(os.environ.get("MNIST_ROOT") or cli.PROJECT / "data").resolve()
-    sections = [("A step of the lecture's network", bench_step, (args.rounds,)),
-                ("More steps, more starts", bench_lengths, (args.rounds,)),
-                ("Wider networks", bench_widths, (args.rounds,)),
-                ("From typing to the last file, seconds", bench_start, (args.rounds, data_dir))]
+def main() -> None:
+    parser = options.parser(__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=options.whole_number(1, 100), default=7, help="1 to 100")
+    args = parser.parse_args()
+    torch.set_num_threads(1)  # what the lectures take for steps so small
+    data_dir = Path(os.environ.get("MNIST_ROOT") or program.PROJECT / "data").resolve()
+    sections = [("A step", bench_steps, ()), ("The largest networks", bench_limit, ()),
+                ("Whole runs", bench_runs, (data_dir,))]
+    missing = []
     try:
-        sections.append(("MNIST, 784-40-10, 60,000 images", bench_mnist, (digits.load("mnist", data_dir),)))
-    except cli.RunError as error:
-        print(f"MNIST is left out: {error}", file=sys.stderr)
-    if torch.cuda.is_available() and fused.cuda_available():
-        sections.append(("Many starts on the GPU", bench_cuda, ()))
-    results = {}
-    for title, work, options in sections:
-        results[title] = work(*options)
-        print(f"\n{title}\n\n{table(results[title])}", flush=True)
+        sections.insert(2, ("All of MNIST", bench_mnist, (digits.load("mnist", data_dir),)))
+    except program.RunError as error:
+        missing.append(f"MNIST: {error}")
+    if not importlib.util.find_spec("jax"):
+        missing.append("JAX: it is not installed")
+    if not shutil.which("cc"):
+        missing.append("the C loop: there is no C compiler")
+    for line in missing:
+        print(f"not measured here: {line}", file=sys.stderr)
 
-    import numba
-
-    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(),
-               "torch": torch.__version__, "numba": numba.__version__, "numpy": np.__version__,
-               "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none: the GPU was not measured"}
-    folder = cli.PROJECT / "outputs" / "benchmarks"
-    folder.mkdir(parents=True, exist_ok=True)
-    outputs.save_json(folder / "benchmarks.json", {"machine": machine, "rounds": args.rounds, **results})
-    page = ["# Benchmarks", f"Written by `make bench` (medians of {args.rounds} rounds in one run) on: "
-            + ", ".join(f"{key} {value}" for key, value in machine.items()) + "."]
-    for title, work, _ in sections:
-        page += [f"## {title}", work.__doc__, table(results[title])]
-    (cli.PROJECT / "docs" / "benchmarks.md").write_text("\n\n".join(page) + "\n")
+    machine = {"processor": fused.host()[0], "cores": fused._cores(), "system": platform.system(),
+               "python": platform.python_version()}
+    machine |= {name: importlib.metadata.version(name) for name in ("torch", "numpy", "llvmlite", "scikit-learn", "jax")
+                if importlib.util.find_spec(name.replace("scikit-learn", "sklearn"))}
+    results, page = {}, ["# Benchmarks", f"Written by `make bench`: medians of {args.rounds} rounds in one run, on "
+                         + ", ".join(f"{key} {value}" for key, value in machine.items()) + "."]
+    page += [f"Not measured: {line}." for line in missing]
+    with threadpool_limits(1):  # of scikit-learn and NumPy
+        for title, bench, arguments in sections:
+            results[title] = bench(args.rounds, *arguments)
+            text = table(results[title])
+            print(f"\n{title}\n\n{text}", flush=True)
+            about = "\n".join(line.removeprefix("    ") for line in bench.__doc__.strip().splitlines())
+            page += [f"## {title}", about, text]
+    path = program.PROJECT / "outputs" / "benchmarks" / "benchmarks.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.save(path, {"machine": machine, "rounds": args.rounds, "missing": missing, **results})
+    folder.save(program.PROJECT / "docs" / "benchmarks.md", ("\n\n".join(page) + "\n").encode())
 
 
 if __name__ == "__main__":
-    main()
+    program.execute(main)

@@ -226,7 +226,7 @@ def _compiled(case: Case, *target: str) -> Callable[..., int]:
 
 def _points_in_lanes(program: Program, case: Case, step: str, done: str) -> None:
     """A step of one start, LANES pairs of points at a time."""
-    rooms = [program.room(-0.0) for _ in range(case.parameters // LANES + 1)]  # LANES sums each; the loss's is the last
+    rooms = [program.room(-0.0) for _ in range(case.parameters // LANES + 1)]  # LANES sums each, that of the loss last
     with program.loop(-(-case.pairs // LANES)) as group:
         operands = _operands(program, case, step, program.value(f"mul i64 {group}, {LANES}"))
         terms = dict(_terms(*operands))
@@ -243,7 +243,7 @@ def _points_in_lanes(program: Program, case: Case, step: str, done: str) -> None
     sums = [program.load(room) for room in rooms]
     loss = program.spread_lane(sums[-1], case.parameters % LANES) * program.spread("%scale")
     program.store(loss, "%losses", step, count=1)
-    program.leave_unless(loss - loss < math.inf, done)
+    program.leave_unless(loss - loss < math.inf, done)  # 0 if the loss is finite, else a NaN
     for place in range(0, case.parameters, LANES):
         weights = fma(sums[place // LANES], program.spread("%rate"), program.load("%weights", place))
         program.store(weights, "%weights", place)
@@ -260,7 +260,7 @@ def _starts_in_lanes(program: Program, case: Case, step: str, done: str) -> None
             program.store(program.load(rooms[place]) + term, rooms[place])
 
     last, total = program.load("%last"), program.load(rooms[-1])
-    going = last - last < math.inf
+    going = last - last < math.inf  # 0 where it was finite, else a NaN
     loss = where(going, total * program.spread("%scale"), math.nan)
     finite = loss - loss < math.inf
     program.store(loss, "%last")
@@ -313,13 +313,13 @@ class _Descent:
                                  f"{array.dtype} of shape {array.shape}")
 
         groups = -(-len(models) // lanes)
-        members = np.arange(groups * lanes).clip(max=len(models) - 1).reshape(groups, lanes)  # starts by their numbers
+        # The numbers of each group's starts. The last start fills up the last group: its twins write what it writes.
+        members = np.arange(groups * lanes).clip(max=len(models) - 1).reshape(groups, lanes)
         vectors = torch.stack([parameters_to_vector(model.parameters()) for model in models]).detach().cpu().numpy()
         weights = np.zeros((groups, case.parameters + LANES, lanes))
         self.weights = weights[:, :case.parameters]
         self.weights[...] = vectors[members].transpose(0, 2, 1)
         last = np.zeros((groups, lanes))
-        last.reshape(-1)[len(models):] = np.nan  # the places after the last start have ended from the beginning
         points = [_laid_out(array, case, rows, members) for array, rows in zip((inputs, targets), case.rows)]
         addresses = [np.zeros_like(members) if array is None else array.ctypes.data + array.strides[0] * members
                      for array in (losses, iterates)]
@@ -352,9 +352,9 @@ class _Descent:
 
     def update_models(self) -> None:
         """Puts the weights as they are now into the models."""
-        vectors = torch.from_numpy(self.weights.transpose(0, 2, 1).reshape(-1, self.weights.shape[1]).copy())
+        vectors = torch.from_numpy(self.weights.transpose(0, 2, 1).reshape(-1, self.weights.shape[1]))
         for model, vector in zip(self.models, vectors):
-            vector_to_parameters(vector.to(next(model.parameters()).device), model.parameters())
+            vector_to_parameters(vector.to(next(model.parameters()).device, copy=True), model.parameters())
 
 
 def _batches(tensor: torch.Tensor, name: str) -> np.ndarray:
@@ -372,11 +372,11 @@ def _laid_out(batches: np.ndarray, case: Case, rows: int, members: np.ndarray) -
     point = np.arange(case.parts * case.pairs).reshape(case.pairs, case.parts).T
     shape = len(members), batches.shape[1], rows, *point.shape, case.lanes
     memory = np.zeros(math.prod(shape) + LANES)
-    result = memory[:-LANES].reshape(shape)
-    # Where there is no point the last one stands, so that nothing becomes infinite there alone.
-    numbers = batches.swapaxes(2, 3)[members][..., point.clip(max=case.points - 1)]
-    result[:, :, :batches.shape[3]] = np.moveaxis(numbers, 1, -1)
-    result[:, :, batches.shape[3]:] = (point < case.points)[..., None]
+    result, n = memory[:-LANES].reshape(shape), batches.shape[3]
+    for group, starts in zip(result, members):
+        # Where there is no point the last one stands, so that nothing becomes infinite there alone.
+        numbers = batches[starts].transpose(1, 3, 2, 0)[:, :, point.clip(max=case.points - 1)]
+        group[:, :n], group[:, n:] = numbers, (point < case.points)[..., None]
     return result
 
 

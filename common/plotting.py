@@ -33,6 +33,7 @@ COLUMNS = 1000  # of a curve with more points, each of that many columns shows t
 BEYOND = 1e8  # a loss that grows without end is drawn up to that many times the first one
 DRAWN = 40  # hidden units, of a layer that has more
 STRONGEST = 80  # weights drawn of a layer that has more
+CROWDED = 7  # nodes, of which many have no room for numbers
 
 
 # Curves of one run.
@@ -143,7 +144,7 @@ def error_curves(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *,
         if limits:
             axes.axhline(limits[name], color="black", linestyle=":", linewidth=1.5, label="least squares, all pairs")
         if overflow:
-            axes.text(0.97, 0.2, f"overflow at step {overflow:,}", transform=axes.transAxes, color=ORANGE,
+            axes.text(0.97, 0.12, f"overflow at step {overflow:,}", transform=axes.transAxes, color=ORANGE,
                       weight="bold", horizontalalignment="right")
         sheets.logarithmic(axes.xaxis, steps[:count])
         sheets.logarithmic(axes.yaxis, [*errors.ravel(), limits[name] if limits else 0])
@@ -204,9 +205,10 @@ def surfaces(values: np.ndarray, points: np.ndarray, labels: np.ndarray, *, titl
         image = unit_square(axes, values[..., column], matplotlib.colormaps["cividis"].resampled(20),
                             (levels[0], levels[-1]))
         lowest, largest = values[..., column].min(), values[..., column].max()
-        for level, dash in zip(levels[1:-1], DASHES):
-            if lowest < level < largest:
-                axes.contour(side, side, values[..., column], levels=[level], colors="white", linestyles=dash)
+        crossed = [(level, dash) for level, dash in zip(levels[1:-1], DASHES) if lowest < level < largest]
+        if crossed:
+            axes.contour(side, side, values[..., column], levels=[level for level, _ in crossed], colors="white",
+                         linestyles=[dash for _, dash in crossed])
         draw_points(axes, points, labels, right)
         axes.set_title(f"F{'₁₂'[column]}, from {lowest:.4g} to {largest:.4g}")
         if column:
@@ -227,10 +229,16 @@ class Frames(NamedTuple):
     right: np.ndarray  # (frames, points): whether it had the points right
 
 
-def looks(steps: int) -> np.ndarray:
-    """Numbers of steps at which to look at a run of `steps`: 177 from a hundredth to all, evenly on a logarithmic
-    scale."""
-    return np.unique(np.geomspace(max(1, steps // 100), steps, 177).round().astype(int))
+def looks(steps: int, animated: bool) -> np.ndarray:
+    """Numbers of steps at which to look at a run of `steps`: every hundredth of it, for `milestones`; if wanted also
+    those of `animation`, evenly spaced on a logarithmic scale from the first hundredth on."""
+    even = np.linspace(min(1, steps), steps, 101)
+    return np.unique(np.concatenate([even, frame_steps(steps)] if animated and steps else [even]).astype(int))
+
+
+def frame_steps(steps: int) -> np.ndarray:
+    """The numbers of steps that an animation of a run of `steps` shows."""
+    return np.unique(np.geomspace(max(1, steps // 100), steps, 45).astype(int))
 
 
 def milestones(steps: np.ndarray, counts: np.ndarray) -> dict[int, str]:
@@ -248,12 +256,12 @@ def animation(frames: Frames, losses: np.ndarray, points: np.ndarray, labels: np
     """A GIF that shows a network learning: where each output wins, beside the loss; in a loop of at most 12 seconds.
 
     Args:
-        frames: what to show, about 45 of them, to the last, which is held for some seconds.
+        frames: what to show, of these the `frame_steps`; the last is held for some seconds.
         losses: shape (steps,), at least as many as the last frame has made.
         points, labels: as in `regions`.
         title: what it shows; from the second line on data set, settings, what was done.
     """
-    chosen = np.unique(np.linspace(0, len(frames.steps) - 1, 45).round().astype(int))
+    chosen = np.flatnonzero(np.isin(frames.steps, frame_steps(int(frames.steps[-1]))))
     frames = Frames(*(part[chosen] for part in frames))
     figure = sheets.new(8, 4.4, title)
     figure.set_dpi(90)
@@ -357,8 +365,12 @@ def layers(networks: dict[str, Sequence[np.ndarray]], *, inputs: Sequence[str] |
     weights = np.concatenate([weight.ravel() for network in arrays.values() for weight in network[first::2]])
     largest = float(np.abs(weights[np.isfinite(weights)]).max(initial=0)) or 1.0
     thickest = 5.0 if len(weights) <= STRONGEST * len(arrays) else 2.5
+    notes = ["Grey lines: all weights of a unit"] * (first > 0)
     if any(weight.size > STRONGEST for network in arrays.values() for weight in network[first::2]):
-        title += f"\nDrawn are the {STRONGEST} largest weights"
+        notes.append(f"{'of the others ' * (first > 0)}the {STRONGEST} largest weights of a layer are drawn")
+    if any(len(bias) >= CROWDED for network in arrays.values() for bias in network[1::2]):
+        notes.append("squares: negative biases")
+    title += "\n" + "; ".join(notes)
     width = 4.2 + max(sheets.width_of(name, TEXT) for name in outputs)
     figure = sheets.new(max(8, width * len(arrays)), 4.9, title)
     axes = sheets.canvas(figure, max(8, width * len(arrays)), 4.9)
@@ -423,8 +435,8 @@ def draw_network(axes: Axes, network: Sequence[np.ndarray], left: float, inputs:
 
 def draw_nodes(axes: Axes, column: float, heights: np.ndarray, content: list[str] | np.ndarray) -> None:
     """A layer's nodes with names or biases; where numbers have no room, a circle or, if negative, a square."""
-    diameter = 0.62 if len(heights) < 7 else 0.75 * 3.8 / len(heights)
-    if diameter > 0.5:
+    diameter = 0.62 if len(heights) < CROWDED else 0.75 * 3.8 / len(heights)
+    if len(heights) < CROWDED:
         axes.scatter([column] * len(heights), heights, s=(72 * diameter) ** 2, color="white", edgecolor="black",
                      zorder=5)
         for value, height in zip(content, heights):
@@ -445,16 +457,16 @@ def hidden_units(weights: np.ndarray, *, title: str) -> Figure:
     drawn = min(units, DRAWN)
     columns = min(drawn, 8)
     rows = -(-drawn // columns)
-    tiles = np.full((rows * columns, height + 1, width + 1), np.nan)  # not a number: grey, the lines between
-    tiles[:drawn, 1:, 1:] = weights[:drawn]
-    mosaic = tiles.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2).reshape(rows * (height + 1), -1)
+    tiles = np.full((rows * columns, height + 2, width + 2), np.nan)  # not a number: grey, the lines between
+    tiles[:drawn, 1:-1, 1:-1] = weights[:drawn]
+    mosaic = tiles.reshape(rows, columns, height + 2, width + 2).swapaxes(1, 2).reshape(rows * (height + 2), -1)
     limit = float(np.abs(mosaic[np.isfinite(mosaic)]).max(initial=0)) or 1.0
     number = sheets.ceiling(limit / 2)
     size = 6.8 / max(columns, 5)
     beside = 0.8 + sheets.width_of(MINUS + sheets.plain(number), TEXT)
     figure = sheets.new(6.8 + beside, size * rows + 0.2, title)
     axes = sheets.panel(figure, 0.15, 0.15, size * columns, size * rows)
-    image = axes.imshow(mosaic, cmap=AROUND_ZERO.with_extremes(bad="#cccccc"), vmin=-limit, vmax=limit,
+    image = axes.imshow(mosaic, cmap=AROUND_ZERO.with_extremes(bad="#999999"), vmin=-limit, vmax=limit,
                         interpolation="nearest", aspect="auto")
     axes.axis("off")
     sheets.colour_scale(figure, image, (0.3 + size * columns, 0.25, 0.2, size * rows - 0.2), "", [-number, 0, number])
@@ -463,7 +475,7 @@ def hidden_units(weights: np.ndarray, *, title: str) -> Figure:
 
 # Images and what the network says of them.
 
-def captions(probabilities: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> list[str]:
+def captions(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray, names: Sequence[str]) -> list[str]:
     """For each image what it is and what the network says, of probabilities, shape (n, classes)."""
     return [f"label {names[label]},\nnetwork says {names[guess]} ({100 * row[guess]:.0f} %)"
             for row, label, guess in zip(probabilities, labels, probabilities.argmax(axis=1))]
@@ -488,6 +500,18 @@ def image_row(images: np.ndarray, captions: Sequence[str], *, title: str, column
                   fontsize=11.5)
     axes.set(xlim=(0, width), ylim=(0, height))
     return figure
+
+
+def judged_images(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], *,
+                  title: str) -> Figure:
+    """`image_row` of images, shape (n, height, width), with what each is, (n,), and what the network says of it."""
+    return image_row(images, captions(probabilities, labels.tolist(), names), title=title)
+
+
+def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, most: int = 10) -> np.ndarray:
+    """Of images whose prediction is wrong the indices, at most that many, the most confident first."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities.max(axis=1)[wrong], kind="stable")][:most]
 
 
 def images_with_probabilities(images: np.ndarray, probabilities: np.ndarray, names: Sequence[str], *,

@@ -43,7 +43,7 @@ from typing import TextIO
 PROJECT = Path(__file__).resolve().parent.parent
 
 if BEGAN is not None:
-    gc.disable()  # importing PyTorch makes millions of objects and no garbage; `Run` switches it on again
+    gc.disable()  # imports make millions of objects and no garbage; `Run` switches it on while it trains
 
 
 class RunError(Exception):

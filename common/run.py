@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -66,15 +66,13 @@ class Run:
         Raises:
             RunError: too little memory, no such device, or a folder that cannot be written.
         """
-        if program.BEGAN is not None:  # `program` switched it off for the imports, whose objects stay
-            gc.freeze()
-            gc.enable()
         self.args = args
         self.made = 0
         self._clock = time.perf_counter()
         self._seconds = {"imports": self._clock - (program.BEGAN or self._clock)}
         self._signal: int | None = None  # that asked the run to end
         self._stopped = False  # whether training ended because of it
+        self._loop: Generator[Any, None, None] = (_ for _ in ())  # over the steps
         device.require_memory(memory)
         args.device, self._reason = device.choose_device(args.device, small="engine" in args)
         self._lock = folder.open_folder(args.output_dir)
@@ -130,6 +128,10 @@ class Run:
         Shows a bar with the loss, writes checkpoints, and ends after Ctrl-C. What `progress` returns is printed at the
         start, every ten seconds, and at the end. A loop that leaves by ``break`` has diverged.
         """
+        self._loop = self._each(items, progress)
+        return self._loop
+
+    def _each(self, items: Iterable[Item], progress: Callable[[], str] | None) -> Generator[Item, None, None]:
         with self._training(progress) as after:
             for item in itertools.islice(items, self.made, None):
                 yield item
@@ -177,12 +179,17 @@ class Run:
             return self._stopped
 
         report()
+        if program.BEGAN is not None:  # `program` switched it off for the imports, whose objects stay
+            gc.freeze()
+            gc.enable()
         try:
             with bar:
                 yield after
                 bar.update(self.made - bar.n)
             report()
         finally:
+            if program.BEGAN is not None:  # matplotlib comes next, and then the end
+                gc.disable()
             self._phase("training")
         if self._stopped:  # now, because what follows may change the model, as folding a centre into it does
             self._save_checkpoint()
@@ -195,6 +202,7 @@ class Run:
 
     def _ended(self, results: dict) -> str:
         """How the training ended. Only the final loss shows an overflow in the last update."""
+        self._loop.close()  # one that was left by `break` has not ended yet
         if not math.isfinite(results["final_loss"]) or (self.made < len(self._losses) and not self._stopped):
             return "diverged"
         return "interrupted" if self.made < len(self._losses) else "finished"

@@ -28,6 +28,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 DASHES: tuple[Literal[":", "-", "--", "-."], ...] = (":", "-", "--", "-.")
 TEXT, SMALL = 12, 11  # points
 MINUS = "\u2212"  # as wide as a plus
+FONT = get_font(findfont("DejaVu Sans"))  # matplotlib's own
 
 matplotlib.rcdefaults()  # whatever a reader has set for figures of his own
 matplotlib.rcParams.update({"font.size": TEXT, "axes.labelsize": TEXT, "axes.titlesize": TEXT, "legend.fontsize": SMALL,
@@ -37,10 +38,9 @@ matplotlib.rcParams.update({"font.size": TEXT, "axes.labelsize": TEXT, "axes.tit
 
 def width_of(text: str, size: float) -> float:
     """Inches that a line of text takes, its font size in points."""
-    font = get_font(findfont("DejaVu Sans"))
-    font.set_size(size, 72)
-    font.set_text(text)
-    return 1.03 * font.get_width_height()[0] / 64 / 72
+    FONT.set_size(size, 72)
+    FONT.set_text(text)
+    return 1.03 * FONT.get_width_height()[0] / 64 / 72
 
 
 def wrapped(text: str, width: float, size: float) -> list[str]:

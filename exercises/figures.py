@@ -14,7 +14,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 BAND = (10, 90)  # percentiles
-STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (BLUE, ":"), (ORANGE, (0, (5, 1))), (GREEN, (0, (1, 1))))
+STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (BLUE, ":"), (ORANGE, (0, (4, 1, 1, 1, 1, 1))),
+          (GREEN, (0, (1, 1))))
 
 
 def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,15 +1,17 @@
 """Answers the lecture's exercises: runs what they ask for and writes docs/exercises.md from the results.
 
     python exercises/page.py          all of them, in some minutes
-    python exercises/page.py 1 3      these; the page takes the others' results from their last run
+    python exercises/page.py 1 3      these; the others' sections stay as they are
 
 Each exercise is a module with `measure`, which returns results and figures, and `text`, its section of the page. The
-results go into outputs/exercises/<module>/metrics.json, and the page is made from those files alone.
+results go into outputs/exercises/<module>/metrics.json, of which a section of the page is made.
 """
 
+import io
 import json
 import os
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
 
 import torch
+from PIL import Image
 
 from common import folder, options, program
 from exercises import other_data, rand_for_randn, samples, steps, unseen
@@ -47,26 +50,34 @@ def run(number: int, data_dir: Path) -> None:
 
 def section(number: int) -> str:
     """An exercise's part of the page, from what its folder holds."""
-    path = folder_of(number) / "metrics.json"
-    if not path.exists():
-        return f"## {number}. (not run)\n"
-    metrics = json.loads(path.read_text())
+    metrics = json.loads((folder_of(number) / "metrics.json").read_text(encoding="utf-8"))
     environment = ", ".join(f"{name} {value}" for name, value in metrics["environment"].items())
     return (f"{EXERCISES[number].text(metrics['results'])}\n`python exercises/page.py {number}`: "
             f"{metrics['seconds']:.0f} s with {environment}\n")
 
 
-def publish() -> None:
-    """Writes docs/exercises.md and its figures."""
-    parts = ["# The lecture's exercises, answered\n\nWritten by `make exercises`; every number and figure comes from "
-             "its runs.\n"]
-    for number in EXERCISES:
-        parts.append(section(number))
+def small(figure: Path) -> bytes:
+    """A figure with 256 colours, which take a third of the bytes."""
+    content = io.BytesIO()
+    with Image.open(figure) as picture:
+        picture.convert("RGB").quantize(dither=Image.Dither.NONE).save(content, format="png", optimize=True)
+    return content.getvalue()
+
+
+def publish(numbers: list[int]) -> None:
+    """Writes these exercises' sections of docs/exercises.md and their figures; the others' stay as they are."""
+    path = DOCS / "exercises.md"
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    parts = {int(part[3]): part for part in re.split(r"^(?=## \d\. )", page, flags=re.MULTILINE)[1:]}
+    for number in numbers:
+        parts[number] = section(number)
         for old in (DOCS / "figures").glob(f"exercise_{number}_*.png"):
             old.unlink()
         for figure in folder_of(number).glob("*.png"):
-            folder.save(DOCS / "figures" / f"exercise_{number}_{figure.name}", figure.read_bytes())
-    folder.save(DOCS / "exercises.md", "\n".join(parts).encode())
+            folder.save(DOCS / "figures" / f"exercise_{number}_{figure.name}", small(figure))
+    head = ("# The lecture's exercises, answered\n\n"
+            "Written by `make exercises`; every number and figure comes from its runs.\n")
+    folder.save(path, "\n".join([head, *(parts[number].strip() + "\n" for number in sorted(parts))]).encode())
 
 
 def main() -> None:
@@ -81,7 +92,7 @@ def main() -> None:
     for number in args.exercises:
         print(str(EXERCISES[number].__doc__).replace("Exercise", "exercise", 1), flush=True)
         run(number, args.data_dir)
-    publish()
+    publish(args.exercises)
     print(f"the page: {DOCS / 'exercises.md'}")
 
 

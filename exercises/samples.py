@@ -17,6 +17,7 @@ from exercises import cores, figures, markdown
 from lectures import linear_recovery as linear
 
 STARTS, PAIRS, NOISE, RATE = 1_000, 10_000, 0.2, 0.01
+LEAST = 6  # pairs that least squares needs
 TOGETHER = 50  # starts trained in one call: their iterates are 48 MB
 NEAR, MOST = (0.1, 0.05), 0.95  # errors that are near enough, and the share of the starts that shall have them
 SWEPT = 1_000  # pairs, and steps, of the search for the largest stable learning rate
@@ -84,28 +85,28 @@ def estimates(runs: Runs, counts: np.ndarray) -> Tensor:
     return torch.stack([linear.fold(*pair) for pair in zip(found, runs.centres)])
 
 
-def looks() -> np.ndarray:
-    """The numbers of steps after which the starts are looked at, from the six pairs that least squares needs."""
-    return np.unique(np.geomspace(6, PAIRS, 120).astype(int))
+def looks(first: int) -> np.ndarray:
+    """The numbers of steps after which the starts are looked at, evenly in their logarithms."""
+    return np.unique(np.geomspace(first, PAIRS, 120).astype(int))
 
 
 class Courses(NamedTuple):
-    """What was seen of some starts after some numbers of steps."""
+    """What was seen of some starts."""
 
-    steps: np.ndarray  # (looks,)
-    losses: np.ndarray  # (starts, looks), of the step made last
-    errors: dict[str, dict[str, np.ndarray]]  # for W and for b, for each estimate of them: (starts, looks)
+    losses: np.ndarray  # (starts, looks), at the steps looks(1)
+    errors: dict[str, dict[str, np.ndarray]]  # of W and of b, for each estimate (starts, looks), at looks(LEAST)
 
 
 def follow(recipe: Recipe, first: int, bar: tqdm) -> tuple[np.ndarray, np.ndarray]:
-    """Trains TOGETHER starts of a recipe, from the seed `first` on, and looks at them at `looks`.
+    """Trains TOGETHER starts of a recipe, from the seed `first` on.
 
     Returns the losses, (starts, looks), and the largest errors of W and of b for each estimate,
     (2, starts, estimates, looks).
     """
     runs = train(recipe, range(first, min(first + TOGETHER, STARTS)))
     bar.update(len(runs.x))
-    return runs.losses[:, looks() - 1], torch.stack(linear.largest_errors(estimates(runs, looks()))).numpy()
+    errors = torch.stack(linear.largest_errors(estimates(runs, looks(LEAST))))
+    return runs.losses[:, looks(1) - 1], errors.numpy()
 
 
 def follow_all(recipe: Recipe) -> Courses:
@@ -113,8 +114,7 @@ def follow_all(recipe: Recipe) -> Courses:
     with cores.bar(STARTS, "starts", str(recipe)) as bar:
         parts = cores.spread(follow, itertools.repeat(recipe), range(0, STARTS, TOGETHER), itertools.repeat(bar))
     losses, errors = (np.concatenate(column, axis=axis) for axis, column in enumerate(zip(*parts)))
-    return Courses(looks(), losses, {name: dict(zip(ESTIMATES, of_name.swapaxes(0, 1)))
-                                     for name, of_name in zip("Wb", errors)})
+    return Courses(losses, {name: dict(zip(ESTIMATES, of_name.swapaxes(0, 1))) for name, of_name in zip("Wb", errors)})
 
 
 def enough(steps: np.ndarray, errors: np.ndarray, near: float) -> int | None:
@@ -148,14 +148,14 @@ def draw(courses: dict[Recipe, Courses], losses: dict[Recipe, np.ndarray],
     """The figures by file name; `losses` are those of seed 0, as far as they are finite."""
     settings = f"learning rate {RATE}, noise {NOISE}"
     drawn = {f"{recipe.name}.png": figures.error_bands(
-        seen.steps, seen.errors, title=f"Error of the parameters, mean of {STARTS:,} starts and 10-90 %\n{recipe}, "
+        looks(LEAST), seen.errors, title=f"Error of the parameters, mean of {STARTS:,} starts and 10-90 %\n{recipe}, "
         f"{settings}") for recipe, seen in courses.items()}
     return drawn | {
         "every_step.png": plotting.loss_curve(losses[CENTRED], window=100, floor=2 * NOISE**2,
                                               title=f"Loss at every step\n{CENTRED}, {settings}, seed 0"),
         "recipes.png": figures.lines(
             {f"{PRINTED}, seed 0 alone": (np.arange(len(losses[PRINTED])) + 1, losses[PRINTED]),
-             **{str(recipe): (seen.steps, seen.losses) for recipe, seen in courses.items()}},
+             **{str(recipe): (looks(1), seen.losses) for recipe, seen in courses.items()}},
             title=f"Loss of the three recipes, mean of {STARTS:,} starts and 10-90 %\n{settings}", xlabel="steps",
             ylabel="loss", scales=("log", "log"), ylim=(1e-3, 1e12), horizontal={"noise floor": 2 * NOISE**2}),
         "rates.png": figures.lines(
@@ -173,10 +173,10 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     losses = {recipe: of_recipe[np.isfinite(of_recipe)] for recipe, of_recipe in losses.items()}
     sweeps = {recipe: sweep(recipe) for recipe in (PRINTED, CENTRED, QUICKSTART)}
     results = {
-        "starts": STARTS, "pairs": PAIRS, "near": NEAR, "share": MOST, "looks": len(courses[CENTRED].steps),
+        "starts": STARTS, "pairs": PAIRS, "near": NEAR, "share": MOST, "looks": len(looks(LEAST)),
         "centre": CENTRED.low + 2.5, "overflow": len(losses[PRINTED]),
         "estimates": [{"recipe": recipe.name, "estimate": way,
-                       "enough": [enough(seen.steps, seen.errors[name][way], near) for name in "Wb" for near in NEAR],
+                       "enough": [enough(looks(LEAST), seen.errors[name][way], near) for name in "Wb" for near in NEAR],
                        "final": [float(seen.errors[name][way][:, -1].mean()) for name in "Wb"]}
                       for recipe, seen in courses.items() for way in ESTIMATES],
         "rates": [{"recipe": recipe.name, "limit": found["limit"], **found["stable"]}

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -119,20 +119,21 @@ class Setting(NamedTuple):
     name: str
     starts: int
     steps: int
-    training: Callable[[int], Training]  # of so many starts
+    training: Callable[..., Training]  # of so many starts, with the options
+    options: dict[str, Any]
 
 
 SETTINGS = [
-    Setting(f"gradient descent at {RATE} (the lecture)", STARTS, STEPS, lambda n: GradientDescent(n, RATE)),
-    Setting("gradient descent at 0.1", STARTS, 200_000, lambda n: GradientDescent(n, 0.1)),
-    Setting("gradient descent at 1", STARTS, 50_000, lambda n: GradientDescent(n, 1.0)),
-    Setting("gradient descent at 5", STARTS, 20_000, lambda n: GradientDescent(n, 5.0)),
-    Setting("one point a step at 0.05 (Higham & Higham)", STARTS, STEPS, lambda n: OnePoint(n, 0.05)),
-    Setting("one point a step at 0.5", STARTS, 200_000, lambda n: OnePoint(n, 0.5)),
-    Setting("momentum 0.9 at 0.5", FEWER_STARTS, 10_000,
-            lambda n: Optimizer(n, torch.optim.SGD, lr=0.5, momentum=0.9)),
-    Setting("Adam at 0.01", FEWER_STARTS, 10_000, lambda n: Optimizer(n, torch.optim.Adam, lr=0.01)),
-    Setting("Adam at 0.1", FEWER_STARTS, 10_000, lambda n: Optimizer(n, torch.optim.Adam, lr=0.1)),
+    Setting(f"gradient descent at {RATE} (the lecture)", STARTS, STEPS, GradientDescent, {"rate": RATE}),
+    Setting("gradient descent at 0.1", STARTS, 200_000, GradientDescent, {"rate": 0.1}),
+    Setting("gradient descent at 1", STARTS, 50_000, GradientDescent, {"rate": 1.0}),
+    Setting("gradient descent at 5", STARTS, 20_000, GradientDescent, {"rate": 5.0}),
+    Setting("one point a step at 0.05 (Higham & Higham)", STARTS, STEPS, OnePoint, {"rate": 0.05}),
+    Setting("one point a step at 0.5", STARTS, 200_000, OnePoint, {"rate": 0.5}),
+    Setting("momentum 0.9 at 0.5", FEWER_STARTS, 10_000, Optimizer,
+            {"make": torch.optim.SGD, "lr": 0.5, "momentum": 0.9}),
+    Setting("Adam at 0.01", FEWER_STARTS, 10_000, Optimizer, {"make": torch.optim.Adam, "lr": 0.01}),
+    Setting("Adam at 0.1", FEWER_STARTS, 10_000, Optimizer, {"make": torch.optim.Adam, "lr": 0.1}),
 ]
 
 
@@ -153,7 +154,7 @@ def looks(steps: int) -> np.ndarray:
 
 def follow(setting: Setting, bar: tqdm) -> Course:
     """Trains the starts of a setting, and looks at them on the way."""
-    training, made, right, losses = setting.training(setting.starts), 0, [], []
+    training, made, right, losses = setting.training(setting.starts, **setting.options), 0, [], []
     for count in looks(setting.steps).tolist():
         training.advance(count - made)
         bar.update((count - made) * setting.starts)

@@ -79,8 +79,8 @@ def draw(data: digits.Digits, runs: list[dict], accuracies: dict[int, list[float
                   f"{len(runs) - 1}, each with its own image"),
         "errors.png": figures.lines(
             {f"784-40-10, mean of {SEEDS} seeds and 10-90 %": (np.array(list(accuracies)), errors)},
-            title="Performance P on task T as a function of experience E\nT: say what is on an image of "
-                  f"{data.title}; P: the share of {len(data.x_test):,} test images of which that is wrong",
+            title="Performance P on task T as a function of experience E\nT: say what an image of "
+                  f"{data.title} shows; P: wrong answers for {len(data.x_test):,} test images",
             xlabel="experience E: training images", ylabel="performance P: test error in %", scales=("log", "log"),
             yticks=(2, 3, 5, 10, 20, 30), horizontal=published if data.name == "mnist" else None),
     }
@@ -126,8 +126,8 @@ run shows.
 ![The images](figures/exercise_4_ten.png)
 
 **Learning from experience.** A program learns from experience E with respect to a task T and a performance measure P,
-if its performance at T, as measured by P, improves with E. Here T is to say what is on an image, P the test error, the
-share of the test images of which that is wrong, and E the images trained on; the figure is P as a function of E. (The
+if its performance at T, as measured by P, improves with E. Here T is to say what an image shows, P the test error, the
+share of wrong answers for the test images, and E the images trained on; the figure is P as a function of E. (The
 network is trained in batches of {results["batch"]} by Adam, one-cycle up to {results["rate"]:g}, with weight decay
 {results["decay"]:g}, for {results["epochs"]} epochs or {results["steps"]} steps, whichever is more.)
 

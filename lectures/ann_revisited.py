@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run, generator  # before all else, so that Ctrl-C is heard while that loads
+from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
 from common import fused, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
@@ -14,11 +14,11 @@ from common.options import add_engine_option, lecture_parser, whole_number
 import argparse
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 # Step 1, the task: tell the first five points from the others. They are those of the previous lecture, from
 # Higham & Higham (2019), section 2; the first five have the label (1, 0), the others (0, 1).
@@ -34,11 +34,10 @@ def ten_points(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 # Step 2, the training data: pairs of random numbers, which the loss never looks at.
-def training_pairs(kind: str, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The lecture's xtrain and ytrain, each of shape (steps, 2), drawn by `torch.randn` or `torch.rand`."""
+def training_pairs(kind: str, steps: int, generator: torch.Generator) -> Tensor:
+    """The lecture's xtrain and ytrain, shape (2, steps, 2), drawn by `torch.randn` or `torch.rand`."""
     draw = {"randn": torch.randn, "rand": torch.rand}[kind]
-    x_train, y_train = draw(2, steps, 2, generator=generator, dtype=torch.float64)
-    return x_train, y_train
+    return draw(2, steps, 2, generator=generator, dtype=torch.float64)
 
 
 # Step 3, the model: M = Chain(L2, L3, L4).
@@ -63,14 +62,9 @@ def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return (0.5 * ((model(points) - labels) ** 2).sum(dim=1)).sum() / 10
 
 
-# Step 5, the optimizer.
-def gradient_descent(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """Each step moves every parameter by -learning_rate times the loss's derivative; nothing else is remembered."""
-    return torch.optim.SGD(model.parameters(), lr=learning_rate)
-
-
+# Step 5, the optimizer: gradient descent moves every parameter by -learning_rate times the loss's derivative.
 # Step 6, the training.
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, train_data: Iterable, losses: np.ndarray) -> None:
+def train(model: nn.Module, optimizer: optim.Optimizer, train_data: Iterable, losses: np.ndarray) -> None:
     """One step for each (step, (x, y)) of `train_data`; the loss ignores x and y, on which exercise 3 turns."""
     for step, (x, y) in train_data:
         # Forward pass
@@ -128,35 +122,34 @@ def evaluate(model: nn.Module, losses: np.ndarray) -> dict:
             "points_correct": int(points_correct(model).sum())}
 
 
-def replay(args: argparse.Namespace, looks: np.ndarray) -> Iterator[nn.Sequential]:
-    """The run's model after each number of steps in `looks`: its start, trained once more by the engine."""
-    model = random_model(generator(args.seed, "model"))
+def replay(learning_rate: float, start: nn.Sequential, looks: np.ndarray) -> Iterator[nn.Sequential]:
+    """The model after each number of steps in `looks`: its start, trained once more by the engine."""
     for steps in np.diff(looks, prepend=0).tolist():
-        fused.train_sgd(model, POINTS[None], LABELS[None], learning_rate=args.lr, steps=steps, scale=0.5 / 10)
-        yield model
+        fused.train_sgd(start, POINTS[None], LABELS[None], learning_rate=learning_rate, steps=steps, scale=0.5 / 10)
+        yield start
 
 
-def draw(losses: np.ndarray, model: nn.Sequential, args: argparse.Namespace, title: str) -> dict:
-    """The figures by name, and with --animate training.gif."""
+def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Namespace, title: str) -> dict:
+    """The figures by name, and with --animate training.gif; `models` before and after training."""
     from common import plotting  # here, because matplotlib takes its time to import
 
-    steps, marks, files, start = len(losses), None, {}, random_model(generator(args.seed, "model"))
-    before, after = ([p.detach().numpy() for p in network.parameters()] for network in (start, model))
-    values, right = outputs(model, plotting.unit_grid(201)), points_correct(model).numpy()
-    points, labels, title = POINTS.numpy(), one_cold(LABELS).numpy(), f"{right.sum()} of 10 points right after {title}"
-    if args.engine == "fused" and steps and (args.animate or steps <= 2_000_000):  # more would take seconds
-        looks, grid = plotting.looks(steps), plotting.unit_grid(61 if args.animate else 2)
-        seen = zip(*((outputs(past, grid), points_correct(past).numpy()) for past in replay(args, looks)))
-        frames = plotting.Frames(looks, *map(np.array, seen))
+    points, labels, right = POINTS.numpy(), one_cold(LABELS).numpy(), points_correct(models[1]).numpy()
+    before, after = ([p.detach().numpy().copy() for p in model.parameters()] for model in models)
+    values, title = outputs(models[1], plotting.unit_grid(201)), f"{right.sum()} of 10 points right; {title}"
+    files, marks, looks = {}, None, plotting.looks(len(losses), args.animate)
+    if args.engine == "fused" and (args.animate or len(losses) <= 2_000_000):  # more would take seconds
+        grid = plotting.unit_grid(61 if args.animate else 2)
+        past = [(outputs(m, grid), points_correct(m).numpy()) for m in replay(args.lr, models[0], looks)]
+        frames = plotting.Frames(looks, *map(np.array, zip(*past)))
         marks = plotting.milestones(looks, frames.right.sum(axis=1))
-        if args.animate:
+        if args.animate and len(losses):
             files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
     return files | {
         "loss": plotting.loss_curve(losses, title=f"Loss, and how many points stay right\n{title}", marks=marks),
         "regions": plotting.regions(values, points, labels, right=right, title=f"Which output is larger\n{title}"),
         "surfaces": plotting.surfaces(values, points, labels, right=right, title=f"F over the unit square\n{title}"),
         "layers": plotting.layers({"before training": before, "after training": after}, inputs=("x₁", "x₂"),
-                                  outputs=("F₁", "F₂"), title=f"Weights and biases\n{title}")}
+                                  outputs=("F₁", "F₂"), title=f"Weights, and biases in the nodes\n{title}")}
 
 
 def arguments() -> argparse.Namespace:
@@ -177,30 +170,28 @@ def main() -> None:
     print(f"ten points of Higham & Higham (2019), learning rate {args.lr:g}, seed {args.seed}")
 
     # Steps 1 and 2, the task and the training data.
-    x_train, y_train = (pairs.to(args.device)
-                        for pairs in training_pairs(args.train_data, args.steps, run.generator("pairs")))
+    x_train, y_train = training_pairs(args.train_data, args.steps, run.generator("pairs")).to(args.device)
 
-    # Step 3, the model.
+    # Steps 3 to 6, the model, the loss, the optimizer and the training: one step for each pair.
     model = random_model(run.generator("model")).to(args.device)
     if not args.quiet:
         print(describe(model))
-
-    # Steps 4, 5 and 6, the loss, the optimizer and the training: one step for each pair.
     losses = run.begin(args.steps, model=model)
-    # The engine makes the same steps in one compiled loop. Its loss, `scale` times the sum of squares, is the same:
-    # test_plain_loop_and_fused_engine_agree.
-    if args.engine == "fused":
+    if args.animate and args.engine != "fused":
+        raise program.RunError("--animate needs the fused engine: leave out --engine eager and --device cuda")
+    if args.engine == "fused":  # the same steps in one compiled loop, and the same loss: tests/test_ann_revisited.py
         run.follow(fused.sgd(model, POINTS[None], LABELS[None], losses, learning_rate=args.lr, scale=0.5 / 10,
                              first=run.made))
     else:
         pairs = ((x_train[step], y_train[step]) for step in range(args.steps))
-        train(model, gradient_descent(model, args.lr), run.steps(enumerate(pairs)), losses)
+        train(model, optim.SGD(model.parameters(), lr=args.lr), run.steps(enumerate(pairs)), losses)
 
     # The results.
     model, losses = model.cpu(), losses[:run.made]
     results = evaluate(model, losses)
     title = f"{run.done(results)}, learning rate {args.lr:g}, seed {args.seed}"
-    run.finish(results, draw(losses, model, args, title), table(model),
+    models = random_model(run.generator("model")), model
+    run.finish(results, draw(losses, models, args, title), table(model),
                f"{run.done(results)}: {results['points_correct']} of 10 points right, loss {results['final_loss']:.4g}"
                f"{advice(model, losses)}")
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 # Step 1, the task: recover W_TRUE and B_TRUE from x_train and y_train.
@@ -39,8 +39,7 @@ def training_data(samples: int, low: float, high: float, noise: float,
 def stable_learning_rate(x: Tensor) -> float:
     """2 / lambda_max of the loss's Hessian, the mean over the pairs of 2 (x, 1)(x, 1)^T; for x of shape (N, 5).
 
-    Gradient descent on the mean loss multiplies its error along an eigenvector by 1 - learning_rate * lambda, which is
-    larger than 1 in size beyond this rate.
+    Gradient descent multiplies its error along an eigenvector by 1 - learning_rate * lambda: beyond this rate it grows.
     """
     ones = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)  # (N, 6)
     hessian = 2 * ones.T @ ones / len(x)  # (6, 6)
@@ -63,15 +62,9 @@ def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return ((y - model(x)) ** 2).sum()
 
 
-# Step 5, the optimizer.
-def gradient_descent(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """Each step moves every parameter by -learning_rate times the loss's derivative; nothing else is remembered."""
-    return torch.optim.SGD(model.parameters(), lr=learning_rate)
-
-
+# Step 5, the optimizer: gradient descent moves every parameter by -learning_rate times the loss's derivative.
 # Step 6, the training.
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, train_data: Iterable, losses: np.ndarray,
-          iterates: Tensor) -> None:
+def train(model: nn.Module, optimizer: optim.SGD, train_data: Iterable, losses: np.ndarray, iterates: Tensor) -> None:
     """One step for each (step, (x, y)) of `train_data`, and the parameters after it into `iterates`, (steps, 12)."""
     for step, (x, y) in train_data:
         # Forward pass
@@ -99,10 +92,7 @@ def fold(parameters: Tensor, centre: Tensor) -> Tensor:
 
 
 def averages(iterates: Tensor, steps: Tensor) -> Tensor:
-    """The mean of the last half of the iterates after n steps, for each n of `steps` (Polyak and Ruppert's average).
-
-    `iterates`, shape (steps + 1, 12), begin with the parameters before training.
-    """
+    """Polyak and Ruppert's average after n steps, for each n of `steps`: the mean of the last half of n iterates."""
     sums = iterates.cumsum(dim=0)
     return (sums[steps] - sums[steps // 2]) / (steps - steps // 2)[:, None]
 
@@ -120,47 +110,36 @@ def largest_errors(parameters: Tensor) -> tuple[Tensor, Tensor]:
     return (weight - W_TRUE).abs().amax(dim=(-2, -1)), (bias - B_TRUE).abs().amax(dim=-1)
 
 
-def estimates(iterates: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """The parameters, each of shape (12,), that were found: the last iterate, the averaged one, least squares."""
-    return {"last": iterates[-1], "averaged": averages(iterates, torch.tensor([len(iterates) - 1]))[0],
-            "least squares": least_squares(x, y)}
-
-
 def evaluate(model: nn.Module, found: dict[str, Tensor], x: Tensor, y: Tensor) -> dict:
-    """The results, of `estimates`; the final loss is the mean over all pairs."""
+    """The results; `found` are the last, the averaged and the least squares parameters, each of shape (12,)."""
     results = {}
     for name, parameters in zip(("", "_average", "_least_squares"), found.values()):
         results["weight" + name], results["bias" + name] = split(parameters)
     weight_error, bias_error = largest_errors(found["averaged"])
-    with torch.no_grad():
-        final_loss = loss(model, x, y) / len(x)
     return results | {"max_weight_error": weight_error.item(), "max_bias_error": bias_error.item(),
-                      "final_loss": final_loss.item()}
+                      "final_loss": loss(model, x, y).item() / len(x)}  # the mean over all pairs
 
 
 def table(found: dict[str, Tensor]) -> str:
-    """The entries of W and b, a line each: true, and as `estimates` has them."""
+    """The entries of W and b, a line each: true, and as they were found."""
     names = [f"W[{i},{j}]" for i in (1, 2) for j in range(1, 6)] + ["b[1]", "b[2]"]
     rows = torch.stack([torch.cat([W_TRUE.flatten(), B_TRUE]), *found.values()], dim=1).tolist()
-    head = f"{'':8}{'true':>6}" + "".join(f"{name:>15}" for name in found)
-    return "\n".join([head] + [f"{name:8}{row[0]:6g}" + "".join(f"{value:15.5g}" for value in row[1:])
-                               for name, row in zip(names, rows)])
+    lines = [f"{name:8}{row[0]:6g}" + "".join(f"{value:15.5g}" for value in row[1:]) for name, row in zip(names, rows)]
+    return "\n".join([f"{'':8}{'true':>6}" + "".join(f"{name:>15}" for name in found), *lines])
 
 
 def draw(losses: np.ndarray, iterates: Tensor, found: dict[str, Tensor], floor: float, title: str) -> dict:
-    """The figures by name; `found` are the `estimates`, `floor` is the loss that the noise leaves."""
+    """The figures by name; `floor` is the loss that the noise leaves."""
     from common import plotting  # here, because matplotlib takes its time to import
 
     steps = np.unique(np.geomspace(1, max(1, len(iterates) - 1), 200).astype(int))
     grid = torch.from_numpy(steps).clamp(max=len(iterates) - 1)
     last, mean = largest_errors(iterates[grid]), largest_errors(averages(iterates, grid))
-    exact = largest_errors(found["least squares"])
-    panels = {name: {"last iterate": last[k].numpy(), "averaged iterate": mean[k].numpy()}
-              for k, name in enumerate("Wb")}
+    panels = {name: {"last iterate": a.numpy(), "averaged iterate": b.numpy()} for name, a, b in zip("Wb", last, mean)}
     return {"loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100, floor=floor),
             "parameter_error": plotting.error_curves(
                 steps, panels, title=f"Error of the parameters\n{title}", overflow=plotting.until_overflow(losses)[1],
-                limits={"W": exact[0].item(), "b": exact[1].item()})}
+                limits=dict(zip("Wb", map(float, largest_errors(found["least squares"])))))}
 
 
 def arguments() -> argparse.Namespace:
@@ -174,8 +153,7 @@ def arguments() -> argparse.Namespace:
                         help="do not centre the inputs: the printed recipe; with --low 0 Flux's quickstart")
     add_engine_option(parser)
     args = parser.parse_args()
-    if args.high is None:
-        args.high = args.low + 5
+    args.high = args.low + 5 if args.high is None else args.high
     if args.high <= args.low:
         parser.error(f"argument --high: expected a number above --low ({args.low:g}), got {args.high:g}")
     return args
@@ -193,10 +171,8 @@ def main() -> None:
     setting = f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}, learning rate {args.lr:g}"
     print(f"samples: {args.samples:,}; {setting}\nlargest stable rate, 2 / lambda_max of the Hessian: {limit:.3g}")
 
-    # Step 3, the model.
+    # Steps 3 to 6, the model, the loss, the optimizer and the training: one step for each pair.
     model = random_model(run.generator("model")).to(args.device)
-
-    # Steps 4, 5 and 6, the loss, the optimizer and the training: one step for each pair.
     iterates = torch.zeros(args.samples + 1, 12, dtype=torch.float64)  # the first is the model before training
     iterates[0] = parameters_to_vector(model.parameters()).detach()
     losses = run.begin(args.samples, model=model, iterates=iterates[1:])
@@ -205,12 +181,13 @@ def main() -> None:
                              iterates=iterates[1:].numpy(), first=run.made))
     else:
         pairs = ((x_train[step], y_train[step]) for step in range(args.samples))
-        train(model, gradient_descent(model, args.lr), run.steps(enumerate(pairs)), losses, iterates[1:])
+        train(model, optim.SGD(model.parameters(), lr=args.lr), run.steps(enumerate(pairs)), losses, iterates[1:])
 
     # The results. The centre is folded back into b, so that the model takes the inputs as they are.
     iterates = fold(iterates[:run.made + 1], centre)
     vector_to_parameters(iterates[-1], model.cpu().parameters())
-    found = estimates(iterates, x, y)
+    found = {"last": iterates[-1], "averaged": averages(iterates, torch.tensor([run.made]))[0],
+             "least squares": least_squares(x, y)}
     results = evaluate(model, found, x, y) | {"noise_floor": floor, "stable_lr_limit": limit}
     figures = draw(losses[:run.made + 1], iterates, found, floor, f"{run.done(results)}, {setting}, seed {args.seed}")
     initial = dict(zip(("weight", "bias"), split(iterates[0])))

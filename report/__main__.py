@@ -68,7 +68,7 @@ def main() -> None:
     if not args.runs.is_dir():
         raise RunError(f"there is no folder {args.runs}; name the folder of the runs with --runs")
     if args.check:
-        check(claims.verdicts(page.read_all(args.runs)))
+        check(claims.verdicts(page.read_all(args.runs, figures=False)))
     else:
         write(args.runs, args.page or args.runs / "report.html")
 

@@ -5,6 +5,7 @@ if (pageData.models.length > 0) {
   const PEN = 18; // the stroke's width on it
   const MOVE = 10; // of the pen, for each press of an arrow key
   const UNSURE = 0.6; // a smaller probability is no answer
+  const MOST = 50; // digits; more pieces of ink are none
   const LARGEST = 4000; // the longer side of a picture; a larger one is made smaller before it is read
   const UNDOS = 40; // strokes that can be taken back
 
@@ -14,7 +15,8 @@ if (pageData.models.length > 0) {
   const hand = { pointer: null, x: SIDE / 2, y: SIDE / 2, down: false }; // a pointer's, or that of the arrow keys
   const past = []; // the sheet before each stroke
   let picture = null; // what was read from a file, in its own size; null when the sheet was drawn on
-  let waiting = false;
+  let waiting = 0; // the timer of an answer that was asked for
+  let lasted = 0; // milliseconds, the last answer
 
   // The networks.
 
@@ -54,50 +56,58 @@ if (pageData.models.length > 0) {
   /** The digits by their probabilities, the likeliest first. */
   const ranking = (shares) => shares.map((_, digit) => digit).sort((one, two) => shares[two] - shares[one]);
 
+  /** What is said of one digit: its probability, or where that is small the two likeliest digits. */
+  function said(shares) {
+    const [first, second] = ranking(shares);
+    return shares[first] >= UNSURE ? percent(shares[first], 1)
+      : `unsure: ${first} (${percent(shares[first], 0)}) or ${second} (${percent(shares[second], 0)})`;
+  }
+
   /** The answer in words; it begins with the digit, or the digits from left to right. */
   function sentence(all) {
-    const best = all.map((shares) => ranking(shares)[0]);
-    if (all.length > 1) {
-      return `${best.join(" ")} (${all.map((shares, i) => percent(shares[best[i]], 1)).join(", ")})`;
-    }
-    const [first, second] = ranking(all[0]);
-    const shares = all[0];
-    return shares[first] >= UNSURE ? `${first} (${percent(shares[first], 1)})`
-      : `${first}? unsure: ${first} (${percent(shares[first], 0)}) or ${second} (${percent(shares[second], 0)})`;
+    const digits = all.map((shares) => ranking(shares)[0]).join(" ");
+    const saying = all.map(said).join(", ");
+    return all.length === 1 && saying.startsWith("unsure") ? `${digits}? ${saying}` : `${digits} (${saying})`;
   }
 
   /** Reads the sheet or the picture, and shows what was found. */
   function answer() {
-    waiting = false;
+    const began = performance.now();
+    waiting = 0;
     const model = models.find((one) => one.run === find("digit-model").value);
-    const found = prepareDigits(picture || pen.getImageData(0, 0, SIDE, SIDE));
+    const everything = prepareDigits(picture || pen.getImageData(0, 0, SIDE, SIDE));
+    const found = everything.length <= MOST ? everything : [];
     const all = found.map((digit) => classify(model, digit.image));
     find("digit-answer").textContent = all.length ? sentence(all)
-      : picture ? "No ink was found in this picture." : "Draw a digit on the sheet.";
+      : everything.length ? `These are ${everything.length} pieces of ink, too many for digits.`
+        : picture ? "No ink was found in this picture." : "Draw a digit on the sheet.";
     showSeen(found);
     showBars(all[0]);
     find("digit-first").hidden = all.length < 2;
+    lasted = performance.now() - began;
   }
 
-  /** Answers once in the next frame, however often it is asked for until then. */
+  /** Answers at once, or after the stroke that is being drawn; a slow machine gets twice an answer's time to draw. */
   function ask() {
-    if (!waiting) {
-      waiting = true;
-      requestAnimationFrame(answer);
-    }
+    clearTimeout(waiting);
+    waiting = setTimeout(answer, 0);
   }
 
-  /** The images that the network sees, side by side, ink bright on black. */
+  function askLater() {
+    waiting ||= setTimeout(answer, Math.min(500, 2 * lasted));
+  }
+
+  /** The images that the network sees, up to three in a row, ink bright on black. */
   function showSeen(found) {
     const canvas = find("digit-seen");
-    canvas.width = Math.max(1, found.length) * 28;
-    canvas.style.setProperty("--images", Math.max(1, found.length));
+    canvas.width = Math.min(3, Math.max(1, found.length)) * 28;
+    canvas.height = Math.ceil(Math.max(1, found.length) / 3) * 28;
     const paper = canvas.getContext("2d");
-    paper.fillRect(0, 0, canvas.width, 28);
+    paper.fillRect(0, 0, canvas.width, canvas.height);
     found.forEach((digit, at) => {
       const image = new ImageData(28, 28);
       digit.image.forEach((grey, i) => image.data.set([grey, grey, grey, 255], 4 * i));
-      paper.putImageData(image, 28 * at, 0);
+      paper.putImageData(image, 28 * (at % 3), 28 * Math.floor(at / 3));
     });
   }
 
@@ -153,7 +163,7 @@ if (pageData.models.length > 0) {
     pen.stroke();
     hand.x = x;
     hand.y = y;
-    ask();
+    askLater();
   }
 
   /** A pointer's place on the sheet, whatever its size on the screen. */

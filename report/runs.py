@@ -1,25 +1,30 @@
 """Reads runs' folders: what is there, what is missing, what is damaged. What stands in their files is not trusted."""
 
 import base64
+import io
 import json
 import math
 import struct
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, features
 from torch import Tensor
 
 from common import folder
 from common.program import RunError
 
 METRICS_LIMIT = 1_000_000  # bytes of a metrics.json; a run's has some thousand
-FIGURE_LIMIT = 600_000  # bytes of one figure
+FIGURE_LIMIT = 2_000_000  # bytes of one figure
+SIDE_LIMIT = 5_000  # pixels of a figure, across and down
 MODEL_LIMIT = 2_000_000  # bytes of a model.pt that is read
 TEXT_LIMIT = 120  # characters of an option or a name that are shown
 LINES_LIMIT = 60  # options, versions or phases that are shown
+NOT_SHOWN = ("output_dir", "data_dir", "format", "quiet", "show", "resume", "animate")  # they change no number
 CURVE_POINTS = 400  # of a run's losses in the page
 
 KINDS = {  # the figures a page can show: how a file of that kind begins, and its type
@@ -106,14 +111,26 @@ class Run:
 
     def lines(self, part: str) -> list[tuple[str, str]]:
         """The entries of one of metrics.json's dicts as short texts, such as the options of "config"."""
-        entries = list(self.metrics.get(part, {}).items())
+        entries = [entry for entry in self.metrics.get(part, {}).items() if entry[0] not in NOT_SHOWN]
         return [(short(name), short(value)) for name, value in entries[:LINES_LIMIT]]
 
 
+LOSS = Picture("loss", "The loss at every step.", "Curve of the loss against the step, falling.")
+UNSEEN = Picture("unseen", "Exercise 4: an image that the network was not trained on, and the ten probabilities.",
+                 "A handwritten digit beside bars for the ten probabilities.")
+CONFUSION = Picture("confusion", "The test set: how many images of each label got each answer.",
+                    "Ten by ten table of counts, the largest on its diagonal.")
+MISTAKES = Picture("mistakes", "The mistakes that the network is most sure of.",
+                   "Handwritten digits with their labels and what the network said.")
+LAYERS = Picture("layers", "The network before training and after, with its largest weights.",
+                 "Two drawings of the network, from 784 pixels over the hidden units to ten outputs.")
+HIDDEN = Picture("hidden_units", "Where ink excites each hidden unit and where it inhibits it.",
+                 "Forty small squares of 28 by 28 weights in blue and orange, one for each hidden unit.")
+
 SOURCES = (
     Source("linear_recovery", "The lecture's run, with centred inputs", "python lectures/linear_recovery.py", True, (
-        Picture("loss", "The loss of each of the steps, one pair of numbers each, with its mean over 100 steps; under "
-                        "the dashed line no model can stay, because of the noise.",
+        Picture("loss", "The loss of each step, one pair (x, y) each, with its mean over some steps around; the noise "
+                        "lets no model stay under the dashed line.",
                 "Curve of the loss against the step, on a logarithmic scale."),
         Picture("parameter_error", "The largest error of W and of b after each number of steps: the last iterate goes "
                                    "on jumping with the noise, the mean of the last half of the iterates settles.",
@@ -126,27 +143,22 @@ SOURCES = (
     Source("ann_revisited", "The lecture's run", "python lectures/ann_revisited.py", True, (
         Picture("regions", "Where each of the two outputs wins at the end, with the ten points.",
                 "The unit square in two colours with a curved boundary between the five circles and the five squares."),
-        Picture("loss", "The loss at every step, both axes logarithmic.",
-                "Curve of the loss against the step: flat for a long time, then falling."),
-        Picture("training", "The regions while the network trains.",
-                "Animation: the boundary bends until the circles and the squares are apart."))),
+        Picture("surfaces", "The two outputs over the unit square, with the ten points.",
+                "Two maps of the unit square, each high on one side of a steep, curved slope and low on the other."),
+        Picture("layers", "The weights between the neurons, and the biases in them, before training and after.",
+                "Two drawings of the 2-2-3-2 network; after training most of its lines are far stronger."),
+        Picture("loss", "The loss at every step, and from which step on how many points stay right.",
+                "Curve of the loss against the step, nearly level for a long time, then falling."),
+        Picture("training", "The network while it trains: where each output wins, and the loss.",
+                "Animation: the boundary bends until the circles and the squares are apart, while the loss falls."))),
     Source("mnist_mlp", "The lecture's run, on 100 images", "python lectures/mnist_mlp.py", True, (
         Picture("first_five", "The first five images: label, prediction and its probability.",
                 "Five handwritten digits with their labels and predictions."),
-        Picture("loss", "The loss at every step.", "Curve of the loss against the step, falling."),
-        Picture("unseen", "Exercise 4: an image that the network was not trained on, and the ten probabilities.",
-                "A handwritten digit beside bars for the ten probabilities."),
-        Picture("confusion", "The test set: labels in the rows, predictions in the columns.",
-                "Ten by ten table of counts, the largest on its diagonal."),
-        Picture("mistakes", "The mistakes that the network is most sure of.",
-                "Ten handwritten digits with their labels and what the network said."))),
+        *(LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN))),
     Source("mnist_mlp_all", "The same network on all 60,000 images",
-           "python lectures/mnist_mlp.py --output-dir outputs/mnist_mlp_all --images all --batch-size 128 --epochs 20 "
-           "--lr 0.015 --schedule one-cycle --weight-decay 1e-4", False, (
-        Picture("confusion", "The test set: labels in the rows, predictions in the columns.",
-                "Ten by ten table of counts, nearly all on its diagonal."),
-        Picture("mistakes", "The mistakes that the network is most sure of.",
-                "Ten handwritten digits with their labels and what the network said."))),
+           "python lectures/mnist_mlp.py --output-dir outputs/mnist_mlp_all --images all --batch-size 128 --epochs 40 "
+           "--lr 0.015 --schedule one-cycle --distort", False, (
+        LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN)),
 )
 
 
@@ -158,8 +170,8 @@ def short(value: object) -> str:
     return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT - 1] + "…"
 
 
-def read(source: Source, runs: Path) -> Run:
-    """Reads a run's folder in `runs`."""
+def read(source: Source, runs: Path, *, figures: bool = True) -> Run:
+    """Reads a run's folder in `runs`; its figures only if they are wanted."""
     path = runs / source.name
     if not (path / "metrics.json").is_file():
         return Run(source, "missing")
@@ -167,7 +179,8 @@ def read(source: Source, runs: Path) -> Run:
         run = Run(source, "read", metrics=_metrics(path / "metrics.json"))
     except RunError as error:
         return Run(source, "damaged", fault=str(error))
-    run.figures = [figure for figure in (_figure(path, picture) for picture in source.pictures) if figure]
+    wanted = source.pictures if figures else ()
+    run.figures = [figure for figure in (_figure(path, picture) for picture in wanted) if figure]
     run.losses = _kept(run, _losses, path / "losses.npy")
     run.initial = _kept(run, _state, path / "model_initial.pt")
     run.model = _kept(run, _state, path / "model.pt")
@@ -242,25 +255,33 @@ def _figure(path: Path, picture: Picture) -> Figure | None:
     begins, kind = KINDS[file.suffix]
     try:
         data = file.read_bytes() if file.stat().st_size <= FIGURE_LIMIT else b""
-    except OSError:
-        data = b""
-    if not data.startswith(begins):
+        if not data.startswith(begins):
+            raise ValueError
+        if file.suffix != ".svg":
+            figure.width, figure.height, smaller = _measured(data)
+            data, kind = (smaller, "image/webp") if smaller else (data, kind)
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError):
         figure.fault = f"{file.name} is damaged, or larger than {FIGURE_LIMIT:,} bytes"
         return figure
-    figure.width, figure.height = _size(data)
     figure.address = f"data:{kind};base64,{base64.b64encode(data).decode()}"
     return figure
 
 
-def _size(data: bytes) -> tuple[int, int]:
-    """Width and height of a PNG or GIF in pixels, from their place in its header; (0, 0) where they are not there."""
-    if data.startswith(KINDS[".png"][0]) and len(data) >= 24:
-        width, height = struct.unpack(">II", data[16:24])
-    elif data.startswith(KINDS[".gif"][0]) and len(data) >= 10:
-        width, height = struct.unpack("<HH", data[6:10])
-    else:
-        return 0, 0
-    return (width, height) if 0 < width < 20_000 and 0 < height < 20_000 else (0, 0)
+def _measured(data: bytes) -> tuple[int, int, bytes]:
+    """Width and height of a PNG or GIF, and a PNG as lossless WebP, which takes a third of the room; b"" if it cannot.
+
+    Raises:
+        ValueError, or what Pillow's readers raise: the picture is damaged or too large.
+    """
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(data), formats=("PNG", "GIF")) as image:
+        if max(image.size) > SIDE_LIMIT:
+            raise ValueError
+        image.load()
+        if image.format == "PNG" and features.check("webp"):
+            image.save(buffer, "WEBP", lossless=True, method=2)
+        smaller = buffer.getvalue()
+        return image.width, image.height, smaller if len(smaller) < len(data) else b""
 
 
 def curve(losses: np.ndarray | None) -> list[tuple[int, float]]:

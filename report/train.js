@@ -2,7 +2,7 @@
 // The lecture's network, trained in the page: from a start and a rate, step after step, in slices of each frame.
 // What it has passed is kept as a trail, so that any moment can be gone back to.
 {
-  const SLICE = 10; // milliseconds of training in a frame of about 16; the rest is for drawing and for the browser
+  const SLICE = [10, 50]; // milliseconds of training in a frame: as long as drawing takes, but at least and at most these
   const CHUNK = 500; // steps between two looks at the clock
   const GROWTH = 1.002; // the trail notes a step when the number of steps has grown by this factor
   const CALM = 500; // milliseconds between two pictures for readers who ask for less motion
@@ -21,7 +21,7 @@
   // slider, which goes to its moment as fast as it can.
   const state = {
     start: "", rate: 0.01, weights: null, steps: 0, trail: null, target: null, playing: false,
-    owed: 0, frameAt: 0, drawnAt: 0, writtenAt: 0, lap: null, ready: false,
+    owed: 0, frameAt: 0, drawnAt: 0, drawing: 0, writtenAt: 0, setOut: null, lap: null, ready: false,
   };
 
   // Starts.
@@ -62,8 +62,7 @@
   function advance(until, deadline) {
     const { trail } = state;
     while (state.steps < until && performance.now() < deadline) {
-      const ahead = trail.next > state.steps ? trail.next : until;
-      const steps = Math.min(until, ahead, state.steps + CHUNK) - state.steps;
+      const steps = Math.min(until, trail.next, state.steps + CHUNK) - state.steps;
       network.descend(state.weights, state.rate, steps);
       state.steps += steps;
       if (state.steps === trail.next) {
@@ -112,8 +111,8 @@
     const resting = state.target === null;
     state.target = target;
     state.owed = 0;
-    state.lap = { at: performance.now(), steps: state.steps };
     state.frameAt = performance.now();
+    state.setOut = state.lap = { at: state.frameAt, steps: state.steps };
     find("train-play").textContent = state.playing ? "Pause" : "Play";
     if (resting) {
       requestAnimationFrame(frame);
@@ -134,7 +133,7 @@
       state.owed -= until - state.steps;
     }
     state.frameAt = now;
-    advance(until, now + SLICE);
+    advance(until, now + Math.min(SLICE[1], Math.max(SLICE[0], state.drawing)));
     if (state.steps >= state.target) {
       rest();
       return;
@@ -147,20 +146,22 @@
     requestAnimationFrame(frame);
   }
 
-  /** Comes to rest, and says where. */
+  /** Comes to rest; after Play a screen reader says where. */
   function rest() {
     if (state.lap) {
       showSpeed(true);
     }
+    const { playing } = state;
     state.target = null;
     state.playing = false;
     state.lap = null;
     find("train-play").textContent = "Play";
     draw(false);
     writeAddress();
-    const right = network.right(state.weights).filter(Boolean).length;
-    find("train-said").textContent = `At rest after ${withCommas(state.steps)} steps: loss ` +
-      `${rounded(network.loss(state.weights))}, ${right} of 10 points right.`;
+    if (playing) {
+      find("train-said").textContent = `At rest after ${withCommas(state.steps)} steps: loss ` +
+        `${rounded(network.loss(state.weights))}, ${find("train-right").textContent} points right.`;
+    }
   }
 
   /** Notes the moment in the address, once the reader has done something. */
@@ -174,14 +175,13 @@
 
   // What is shown.
 
-  /** Steps a second: over the last half second, at rest over the time since Play. */
+  /** Steps a second: about twice a second those since the last time, at rest those since the training set out. */
   function showSpeed(atRest) {
-    const seconds = (performance.now() - state.lap.at) / 1000;
-    if (seconds > 0.5 || (atRest && seconds > 0.03)) {
-      showNumber(find("train-speed"), Math.round((state.steps - state.lap.steps) / seconds));
-      if (!atRest) {
-        state.lap = { at: performance.now(), steps: state.steps };
-      }
+    const since = atRest ? state.setOut : state.lap;
+    const seconds = (performance.now() - since.at) / 1000;
+    if (seconds > (atRest ? 0.03 : 0.5)) {
+      showNumber(find("train-speed"), Math.round((state.steps - since.steps) / seconds));
+      state.lap = { at: performance.now(), steps: state.steps };
     }
   }
 
@@ -202,6 +202,7 @@
       state.drawnAt = performance.now();
       drawRegions(right);
       drawLosses(loss);
+      state.drawing = performance.now() - state.drawnAt;
     }
   }
 

@@ -76,7 +76,7 @@ def test_plain_loop_and_fused_engine_agree():
 def test_default_run(run):
     done = run("ann_revisited")
     assert done.returncode == 0, done.stderr
-    results = assert_contract(done, "ann_revisited", "regions.png")
+    results = assert_contract(done, "ann_revisited", "regions.png", "surfaces.png", "layers.png")
     assert results["points_correct"] == 10 and results["final_loss"] < 0.003
     assert results["parameters"] == 23 and results["engine"] == "fused"
     losses = np.load(done.folder / "losses.npy")

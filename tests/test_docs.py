@@ -11,6 +11,7 @@ import pytest
 from conftest import PROJECT
 
 from common import program
+from report import runs
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
 READ = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
@@ -32,8 +33,10 @@ def below_banners(script: str) -> dict[str, list[str]]:
     lines: dict[str, list[str]] = {}
     steps: list[str] = []
     for line in (PROJECT / script).read_text(encoding="utf-8").splitlines():
-        if banner := re.match(r"\s*# (Steps? [\d, and]+|The results)", line):
+        if banner := re.match(r"\s*# (Steps? [\d, andto]+|The results)", line):
             steps = re.findall(r"\d", banner[1]) or ["results"]
+            if " to " in banner[1]:  # steps 3 to 6
+                steps = [str(step) for step in range(int(steps[0]), int(steps[1]) + 1)]
         for step in steps:
             lines.setdefault(step, []).append(line.strip())
     return lines
@@ -165,3 +168,10 @@ def test_the_lectures_four_references_are_cited():
     cited = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
     for name in ("Higham", "Innes", "LeCun", "Murrel"):
         assert f"family-names: {name}" in cited
+
+
+def test_the_model_of_all_images_is_the_same_everywhere():
+    tuned = re.search(r"^TUNED = (.*)$", MAKEFILE, re.MULTILINE)[1]
+    assert tuned in READ["README.md"], "README's row has other options than make lectures"
+    command = next(source.command for source in runs.SOURCES if source.name == "mnist_mlp_all")
+    assert tuned in command, "the page names another command than make lectures runs"

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from common import fused
 from lectures import ann_revisited as ann
 from lectures import linear_recovery as linear
 
-fused = pytest.importorskip("common.fused", reason="llvmlite has no build for this Python")
+pytest.importorskip("llvmlite", reason="llvmlite has no build for this Python")
 
 LAYOUTS = [1, fused.LANES]  # the points in a vector's lanes, or the starts, whatever their number
 
@@ -281,11 +282,11 @@ def test_advance_counts_every_step_and_ends_the_call():
 
 
 @pytest.mark.parametrize("model, named", [
-    (nn.Sequential(nn.Conv2d(1, 1, 1)), "Conv2d"),
-    (nn.Sequential(nn.Linear(2, 2), nn.GELU()), "GELU"),
-    (nn.Sequential(nn.Linear(2, 2, bias=False)), "bias=False"),
-    (nn.Sequential(nn.Sigmoid(), nn.Linear(2, 2)), "Sigmoid"),
-    (nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Tanh()), "Tanh"),
+    (nn.Sequential(nn.Conv2d(1, 1, 1)).double(), "Conv2d"),
+    (nn.Sequential(nn.Linear(2, 2), nn.GELU()).double(), "GELU"),
+    (nn.Sequential(nn.Linear(2, 2, bias=False)).double(), "bias=False"),
+    (nn.Sequential(nn.Sigmoid(), nn.Linear(2, 2)).double(), "Sigmoid"),
+    (nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Tanh()).double(), "Tanh"),
     (nn.Sequential(nn.Linear(2, 2)), "float32"),
     (nn.Sequential(nn.Linear(2, 2).double(), nn.Linear(2, 2)), "float32"),
     (nn.Sequential(), "Sequential"),

@@ -13,7 +13,7 @@ from common.layers import describe
 from common.onehot import one_hot
 from lectures import mnist_mlp as mnist
 
-FIGURES = ("first_five.png", "unseen.png", "confusion.png", "mistakes.png")
+FIGURES = ("first_five.png", "unseen.png", "confusion.png", "mistakes.png", "hidden_units.png", "layers.png")
 
 
 def model(seed=0, hidden=40):

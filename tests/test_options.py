@@ -260,10 +260,14 @@ def test_animate_writes_the_training_too(run_here, monkeypatch):
     watch_figures(monkeypatch)
     done = run_here("ann_revisited", "--steps", 300, "--quiet", "--animate")
     assert (done.folder / "training.gif").read_bytes().startswith(b"GIF89a")
+    assert done.metrics["config"]["animate"] is True
     files = {path.name for path in done.folder.iterdir()}
     shutil.rmtree(done.folder)
     assert {path.name for path in run_here("ann_revisited", "--steps", 300, "--quiet").folder.iterdir()} == files - {
         "training.gif"}
+    refused = run_here("ann_revisited", "--steps", 300, "--animate", "--engine", "eager")
+    assert refused.returncode == 1 and refused.stderr.startswith("error: --animate needs the fused engine")
+    assert refused.stderr.count("\n") == 1
 
 
 def test_the_figures_are_png_unless_asked(run_here, monkeypatch):
@@ -348,7 +352,7 @@ def test_config_names_every_option_resolved(run_here, made_up, monkeypatch, scri
 GIVEN = {
     "linear_recovery": {"samples": 30, "lr": 0.005, "noise": 0.25, "low": 4.0, "high": 8.0, "raw": True,
                         "engine": "eager"},
-    "ann_revisited": {"steps": 30, "lr": 0.005, "train_data": "rand", "engine": "eager", "animate": True},
+    "ann_revisited": {"steps": 30, "lr": 0.005, "train_data": "rand", "engine": "eager"},
     "mnist_mlp": {"dataset": "fashion-mnist", "images": 40, "epochs": 3, "batch_size": 10, "lr": 0.005,
                   "schedule": "one-cycle", "weight_decay": 0.01, "hidden": 12, "distort": True},
 }
@@ -365,7 +369,7 @@ def test_config_has_every_option_as_given(run_here, made_up, monkeypatch, tmp_pa
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
     done = run_here(script, *words)
     assert done.returncode == 0, done.stderr
-    missing = options_of(run_here, script) - set(given) - {"help", "show", "resume", "output_dir"}
+    missing = options_of(run_here, script) - set(given) - {"help", "show", "resume", "output_dir", "animate"}
     assert not missing, f"an option without a test: {missing}"
     config = done.metrics["config"]
     for name, value in given.items():
@@ -377,6 +381,7 @@ def test_every_option_is_where_design_says(run_here):
     common = {"seed", "device", "output_dir", "quiet", "show", "resume", "format", "help"}
     own = {script: set(given) for script, given in GIVEN.items()}
     own["mnist_mlp"].add("data_dir")
+    own["ann_revisited"].add("animate")
     for script in SCRIPTS:
         assert options_of(run_here, script) == (common | own[script]) - {"help"}
 

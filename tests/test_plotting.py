@@ -1,5 +1,6 @@
 """The figures: they hold what they were given, where a reader looks for it; and nothing is cut off or overlaps."""
 
+import copy
 import io
 import itertools
 import os
@@ -14,8 +15,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from PIL import Image
 
-from common import plotting, sheets
+from common import fused, plotting, sheets
+from common.run import generator
 from exercises import figures
+from lectures import ann_revisited
 
 ROOT = Path(__file__).resolve().parent.parent
 RANDOM = np.random.default_rng(0)
@@ -73,8 +76,8 @@ def network(*widths: int) -> list[np.ndarray]:
             for array in (RANDOM.normal(size=(outputs, inputs)), RANDOM.normal(size=outputs))]
 
 
-def frames(count: int = 20, steps: int = 1000) -> plotting.Frames:
-    looks = np.unique(np.geomspace(max(1, steps // 100), steps, count).astype(int))
+def frames(steps: int = 1_000_000) -> plotting.Frames:
+    looks = plotting.looks(steps, animated=True)
     share = np.linspace(0, 1, len(looks))[:, None, None, None]
     right = np.array([[True] * (5 + 5 * i // max(1, len(looks) - 1)) + [False] * (5 - 5 * i // max(1, len(looks) - 1))
                       for i in range(len(looks))])
@@ -268,7 +271,6 @@ def test_marks_are_where_points_stay_right():
     steps = np.array([10, 20, 30, 40, 50, 60, 70, 80, 90])
     assert plotting.milestones(steps, np.array(counts)) == {
         10: "5 right", 40: "7 right", 50: "8 right", 80: "10 right"}
-    assert plotting.looks(1_000_000)[[0, -1]].tolist() == [10_000, 1_000_000] and plotting.looks(1).tolist() == [1]
 
 
 def test_an_overflow_is_said_and_the_axes_show_where_it_begins():
@@ -364,8 +366,8 @@ def test_surfaces_show_both_outputs():
 
 
 def test_the_animation_shows_the_training():
-    shown = frames(60)
-    losses = np.geomspace(0.25, 0.001, 1000)
+    shown = frames()
+    losses = np.geomspace(0.25, 0.001, 1_000_000)
     content = plotting.animation(shown, losses, POINTS, LABELS, title="Training\nten points")
     assert len(content) <= 1.5e6
     with Image.open(io.BytesIO(content)) as gif:
@@ -384,8 +386,7 @@ def test_the_animation_shows_the_training():
         assert sign * hue[-1] > 50 and sign * hue[0] < 30
     assert width == 90
     # In each frame the points are crossed out that were wrong then.
-    chosen = np.unique(np.linspace(0, len(shown.steps) - 1, 45).round().astype(int))
-    for picture, right in zip(pictures, shown.right[chosen]):
+    for picture, right in zip(pictures, shown.right[np.isin(shown.steps, plotting.frame_steps(1_000_000))]):
         centres = [picture[int(height - 90 * (0.95 + 3 * x2)), int(90 * (0.75 + 3 * x1))] for x1, x2 in POINTS]
         assert [centre.max() > 90 for centre in centres] == right.tolist()
     # The cursor goes from the left of the loss to its right.
@@ -396,15 +397,23 @@ def test_the_animation_shows_the_training():
     # With the dot it goes down as the loss does: the row in which most is blue.
     rows = [(np.abs(picture[:int(height - 90 * 0.9), 420:] - (0, 114, 178)).sum(axis=2) < 40).sum(axis=1).argmax()
             for picture in pictures]
-    assert rows[-1] > rows[22] + 50 > rows[0] + 100
+    assert rows == sorted(rows) and rows[-1] > rows[0] + 200
+
+
+def test_a_run_is_looked_at_evenly_and_animated_logarithmically():
+    assert plotting.looks(1_000_000, animated=False).tolist()[::50] == [1, 500_000, 1_000_000]
+    steps = plotting.frame_steps(1_000_000)
+    assert len(steps) == 45 and steps[[0, 22, -1]].tolist() == [10_000, 100_000, 1_000_000]
+    assert np.isin(steps, plotting.looks(1_000_000, animated=True)).all()
+    assert plotting.looks(1, animated=True).tolist() == [1] and plotting.looks(0, animated=True).tolist() == [0]
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("steps", [1, 2, 30])
 def test_short_runs_can_be_animated(steps):
-    content = plotting.animation(frames(45, steps), np.full(steps, 0.25), POINTS, LABELS, title=LONG)
+    content = plotting.animation(frames(steps), np.full(steps, 0.25), POINTS, LABELS, title=LONG)
     with Image.open(io.BytesIO(content)) as gif:
-        assert gif.n_frames == min(steps, len(frames(45, steps).steps))
+        assert 1 <= gif.n_frames <= steps
 
 
 # The networks themselves.
@@ -446,6 +455,7 @@ def test_the_layers_drawn_are_the_models():
             assert [t.get_text() for t in inside] == [f"{value:.2g}".replace("-", "\u2212") for value in bias]
     said = [t.get_text() for t in axes.texts]
     assert said.index("before training") < said.index("after training") and said.count("F₂") == 2
+    assert not any(word in words(figure) for word in ("largest", "squares", "Grey"))
 
 
 def test_a_wide_network_in_short_shows_its_strongest_weights():
@@ -454,6 +464,7 @@ def test_a_wide_network_in_short_shows_its_strongest_weights():
     assert all(np.array_equal(image.get_array(), IMAGES[0]) for image in axes.images) and len(axes.images) == 2
     said = words(figure)
     assert "784 pixels" in said and "40 hidden" in said and "10 outputs" in said and "80 largest weights" in said
+    assert "squares: negative biases" in said and "Grey lines" in said
     grey = [edge for edge in edges(axes) if len(set(edge["color"][:3])) == 1]
     coloured = [edge for edge in edges(axes) if len(set(edge["color"][:3])) > 1]
     assert len(grey) == 2 * 40 and len(coloured) == 2 * 80
@@ -471,7 +482,7 @@ def test_hidden_units_are_their_weights_in_order():
     image = plotting.hidden_units(weights, title="t").axes[0].images[0]
     mosaic = image.get_array()
     for unit in range(40):
-        top, left = 29 * (unit // 8) + 1, 29 * (unit % 8) + 1
+        top, left = 30 * (unit // 8) + 1, 30 * (unit % 8) + 1
         assert np.array_equal(mosaic[top:top + 28, left:left + 28], weights[unit])
     assert image.get_clim() == (-np.abs(weights).max(), np.abs(weights).max())
     positive, negative = image.get_cmap()(1.0), image.get_cmap()(0.0)
@@ -606,3 +617,13 @@ def test_show_opens_a_window_for_each_figure(monkeypatch):
     for window, figure in zip(opened, shown.values()):
         assert np.array_equal(np.round(255 * window.axes[0].images[0].get_array()).astype(int), drawn(figure))
     plt.close("all")
+
+
+def test_the_last_frame_is_the_runs_model_bit_for_bit():
+    start = ann_revisited.random_model(generator(3, "model"))
+    trained, losses = copy.deepcopy(start), np.full(30_000, np.nan)
+    for _ in fused.sgd(trained, ann_revisited.POINTS[None], ann_revisited.LABELS[None], losses, learning_rate=0.01,
+                       scale=0.5 / 10):
+        pass
+    *_, last = ann_revisited.replay(0.01, start, plotting.looks(30_000, animated=True))
+    assert all(ours.equal(its) for ours, its in zip(last.parameters(), trained.parameters()))

@@ -1,5 +1,7 @@
 """The page that shows the runs, and what a reader does to it in a real browser; `python -m report --check`."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -16,6 +18,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from common import folder, fused, program
 from common.run import generator
+from exercises.own_digit import prepare
 from lectures import ann_revisited, mnist_mlp
 from lectures.linear_recovery import B_TRUE, W_TRUE
 from report import __main__ as report
@@ -132,7 +135,7 @@ def command(monkeypatch, capfd):
 def test_one_file_without_a_network(runs, command):
     code, _, err = command("--runs", runs, "--page", runs / "my page.html")
     assert (code, err) == (0, "")
-    text = (runs / "my page.html").read_text()
+    text = (runs / "my page.html").read_text(encoding="utf-8")
     assert len(text.encode()) < 3_000_000
     assert not re.search(r"""(?:src|href|action)=["']?(?:https?:)?//|@import|url\(""", text)
     assert "default-src 'none'" in unescape(text) and "unsafe" not in text.split("<title>")[0]
@@ -140,7 +143,7 @@ def test_one_file_without_a_network(runs, command):
                  "digit", "digit-clear", "digit-answer", "digit-model", "rate", "rate-answer"):
         assert text.count(f'id="{name}"') == 1
     assert "27 agree" in text and "1 differs for a known reason" in text
-    assert text.count("<img ") == text.count(' alt="') == 4  # a loss.png of each run that shows one
+    assert text.count("<img ") == text.count(' alt="') == 5  # a loss.png of each run
 
 
 def test_the_page_goes_into_the_folder_of_the_runs_by_default(runs, command):
@@ -150,7 +153,7 @@ def test_the_page_goes_into_the_folder_of_the_runs_by_default(runs, command):
 
 def test_a_missing_run_is_a_command(tmp_path, command):
     code, out, _ = command("--runs", tmp_path)
-    text = (tmp_path / "report.html").read_text()
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert code == 0 and text.count("There is no such run yet") == 5
     for script in ("linear_recovery", "ann_revisited", "mnist_mlp"):
         assert f"<code>python lectures/{script}.py</code>" in text
@@ -198,7 +201,7 @@ def test_hostile_text_is_text(runs):
 
 
 def test_figures_that_would_make_the_page_too_large_are_left_out(runs):
-    noise = np.random.default_rng(0).integers(0, 255, (430, 430, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (500, 500, 3), dtype=np.uint8)
     for path in runs.iterdir():
         for name in ("loss", "parameter_error", "confusion", "mistakes", "regions"):
             Image.fromarray(noise).save(path / f"{name}.png")
@@ -540,3 +543,151 @@ def test_the_keyboard_alone(reader):
     assert reader.picture("digit") == empty
     reader.keys("u")
     assert reader.picture("digit") == drawn
+
+
+# Handwriting in the page, beside the same preparation in Python.
+
+def answers(model: torch.nn.Module, found: list) -> list[int]:
+    """The digits that a network says, for what `prepare` found."""
+    images = torch.from_numpy(np.stack([digit.image for digit in found]))
+    return mnist_mlp.predict(model, mnist_mlp.as_vectors(images)).argmax(dim=1).tolist()
+
+
+PAINT = """
+const [images, done] = arguments;
+const sheet = document.getElementById("digit"), answer = document.getElementById("digit-answer");
+const until = async (condition) => { while (!condition()) await new Promise((r) => setTimeout(r, 5)); };
+(async () => {
+  const results = [];
+  for (const image of images) {
+    const small = Object.assign(document.createElement("canvas"), { width: 28, height: 28 });
+    const pixels = new ImageData(28, 28);
+    image.forEach((grey, i) => pixels.data.set([grey, grey, grey, 255], 4 * i));
+    small.getContext("2d").putImageData(pixels, 0, 0);
+    sheet.getContext("2d").drawImage(small, 0, 0, 280, 280);
+    answer.textContent = "";
+    sheet.dispatchEvent(new PointerEvent("pointerup"));
+    await until(() => /^[0-9]/.test(answer.textContent));
+    results.push([answer.textContent, sheet.toDataURL()]);
+  }
+  done(results);
+})();
+"""
+
+
+def test_a_hundred_images_painted_on_the_sheet(reader, complete):
+    _, _, images = some_digits()
+    reader.open("#model=mnist_mlp")
+    assert reader("return document.getElementById('digit-model').value") == "mnist_mlp"
+    reader.browser.set_script_timeout(120)
+    painted = reader.browser.execute_async_script(PAINT, images.reshape(len(images), -1).tolist())
+    model = mnist_mlp.glorot_model(40, generator(0, "model"))
+    model.load_state_dict(folder.load(complete / "mnist_mlp" / "model.pt"))
+    same = 0
+    for answer, address in painted:
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
+        same += answer[0] == str(answers(model, prepare(picture))[0])
+    assert same >= 97, same
+
+
+PREPARE = """
+const [address, done] = arguments;
+(async () => {
+  const bytes = Uint8Array.from(atob(address), (letter) => letter.charCodeAt(0));
+  const picture = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+  const paper = new OffscreenCanvas(picture.width, picture.height).getContext("2d");
+  paper.drawImage(picture, 0, 0);
+  const found = prepareDigits(paper.getImageData(0, 0, picture.width, picture.height));
+  done(found.map(({ image, box }) => [[...image], box]));
+})();
+"""
+
+
+def scene(kind: str, image: np.ndarray) -> np.ndarray:
+    """A picture of a digit on paper, 600 pixels wide, as `kind` says."""
+    noise = np.random.default_rng(0)
+    ink = np.zeros((400, 600))
+    ink[90:314, 200:424] = np.kron(image / 255, np.ones((8, 8)))
+    paper = np.full((400, 600, 3), 235.0)
+    if kind == "ruled":
+        paper[::32] = paper[1::32] = 150, 170, 220
+    if kind == "shade":
+        paper -= np.linspace(0, 60, 600)[:, None]
+    picture = paper * (1 - ink[..., None]) + np.array([40, 50, 120]) * ink[..., None]
+    if kind == "desk":
+        picture = np.pad(picture, ((60, 60), (80, 80), (0, 0)), constant_values=70)
+    if kind == "transparent":
+        return np.dstack([np.zeros((400, 600, 3)), 255 * ink]).astype(np.uint8)
+    if kind == "tiny":
+        return picture[::5, ::5].astype(np.uint8)
+    if kind == "large":
+        picture = np.kron(picture, np.ones((2, 2, 1)))
+    return (picture + noise.normal(0, 6, picture.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["plain", "ruled", "shade", "desk", "transparent", "tiny", "large"])
+def test_the_preparation_is_that_of_own_digit(reader, kind):
+    reader.open()
+    for image in some_digits()[2][:3]:
+        picture = scene(kind, image)
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "PNG")
+        found = reader.browser.execute_async_script(PREPARE, base64.b64encode(buffer.getvalue()).decode())
+        expected = prepare(picture)
+        assert [tuple(box) for _, box in found] == [digit.box for digit in expected] and expected
+        for (greys, _), digit in zip(found, expected):
+            assert np.abs(np.array(greys) - digit.image.ravel()).max() <= 1
+
+
+def photo(path: Path, *images: np.ndarray) -> Path:
+    """A picture of digits side by side on uneven paper, 800 pixels wide."""
+    ink = np.zeros((300, 800))
+    for place, image in enumerate(images):
+        ink[30:254, 60 + 300 * place:284 + 300 * place] = np.kron(image / 255, np.ones((8, 8)))
+    paper = 235 - np.linspace(0, 40, 800) + np.random.default_rng(0).normal(0, 4, (300, 800))
+    Image.fromarray((paper * (1 - ink) + 40 * ink).clip(0, 255).astype(np.uint8)).convert("RGB").save(path)
+    return path
+
+
+def test_pictures(reader, complete, tmp_path):
+    _, _, images = some_digits()
+    model = mnist_mlp.glorot_model(40, generator(0, "model"))
+    model.load_state_dict(folder.load(complete / "mnist_mlp" / "model.pt"))
+    reader.open()
+    file = reader.browser.find_element("id", "digit-file")
+    paths = [photo(tmp_path / "one.png", images[0]), photo(tmp_path / "two.png", images[0], images[1])]
+    for path, end in zip(paths, (r"\(?.*%\)", r"\([0-9.]+ %, [0-9.]+ %\)")):
+        file.send_keys(str(path))
+        reader.wait(lambda name=path.name: name in reader.text("digit-said"))
+        expected = " ".join(map(str, answers(model, prepare(np.asarray(Image.open(path))))))
+        reader.wait(lambda text=expected: reader.text("digit-answer").startswith(text))
+        assert re.fullmatch(expected + ".*" + end, reader.text("digit-answer"))
+    assert reader("return document.getElementById('digit-seen').width") == 56
+    (tmp_path / "notes.txt").write_text("no picture")
+    file.send_keys(str(tmp_path / "notes.txt"))
+    reader.wait(lambda: "notes.txt is no picture" in reader.text("digit-said"))
+    reader.click("digit-clear")
+    reader.wait(lambda: reader.text("digit-answer") == "Draw a digit on the sheet.")
+
+
+def test_a_digit_drawn_with_the_mouse_and_an_unsure_network(browser, runs):
+    from selenium.webdriver import ActionChains
+
+    for name in ("mnist_mlp", "mnist_mlp_all"):
+        state = folder.load(runs / name / "model.pt")
+        folder.save(runs / name / "model.pt", {key: 0.1 * tensor for key, tensor in state.items()})
+    (runs / "report.html").write_text(html(runs), encoding="utf-8")
+    reader = Reader(browser, runs / "report.html")
+    reader.open()
+    sheet = browser.find_element("id", "digit")
+    reader("document.getElementById('digit').scrollIntoView({ block: 'center' })")
+    where = reader("return scrollY")
+    ActionChains(browser).move_to_element_with_offset(sheet, -60, -70).click_and_hold().move_by_offset(110, 0) \
+        .move_by_offset(-60, 140).release().perform()
+    reader.wait(lambda: re.fullmatch(r"(\d)\? unsure: \1 \(\d+ %\) or \d \(\d+ %\)", reader.text("digit-answer")))
+    assert reader("return scrollY") == where
+    shares = [float(text.split()[0]) for text in reader(
+        "return [...document.querySelectorAll('#digit-bars .share')].map((share) => share.textContent)")]
+    assert sum(shares) == pytest.approx(100, abs=0.5) and len(shares) == 10
+    reader.click("digit-undo")
+    reader.wait(lambda: reader.text("digit-answer") == "Draw a digit on the sheet.")
