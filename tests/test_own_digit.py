@@ -98,7 +98,7 @@ def ways(ink: np.ndarray) -> dict[str, np.ndarray]:
         "yellow on white": (255 - share * (0, 10, 200)).astype(np.uint8),
         "blue on orange": ((200, 120, 40) * (1 - share) + (20, 60, 120) * share).astype(np.uint8),
         "red on grey of the same brightness": ((120, 120, 120) * (1 - share) + (230, 75, 60) * share).astype(np.uint8),
-        "dark on transparent": clear(0 * ink + 30, ink), "light on transparent": clear(0 * ink + 235, ink),
+        "dark on transparent": clear(0 * ink + 30, ink), "light on transparent": clear(0 * ink + 250, ink),
         "transparent, cut to the ink": clear(0 * ink + 235, ink)[
             rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1],
         "opaque with opacity": clear(255 - ink, 0 * ink + 255),
@@ -143,7 +143,7 @@ def test_slanted_neighbours_are_two_digits_and_a_bar_on_its_own_is_none():
     pen.line([(60, 260), (160, 40)], 255, 20)  # / /, whose columns overlap a little
     pen.line([(145, 260), (245, 40)], 255, 20)
     assert len(own_digit.prepare(255 - np.asarray(picture))) == 2
-    pen.line([(250, 45), (300, 45)], 255, 20)
+    pen.line([(270, 45), (320, 45)], 255, 20)
     assert len(own_digit.prepare(255 - np.asarray(picture))) == 2
 
 
