@@ -18,6 +18,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from common import folder, fused, program
 from common.run import generator
+from exercises import own_digit
 from exercises.own_digit import prepare
 from lectures import ann_revisited, mnist_mlp
 from lectures.linear_recovery import B_TRUE, W_TRUE
@@ -616,6 +617,9 @@ def scene(kind: str, image: np.ndarray) -> np.ndarray:
     picture = paper * (1 - ink[..., None]) + np.array([40, 50, 120]) * ink[..., None]
     if kind == "desk":
         picture = np.pad(picture, ((60, 60), (80, 80), (0, 0)), constant_values=70)
+    if kind == "narrow":  # a strip with a thin stroke from edge to edge, which is no ruled line
+        picture = np.pad(picture[80:330, 160:460], ((0, 550), (0, 0), (0, 0)), constant_values=235)
+        picture[300:304] = 40, 50, 120
     if kind == "transparent":
         return np.dstack([np.zeros((400, 600, 3)), 255 * ink]).astype(np.uint8)
     if kind == "tiny":
@@ -625,7 +629,7 @@ def scene(kind: str, image: np.ndarray) -> np.ndarray:
     return (picture + noise.normal(0, 6, picture.shape)).clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("kind", ["plain", "ruled", "shade", "desk", "transparent", "tiny", "large"])
+@pytest.mark.parametrize("kind", ["plain", "ruled", "shade", "desk", "transparent", "tiny", "large", "narrow"])
 def test_the_preparation_is_that_of_own_digit(reader, kind):
     reader.open()
     for image in some_digits()[2][:3]:
@@ -637,6 +641,14 @@ def test_the_preparation_is_that_of_own_digit(reader, kind):
         assert [tuple(box) for _, box in found] == [digit.box for digit in expected] and expected
         for (greys, _), digit in zip(found, expected):
             assert np.abs(np.array(greys) - digit.image.ravel()).max() <= 1
+
+
+def test_the_preparation_has_the_constants_of_own_digit():
+    text = (page.HERE / "prepare.js").read_text(encoding="utf-8")
+    found = re.findall(r"\b([A-Z_]{3,}) = ([0-9.]+)(?: / ([0-9]+))?[,;]", text)
+    assert len(found) == 21
+    for name, number, divisor in found:
+        assert float(number) / float(divisor or 1) == getattr(own_digit, name), name
 
 
 def photo(path: Path, *images: np.ndarray) -> Path:
