@@ -5,8 +5,10 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
+import zipfile
 from html import unescape
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from lectures import ann_revisited, mnist_mlp
 from lectures.linear_recovery import B_TRUE, W_TRUE
 from report import __main__ as report
 from report import page, plateau
+from report.runs import SOURCES
 
 STEPS = 1_000_000
 HOSTILE = "</script><script>window.taken = true</script><img src=x onerror='window.taken = true'>"
@@ -46,8 +49,8 @@ def write_run(path: Path, config: dict, results: dict, **states: torch.nn.Module
 def write_linear_runs(runs: Path) -> None:
     model = torch.nn.Linear(5, 2, dtype=torch.float64)
     numbers = {"weight": W_TRUE + 0.05, "bias": B_TRUE, "weight_average": W_TRUE + 0.004, "bias_average": B_TRUE + 0.05}
-    path = write_run(runs / "linear_recovery", {"lr": 0.01}, numbers | {"steps": 10_000, "ended": "finished"},
-                     model=model)
+    config = {"lr": 0.01, "low": 5.0, "high": 10.0, "noise": 0.2}
+    path = write_run(runs / "linear_recovery", config, numbers | {"steps": 10_000, "ended": "finished"}, model=model)
     folder.save(path / "losses.npy", np.full(10_000, 0.08))
     path = write_run(runs / "linear_recovery_raw", {"lr": 0.01, "raw": True},
                      numbers | {"steps": 231, "ended": "diverged", "final_loss": None}, model=model)
@@ -143,7 +146,7 @@ def test_one_file_without_a_network(runs, command):
     for name in ("train-play", "train-reset", "train-step", "train-rate", "train-loss", "train-steps", "regions",
                  "digit", "digit-clear", "digit-answer", "digit-model", "rate", "rate-answer"):
         assert text.count(f'id="{name}"') == 1
-    assert "27 agree" in text and "1 differs for a known reason" in text
+    assert "28 agree" in text and "1 differs for a known reason" in text
     assert text.count("<img ") == text.count(' alt="') == 5  # a loss.png of each run
 
 
@@ -158,7 +161,7 @@ def test_a_missing_run_is_a_command(tmp_path, command):
     assert code == 0 and text.count("There is no such run yet") == 5
     for script in ("linear_recovery", "ann_revisited", "mnist_mlp"):
         assert f"<code>python lectures/{script}.py</code>" in text
-    assert "28 belong to runs that are missing" in text and out.count("not run") == 5
+    assert "29 belong to runs that are missing" in text and out.count("not run") == 5
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"results": 3}', "[" * 100_000, "9" * 10_000, " " * 1_100_000])
@@ -168,7 +171,7 @@ def test_a_damaged_run_is_an_error_in_its_section_alone(runs, content):
     assert text.count("<strong>Error:</strong>") == 1
     error = text.index("<strong>Error:</strong>")
     assert text.index('id="digits"') < error and "mnist_mlp/metrics.json" in text[error:error + 200]
-    assert "16 agree" in text
+    assert "17 agree" in text
 
 
 def test_damaged_files_beside_a_good_metrics_are_named(runs):
@@ -201,6 +204,26 @@ def test_hostile_text_is_text(runs):
     assert "<script>window" not in text and "<img src=x" not in text and "&lt;script&gt;window" in text
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_not_in_the_data(runs, value):
+    for path in runs.glob("*/metrics.json"):
+        change(path, lambda metrics: [metrics[part].update(dict.fromkeys(metrics[part], value)) for part in
+                                      ("config", "results", "seconds")])
+    found = re.search(r'id="page-data">(.*?)</script>', html(runs), re.DOTALL)
+    assert json.loads(found[1], parse_constant=pytest.fail)["start"]["rate"] is None
+
+
+def test_a_model_that_unpacks_to_too_much_is_not_read(runs):
+    path = runs / "mnist_mlp" / "model.pt"
+    with zipfile.ZipFile(path) as parts, zipfile.ZipFile(runs / "large.pt", "w", zipfile.ZIP_DEFLATED) as large:
+        for part in parts.infolist():
+            large.writestr(part.filename, parts.read(part))
+        large.writestr(f"{part.filename.partition('/')[0]}/data/9", bytes(50_000_000))
+    os.replace(runs / "large.pt", path)
+    assert path.stat().st_size < 1_000_000
+    assert "mnist_mlp/model.pt is missing or damaged, or larger than 2,000,000 bytes" in html(runs)
+
+
 def test_figures_that_would_make_the_page_too_large_are_left_out(runs):
     noise = np.random.default_rng(0).integers(0, 255, (500, 500, 3), dtype=np.uint8)
     for path in runs.iterdir():
@@ -214,14 +237,15 @@ def test_figures_that_would_make_the_page_too_large_are_left_out(runs):
 
 def test_check_of_a_good_folder(runs, command):
     code, out, err = command("--runs", runs, "--check")
-    assert (code, err) == (0, "") and out.count("✓ agrees") == 27 and "overflows at step 232" in out
+    assert (code, err) == (0, "") and out.count("✓ agrees") == 28 and "overflows at step 232" in out
+    assert out.splitlines()[-1] == "28 agree, 1 differs for a known reason, 0 not run"
     assert not (runs / "report.html").exists()
 
 
 def test_check_names_what_differs(runs, command):
     change(runs / "ann_revisited" / "metrics.json", lambda metrics: metrics["results"].update(points_correct=9))
     code, out, err = command("--runs", runs, "--check")
-    assert code == 1 and err == "error: 1 of 28 claims differ, see above\n"
+    assert code == 1 and err == "error: 1 of 29 claims differ, see above\n"
     assert re.search(r"✗ differs +ann_revisited .*9 of 10", out) and "plateau" in out
 
 
@@ -234,16 +258,37 @@ def test_check_without_a_run(runs, command):
     shutil.rmtree(runs / "linear_recovery_raw")
     shutil.rmtree(runs / "mnist_mlp_all")  # neither is the lecture's
     code, out, _ = command("--runs", runs, "--check")
-    assert code == 0 and out.count("not run") == 3
+    assert code == 0 and out.count("- not run ") == 3
+    assert out.splitlines()[-1] == "26 agree, 0 differ for a known reason, 3 not run"
     shutil.rmtree(runs / "mnist_mlp")
     code, _, err = command("--runs", runs, "--check")
     assert (code, err) == (1, "error: mnist_mlp was not run: python lectures/mnist_mlp.py\n")
 
 
+def test_check_of_other_inputs(runs, command):
+    change(runs / "linear_recovery" / "metrics.json", lambda metrics: metrics["config"].update(low=0.0, high=5.0))
+    code, out, _ = command("--runs", runs, "--check")
+    assert code == 1 and re.search(r"✗ differs +linear_recovery .*0 to 5, noise 0.2", out)
+
+
+def test_the_command_of_the_page_is_that_of_make():
+    tuned = re.search(r"^TUNED = (.*)$", (program.PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    source = next(source for source in SOURCES if source.name == "mnist_mlp_all")
+    start = ["python", "lectures/mnist_mlp.py", "--output-dir", "outputs/mnist_mlp_all"]
+    assert shlex.split(source.command) == [*start, *shlex.split(tuned[1])]
+
+
+def test_a_page_in_a_folder_that_is_not_there(runs, command):
+    code, _, err = command("--runs", runs, "--page", runs / "missing" / "x.html")
+    assert code == 1 and err == f"error: there is no folder {runs / 'missing'}; name another file with --page\n"
+    code, _, err = command("--runs", runs, "--page", runs / "mnist_mlp")
+    assert code == 1 and err.startswith("error: cannot write ") and "--page" in err and "--output-dir" not in err
+
+
 def test_check_of_a_damaged_run(runs, command):
     (runs / "linear_recovery" / "metrics.json").write_text("{")
     code, out, _ = command("--runs", runs, "--check")
-    assert code == 1 and out.count("damaged") == 6
+    assert code == 1 and out.count("damaged") == 7
 
 
 def test_a_folder_that_is_not_there(tmp_path, command):
