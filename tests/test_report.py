@@ -25,8 +25,8 @@ from exercises.own_digit import prepare
 from lectures import ann_revisited, mnist_mlp
 from lectures.linear_recovery import B_TRUE, W_TRUE
 from report import __main__ as report
-from report import page, plateau
-from report.runs import SOURCES
+from report import claims, page, plateau
+from report.runs import SOURCES, Run
 
 STEPS = 1_000_000
 HOSTILE = "</script><script>window.taken = true</script><img src=x onerror='window.taken = true'>"
@@ -296,6 +296,35 @@ def test_a_folder_that_is_not_there(tmp_path, command):
     assert code == 1 and err.startswith("error: there is no folder")
 
 
+TOLERANCES = {  # for each claim a value just inside and one just outside
+    ("linear_recovery", "steps"): (10_000, 10_001), ("linear_recovery", "lr"): (0.01, 0.0101),
+    ("linear_recovery", "weight_error"): (0.0149, 0.0151), ("linear_recovery", "bias_error"): (0.149, 0.151),
+    ("linear_recovery", "last_weight_error"): (0.119, 0.121), ("linear_recovery", "last_losses"): (0.119, 0.121),
+    ("linear_recovery", "inputs"): ("5 to 10, noise 0.2", "0 to 5, noise 0.2"),
+    ("linear_recovery_raw", "overflow"): (400, 401),
+    ("ann_revisited", "parameters"): (23, 22), ("ann_revisited", "layers"): ("6, 9, 8", "6, 9, 9"),
+    ("ann_revisited", "arrays"): (6, 7), ("ann_revisited", "flux_bytes"): (568, 569),
+    ("ann_revisited", "steps"): (1_000_000, 999_999), ("ann_revisited", "lr"): (0.01, 0.0099),
+    ("ann_revisited", "points_correct"): (10, 9), ("ann_revisited", "final_loss"): (0.0799, 0.0801),
+    ("mnist_mlp", "dataset"): ("mnist", "digits"), ("mnist_mlp", "labels"): ("5, 0, 4, 1, 9", "5, 0, 4, 1, 8"),
+    ("mnist_mlp", "parameters"): (31_810, 31_811), ("mnist_mlp", "layers"): ("31,400, 410", "31,400, 411"),
+    ("mnist_mlp", "flux_kib"): (124.5078125, 124.51), ("mnist_mlp", "train_images"): (100, 99),
+    ("mnist_mlp", "steps"): (100, 101), ("mnist_mlp", "lr"): (0.001, 0.0011), ("mnist_mlp", "first_five"): (5, 4),
+    ("mnist_mlp", "train_accuracy"): (0.99, 0.989), ("mnist_mlp", "test_accuracy"): (0.621, 0.619),
+    ("mnist_mlp_all", "train_images"): (60_000, 59_999), ("mnist_mlp_all", "test_accuracy"): (0.9751, 0.9749),
+}
+
+
+@pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: f"{claim.run}-{claim.fact}")
+def test_the_tolerance_of_each_claim(claim):
+    source = next(source for source in SOURCES if source.name == claim.run)
+    marks = []
+    for value in TOLERANCES[claim.run, claim.fact]:
+        parts: dict = {"config": {}, "environment": {}, "seconds": {}, "results": {claim.fact: value}}
+        marks.append(claims.judge(claim, Run(source, "read", metrics=parts)).mark)
+    assert marks == [claims.EXPLAINED if claim.explained else claims.AGREES, claims.DIFFERS]
+
+
 # The starts that come with the page.
 
 def train(steps: int, rate: float) -> int:
@@ -322,16 +351,13 @@ def test_the_plateau_is_the_start_of_its_seed():
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium; the tests are skipped where there is none, or no selenium."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("there is no Chromium with its driver here (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    from report.screenshots import open_browser
+
+    try:
+        window = open_browser()
+    except program.RunError as error:
+        pytest.skip(str(error))
     yield window
     window.quit()
 
@@ -518,6 +544,29 @@ def test_the_learning_rate(reader):
         assert "diverges" in reader.text("rate-answer")
 
 
+def test_a_rate_that_diverges_slowly_names_the_step(reader):
+    reader.open("#inputs=printed&eta=0.00347")
+    slowly = r"It diverges: from step (\d+) on the mean loss stays above the first one; after 10,000 steps it is .*"
+    reader.wait(lambda: re.fullmatch(slowly, reader.text("rate-answer")))
+    assert 100 < int(re.match(slowly, reader.text("rate-answer"))[1]) < 1000
+    reader.set("rate", -2.47)  # it comes and goes
+    assert reader.text("rate-answer").startswith("It is far from settled")
+
+
+def test_another_address_in_the_open_page(reader):
+    def go(settings: str) -> None:
+        reader("location.hash = arguments[0]", settings)
+
+    reader.open("#model=mnist_mlp_all")
+    go("model=mnist_mlp")
+    reader.wait(lambda: reader("return document.getElementById('digit-model').value") == "mnist_mlp")
+    reader.set("train-step", 50)
+    reader.reach(50)
+    go("start=plateau&rate=5")
+    reader.wait(lambda: "start=plateau&rate=5&steps=0" in reader.browser.current_url)
+    assert reader.reach(0) and reader("return document.getElementById('train-rate').value") == "5"
+
+
 def test_hostile_text_in_the_browser(browser, runs):
     def edit(metrics):
         metrics["config"]["lr"] = metrics["results"]["dataset"] = metrics["results"]["train_images"] = HOSTILE
@@ -541,17 +590,30 @@ def test_a_page_without_runs_still_trains(browser, tmp_path):
     assert reader.reach(50) and browser.get_log("browser") == []
 
 
+@pytest.fixture
+def device(browser):
+    """A function that makes the browser that of a device: its width, and "light" or "dark"; undone after the test."""
+
+    def become(width: int, scheme: str) -> None:
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+            "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+            "features": [{"name": "prefers-color-scheme", "value": scheme}]})
+
+    yield become
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
 @pytest.mark.parametrize("width", [320, 390, 768, 1920])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_the_screen(reader, width, scheme):
-    reader.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-        "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500})
-    reader.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
-        "features": [{"name": "prefers-color-scheme", "value": scheme}]})
+def test_nothing_is_wider_than_the_screen(reader, device, width, scheme):
+    device(width, scheme)
     reader.open()
     assert reader("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert reader("return getComputedStyle(document.getElementById('digit')).touchAction") == "none"
-    reader.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    paper = {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 26)"}[scheme]
+    assert reader("return getComputedStyle(document.body).backgroundColor") == paper
 
 
 def test_the_keyboard_alone(reader):
@@ -589,6 +651,14 @@ def test_the_keyboard_alone(reader):
     assert reader.picture("digit") == empty
     reader.keys("u")
     assert reader.picture("digit") == drawn
+    reader.keys("C")
+    assert reader.picture("digit") == empty
+    reader.keys("U")
+    assert reader.picture("digit") == drawn
+    for modifier in ("ctrlKey", "metaKey"):  # the browser copies
+        reader("document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key: 'c', [arguments[0]]: true }))",
+               modifier)
+        assert reader.picture("digit") == drawn
 
 
 # Handwriting in the page, beside the same preparation in Python.
@@ -725,6 +795,9 @@ def test_pictures(reader, complete, tmp_path):
     reader.wait(lambda: "notes.txt is no picture" in reader.text("digit-said"))
     reader.click("digit-clear")
     reader.wait(lambda: reader.text("digit-answer") == "Draw a digit on the sheet.")
+    reader.click("digit-undo")  # the picture again, and not what the sheet shows of it
+    reader.wait(lambda: re.fullmatch(expected + ".*" + end, reader.text("digit-answer")))
+    assert reader("return document.getElementById('digit-seen').width") == 56
 
 
 def test_a_digit_drawn_with_the_mouse_and_an_unsure_network(browser, runs):
