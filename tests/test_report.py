@@ -605,6 +605,17 @@ def device(browser):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
+def test_paper_is_light_whatever_the_screen_is(reader, device):
+    device(1280, "dark")
+    reader.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+        "media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    reader.open()
+    names = ("--paper", "--panel", "--text", "--blue")
+    found = reader("const style = getComputedStyle(document.documentElement);"
+                   "return arguments[0].map((name) => style.getPropertyValue(name))", names)
+    assert found == ["#ffffff", "#ffffff", "#000000", "#0068a5"]
+
+
 @pytest.mark.parametrize("width", [320, 390, 768, 1920])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_screen(reader, device, width, scheme):
