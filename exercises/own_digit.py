@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 import warnings
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -434,13 +433,7 @@ def load_model(path: Path) -> nn.Sequential:
     Raises:
         RunError: no such file, a damaged one, too large a one, or another network.
     """
-    size = path.stat().st_size if path.is_file() else 0
-    if zipfile.is_zipfile(path):  # PyTorch's files are
-        with zipfile.ZipFile(path) as parts:
-            size = max(size, sum(part.file_size for part in parts.infolist()))
-    if size > LARGEST_MODEL:
-        raise RunError(f"{path} is larger than {LARGEST_MODEL:,} bytes, which no model of mnist_mlp.py is")
-    state = folder.load(path)
+    state = folder.load(path, largest=LARGEST_MODEL)
     bias = state.get("0.bias") if isinstance(state, dict) else None
     hidden = len(bias) if isinstance(bias, torch.Tensor) and bias.dim() == 1 else 1
     model = mnist_mlp.glorot_model(min(max(hidden, 1), MOST_HIDDEN), generator(0, "model"))
