@@ -1,6 +1,7 @@
 """Faults that every script meets in the same way, run as a user runs them."""
 
 import pytest
+from helpers import have_memory
 
 BROKEN = {"llvmlite": "raise ImportError('no llvmlite here')",
           "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')"}
@@ -42,9 +43,11 @@ def test_an_output_folder_that_is_a_file(run, tmp_path):
     assert done.stderr.startswith("error: cannot write into") and done.stderr.count("\n") == 1
 
 
-def test_more_steps_than_memory(run_here):
+def test_more_steps_than_memory(run_here, monkeypatch):
+    have_memory(monkeypatch, 2**30)
     done = run_here("ann_revisited", "--steps", 1_000_000_000)
     assert done.returncode == 1 and done.stderr.startswith("error: this run needs")
+    assert "1.0 GiB are free" in done.stderr
 
 
 def test_show_without_a_display_says_so(run_here):
