@@ -8,6 +8,7 @@ pixels and put into 28x28 with its centre of mass in the middle. What comes befo
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import warnings
@@ -435,9 +436,8 @@ def load_model(path: Path) -> nn.Sequential:
         RunError: no such file, a damaged one, too large a one, or another network.
     """
     size = path.stat().st_size if path.is_file() else 0
-    if zipfile.is_zipfile(path):  # PyTorch's files are
-        with zipfile.ZipFile(path) as parts:
-            size = max(size, sum(part.file_size for part in parts.infolist()))
+    with contextlib.suppress(Exception), zipfile.ZipFile(path) as parts:  # else `load` refuses it
+        size = max(size, sum(part.file_size for part in parts.infolist()))
     if size > LARGEST_MODEL:
         raise RunError(f"{path} is larger than {LARGEST_MODEL:,} bytes, which no model of mnist_mlp.py is")
     state = folder.load(path)
