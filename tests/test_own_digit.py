@@ -159,6 +159,13 @@ def test_no_line_is_left_where_strokes_cross_it_and_none_is_taken_for_one():
     assert own_digit.prepare(thin)[0].box[1] < 70 and own_digit.prepare(thin)[0].box[3] > 530
 
 
+def test_ink_in_the_shade_counts_as_much_as_ink_in_the_light():
+    shade = np.linspace(80, 240, 400)[None, :, None] * np.ones((300, 1, 3))
+    shade[140:160] *= 0.3
+    ink = own_digit.contrast(shade, np.zeros((300, 400), np.uint8))[145:155]
+    assert 0.95 < np.median(ink[:, :50]) / np.median(ink[:, 350:]) < 1.05
+
+
 @pytest.mark.parametrize("picture", [
     np.full((300, 400), 200, np.uint8), np.zeros((1, 1), np.uint8), np.zeros((1, 3000), np.uint8),
     np.random.default_rng(0).normal(220, 8, (600, 800)).clip(0, 255).astype(np.uint8),
@@ -270,7 +277,8 @@ def cut(picture: np.ndarray, ending: str, length: int) -> bytes:
     (bomb(9_000, 9_000), "50,000,000 pixels"),  # below Pillow's own limit
     (b"\x89PNG\r\n\x1a\n" + b"x" * 100, "not a picture"),
     (cut(255 - drawn(7), "PNG", 200), "not a picture"), (cut(255 - drawn(7), "JPEG", 900), "not a picture"),
-    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "JPEG"), (b"\0\0\0\x1cftypavif" + bytes(99), "JPEG"),
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "export it as JPEG"),
+    (b"\0\0\0\x1cftypavif" + bytes(99), "HEIC or AVIF"),
     (cut(np.full((50, 50), 200, np.uint8), "PNG", 9999), "no ink"),
 ])
 def test_files_that_show_no_digit(tmp_path, content, said):
@@ -417,8 +425,13 @@ def test_models_from_strangers_are_not_executed(say, tmp_path, picture, monkeypa
         torch.save(content, model)
         done = say(picture, "--model", model)
         assert done.code == 1 and len(done.err) == 1 and str(model) in done.err[0] and done.out == []
-    model.write_bytes(pickle.dumps(Touch(touched)))
-    assert say(picture, "--model", model).code == 1
+    torch.save(state, model)
+    whole = model.read_bytes()
+    for damaged in (b"", whole[:500], whole[:-30], whole.replace(b"PK\x01\x02", b"PK\x01\x03"),
+                    pickle.dumps(Touch(touched))):
+        model.write_bytes(damaged)
+        done = say(picture, "--model", model)
+        assert done.code == 1 and len(done.err) == 1 and str(model) in done.err[0] and done.out == []
     with zipfile.ZipFile(model, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(2 * 10**6))
     monkeypatch.setattr(own_digit, "LARGEST_MODEL", 10**6)
