@@ -3,6 +3,7 @@
 # make test       the tests      make lint   style and types      make clean   removes what runs and tools left behind
 # make exercises  docs/exercises.md and its figures, in some minutes
 # make bench      the speed claims, docs/benchmarks.md            make figures   README's pictures; needs MNIST, Chromium
+# make photos     how many digits are read right from composed photos, the table of docs/own_digit.md; after make lectures
 # make soak       kills 200 runs and damages thousands of files; up to half an hour
 # VENV=path uses an environment that exists; else .venv is made by BASE, a Python of 3.10 or later.
 VENV ?= .venv
@@ -14,7 +15,7 @@ READY_FOR_TESTS = $(VENV)/.ready-for-tests
 # The model of all images that the page and exercises/own_digit.py use.
 TUNED = --images all --batch-size 128 --epochs 40 --lr 0.015 --schedule one-cycle --distort
 
-.PHONY: lectures report test lint exercises bench figures soak clean
+.PHONY: lectures report test lint exercises bench photos figures soak clean
 
 lectures: $(READY)
 	"$(PYTHON)" lectures/linear_recovery.py
@@ -44,8 +45,12 @@ soak: $(READY_FOR_TESTS)
 bench: $(READY_FOR_TESTS)
 	"$(PYTHON)" benchmarks/run.py
 
+photos: $(READY)
+	"$(PYTHON)" benchmarks/photos.py
+
 figures: lectures $(READY_FOR_TESTS)
-	grep --quiet '"dataset": "mnist"' outputs/mnist_mlp/metrics.json
+	@grep -q '"dataset": "mnist"' outputs/mnist_mlp/metrics.json || { echo "README's pictures are of MNIST, which" \
+	    "outputs/mnist_mlp was not made with: docs/troubleshooting.md, Data"; exit 1; }
 	"$(PYTHON)" lectures/ann_revisited.py --quiet --animate
 	cp outputs/ann_revisited/training.gif docs/figures/training.gif
 	cp outputs/linear_recovery_raw/loss.png docs/figures/linear_recovery_raw_loss.png

@@ -104,7 +104,7 @@ def require_memory(size: float) -> None:
         if Path("/proc/meminfo").exists():  # Linux: what can be had, caches included
             fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
             free = 1024 * int(fields["MemAvailable"].split()[0])
-    except (ValueError, OSError, AttributeError):  # a system without these names
+    except (ValueError, OSError, AttributeError, KeyError):  # a system without these names
         return
     if size > free:
         raise RunError(f"this run needs {size / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free: choose "

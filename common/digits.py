@@ -106,6 +106,8 @@ def load_chosen(args: argparse.Namespace) -> Digits:
     """The data set that the options name, which is said; ``auto`` and ``all`` in them become what they come to."""
     data = load(args.dataset, args.data_dir)
     available = len(data.x_train)
+    if available < 10:
+        raise RunError(f"{data.title}: {available} training images, expected at least 10")
     args.dataset, args.images = data.name, available if args.images == "all" else args.images
     if args.images > available:
         options.refuse(f"argument --images: {data.title} has {available:,} training images, got {args.images:,}")

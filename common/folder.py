@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -118,21 +119,37 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def load(path: Path) -> Any:
+def load(path: Path, *, largest: int | None = None) -> Any:
     """Reads a ``.pt`` file of tensors and plain values onto the CPU. Nothing in it is executed.
 
+    Args:
+        largest: bytes that the file may have, packed and unpacked (default: as many as there are).
+
     Raises:
-        RunError: not there, damaged, or holding anything else.
+        RunError: not there, damaged, too large, or holding anything else.
     """
     try:
+        if largest is not None and _unpacked(path) > largest:
+            raise RunError(f"{path} is larger than {largest:,} bytes, which no such model of the lectures is")
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles it does not read anyway
             return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RunError(f"there is no {path}; train a model first, or name another file") from None
+    except RunError:
+        raise
     except Exception as error:  # what a damaged file makes of the unpickler has no common class
         raise RunError(f"{path} cannot be read ({type(error).__name__}): it is damaged, or holds more than "
                        "tensors") from None
+
+
+def _unpacked(path: Path) -> int:
+    """The bytes of a file, or those of its parts if it is an archive, as PyTorch's are, and they are more."""
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as parts:
+            size = max(size, sum(part.file_size for part in parts.infolist()))
+    return size
 
 
 def check_like(path: Path, found: Any, like: Any, name: str = "") -> None:

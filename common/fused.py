@@ -194,12 +194,12 @@ def _terms(layers: list, activations: Sequence, x: list[Vector], y: list[Vector]
     for (matrix, bias), activation, inputs, outputs in reversed([*zip(layers, activations, values, values[1:])]):
         deltas = [ACTIVATIONS[activation][1](value, delta) for value, delta in zip(outputs, deltas)]
         # By the inputs comes first, which the layer before waits for. Nothing waits for it at the first layer.
-        before = [dot(column, deltas) for column in zip(*matrix)] if inputs is not x else []
+        by_inputs = [dot(column, deltas) for column in zip(*matrix)] if inputs is not x else []
         place -= len(bias) * (len(inputs) + 1)
         yield from enumerate((dot(delta.split(), value.split()) for delta in deltas for value in inputs), place)
         yield from enumerate((sum(rest, first) for first, *rest in (delta.split() for delta in deltas)),
                              place + len(bias) * len(inputs))
-        deltas = before
+        deltas = by_inputs
 
 
 # Of a compiled function. It makes steps, the first with the number `first`, and returns how many: `steps`, or fewer if
@@ -259,15 +259,15 @@ def _starts_in_lanes(program: Program, case: Case, step: str, done: str) -> None
             program.store(program.load(rooms[place]) + term, rooms[place])
 
     last, total = program.load("%last"), program.load(rooms[-1])
-    going = last - last < math.inf  # 0 where it was finite, else a NaN
-    loss = where(going, total * program.spread("%scale"), math.nan)
+    running = last - last < math.inf  # 0 where it was finite, else a NaN
+    loss = where(running, total * program.spread("%scale"), math.nan)
     finite = loss - loss < math.inf
     program.store(loss, "%last")
-    program.scatter(loss, "%losses", step, going)
+    program.scatter(loss, "%losses", step, running)
     program.leave_unless(finite, done)
     for place, room in enumerate(rooms[:-1]):
-        before = program.load("%weights", LANES * place)
-        weights = where(finite, fma(program.load(room), program.spread("%rate"), before), before)
+        old = program.load("%weights", LANES * place)
+        weights = where(finite, fma(program.load(room), program.spread("%rate"), old), old)
         program.store(weights, "%weights", LANES * place)
         if case.iterates:
             row = program.value(f"mul i64 {step}, {case.parameters}")
@@ -328,7 +328,7 @@ class _Descent:
                        *(array[g % len(array)].ctypes.data for array in points),
                        *(int(rows[g, 0]) if lanes == 1 else rows[g].ctypes.data for rows in addresses),
                        last[g].ctypes.data) for g in range(groups)]
-        self.kept = last, points, addresses, losses, iterates  # the calls have their addresses alone
+        self.arrays = last, points, addresses, losses, iterates  # alive, since the calls have their addresses alone
 
     def chunks(self, first: int, learning_rate: float, scale: float) -> Iterator[int]:
         """Makes the steps from number `first` on; gives how many the start made that came furthest, each time."""

@@ -70,7 +70,10 @@ def folder(text: str) -> Path:
     """An argparse type: a folder's absolute path; ``~`` is the home folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("expected a folder, got ''")
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"there is no such home folder: {text!r}") from None
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:

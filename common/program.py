@@ -22,7 +22,10 @@ def _exit_at_once(number: int, frame: object) -> None:
 
 
 def _is_lecture() -> bool:
-    """Whether the program that runs is a lecture, rather than a test, an exercise or a benchmark that imports one."""
+    """Whether the program that runs is a lecture, rather than a test, an exercise or a benchmark that imports one, or a
+    shell that outlives it."""
+    if "IPython" in sys.modules or "idlelib" in sys.modules:
+        return False
     program = os.path.abspath(getattr(sys.modules["__main__"], "__file__", None) or "")
     return os.path.dirname(program) == os.path.join(os.path.dirname(os.path.dirname(__file__)), "lectures")
 
@@ -36,6 +39,7 @@ if _is_lecture():  # before anything else is imported
 import atexit
 import contextlib
 import gc
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
@@ -90,39 +94,49 @@ class _Stream:
 
 def outcome(main: Callable[[], None]) -> int:
     """Runs `main` and returns the exit code; foreseeable faults get one line on stderr, and no traceback."""
-    before = {number: signal.signal(number, _raise) for number in SIGNALS}
+    handlers = {number: signal.signal(number, _raise) for number in SIGNALS}
     out, err = _Stream(sys.stdout), _Stream(sys.stderr)
     code, line = 0, ""
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            main()
+            try:
+                main()
+            finally:  # what comes now is short, and not to be broken off
+                for number in SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
         except (RunError, OSError) as error:  # of OSErrors, the message names the file
             code, line = 1, f"error: {error}"
         except Interrupted as interruption:
             code, line = interruption.code, f"interrupted: {interruption}"
-        except SystemExit as end:  # argparse has said why
+        except SystemExit as end:  # a refused argument, or a run that was complete: both have said so
             code = end.code if isinstance(end.code, int) else 0
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "allocate" not in str(error):  # PyTorch's word, on CPU and GPU
+                raise
+            code, line = 1, "error: out of memory; choose fewer steps, samples, images or hidden units"
         if code == 0 and out.error and not isinstance(out.error, BrokenPipeError):  # `| head -1` is no fault
             code, line = 1, f"error: cannot print the results ({out.error.strerror}); they were saved before"
         if line:
             print(line, file=sys.stderr)
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    if BEGAN is None:  # nothing comes after a lecture
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return code
 
 
 def execute(main: Callable[[], None]) -> None:
-    """Runs `main` as the program, and ends the process without tearing PyTorch down, which takes half a second."""
+    """Runs `main` as the program, and ends the process; for a lecture without tearing PyTorch down, which takes half a
+    second."""
     for number in range(3):  # a closed stdin, stdout or stderr; its number would go to the next file that is opened
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # what the encoding has no sign for
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the encoding has no sign for
     code = outcome(main)
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    if BEGAN is None:
+        sys.exit(code)
     atexit._run_exitfuncs()  # what other modules have left to do, such as removing a temporary folder
     os._exit(code)

@@ -8,7 +8,6 @@ from common import program  # before PyTorch: from here on Ctrl-C is heard
 # isort: split
 import argparse
 import gc
-import itertools
 import json
 import math
 import os
@@ -32,8 +31,10 @@ from common.program import Interrupted, RunError
 
 Item = TypeVar("Item")
 
-# Options that change no number: a checkpoint fits a run that differs in them.
-_WITHOUT_EFFECT = ("output_dir", "data_dir", "format", "quiet", "show", "resume", "animate")
+# Options that change nothing in the files, and those that change figures alone. A checkpoint fits a run that differs in
+# either; a complete run must have the same figures.
+_WITHOUT_EFFECT = ("output_dir", "data_dir", "quiet", "show", "resume")
+_OF_FIGURES = ("format", "animate")
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -113,13 +114,14 @@ class Run:
             where += f"; {threads} thread{'s' * (threads > 1)} ({reason})"
         print(where)
         self._initial = {name: tensor.clone() for name, tensor in parts["model"].state_dict().items()}
-        tensors = [part for part in parts.values() if isinstance(part, torch.Tensor)]
-        folder.require_room(args.output_dir, 16 * steps + sum(8 * tensor.numel() for tensor in tensors) + 2**20)
+        tensors = [*parts["model"].parameters(), *(part for part in parts.values() if isinstance(part, torch.Tensor))]
+        checkpoint_size = 8 * steps + 3 * sum(tensor.nbytes for tensor in tensors)  # Adam has two more
+        folder.require_room(args.output_dir, 8 * steps + 2 * checkpoint_size + 2**20)  # one lies beside the next
         if args.resume:
             self._resume()
         for number in program.SIGNALS:
             signal.signal(number, self._hear)
-        self._before = self.made
+        self._made_before = self.made
         return self._losses
 
     def steps(self, items: Iterable[Item], progress: Callable[[], str] | None = None) -> Iterator[Item]:
@@ -133,7 +135,13 @@ class Run:
 
     def _each(self, items: Iterable[Item], progress: Callable[[], str] | None) -> Generator[Item, None, None]:
         with self._training(progress) as after:
-            for item in itertools.islice(items, self.made, None):
+            passed = 0
+            for item in items:
+                if passed < self._made_before:  # a resumed run has made it
+                    passed += 1
+                    if after(0):
+                        break
+                    continue
                 yield item
                 if after(1):
                     break
@@ -194,11 +202,12 @@ class Run:
         if self._stopped:  # now, because what follows may change the model, as folding a centre into it does
             self._save_checkpoint()
 
-    def done(self, results: dict) -> str:
+    def ending(self, results: dict) -> str:
         """What was done, in words, for the titles of figures: "10,000 steps", "diverged at step 232 of 10,000"."""
         made, planned = self.made, len(self._losses)
         return {"finished": _steps(planned), "interrupted": f"interrupted after {made:,} of {_steps(planned)}",
-                "diverged": f"diverged at step {made + 1:,} of {planned:,}"}[self._ended(results)]
+                "diverged": f"diverged at step {made + 1:,} of {planned:,}" if made < planned else
+                            f"diverged in the last of {_steps(planned)}"}[self._ended(results)]
 
     def _ended(self, results: dict) -> str:
         """How the training ended. Only the final loss shows an overflow in the last update."""
@@ -225,8 +234,8 @@ class Run:
         args, ended = self.args, self._ended(results)
         figures = {f"{name}.{args.format}": content for name, content in files.items() if "." not in name}
         try:
-            self._save({name: content for name, content in files.items() if "." in name} | figures)
-            self._save_metrics(results | {"ended": ended})
+            written = self._save({name: content for name, content in files.items() if "." in name} | figures)
+            self._save_metrics(results | {"ended": ended}, written)
         finally:  # where the disk is full, the results are on the terminal at least
             self._lock.release()
             if not args.quiet:
@@ -238,33 +247,43 @@ class Run:
 
             plotting.show(figures)
         if ended == "diverged":
-            raise RunError(f"the loss is not finite at step {self.made + 1:,} with learning rate {args.lr:g}: try a "
-                           f"smaller --lr; the losses so far are in {args.output_dir}")
+            where = f"at step {self.made + 1:,}" if self.made < len(self._losses) else "after the last step"
+            raise RunError(f"the loss is not finite {where} with learning rate {args.lr:g}: try a smaller --lr; the "
+                           f"losses so far are in {args.output_dir}")
         if self._signal is not None:
             raise Interrupted(self._signal, "training had ended, and everything is saved" if ended == "finished" else
                               "what was computed so far is saved"
                               + "; the same command with --resume goes on" * self._checkpoint.exists())
 
-    def _save(self, files: dict[str, Any]) -> None:
+    def _save(self, files: dict[str, Any]) -> list[str]:
         """Writes all files but metrics.json, which is there only if the others are of its run: gone first, written
-        last."""
+        last. Returns their names."""
         directory = self.args.output_dir
+        earlier = self._metrics().get("files", [])
         (directory / "metrics.json").unlink(missing_ok=True)
         trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
         initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
-        for name, content in ({"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained}
-                              | files).items():
+        files = {"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained} | files
+        for name, content in files.items():
             folder.save(directory / name, content)
-        for name in files:  # a figure of an earlier run in another format would be taken for this run's
-            if name.endswith(self.args.format):
-                for ending in {"png", "svg", "pdf"} - {self.args.format}:
-                    (directory / name).with_suffix(f".{ending}").unlink(missing_ok=True)
+        for name in earlier:  # what an earlier run left would be taken for this one's
+            if name not in files and Path(name).name == name:
+                (directory / name).unlink(missing_ok=True)
         self._phase("figures")
+        return sorted(files)
 
-    def _save_metrics(self, results: dict) -> None:
+    def _metrics(self) -> dict:
+        """The content of the folder's metrics.json, or nothing where it is missing or damaged."""
+        try:
+            content = json.loads((self.args.output_dir / "metrics.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _save_metrics(self, results: dict, files: list[str]) -> None:
         args = self.args
         results |= {"steps": self.made, "microseconds_per_step":
-                    1e6 * self._seconds["training"] / max(1, self.made - self._before)}
+                    1e6 * self._seconds["training"] / max(1, self.made - self._made_before)}
         if "engine" in args:
             results["engine"] = args.engine
         name = torch.cuda.get_device_name() if args.device == "cuda" else platform.machine()
@@ -273,22 +292,23 @@ class Run:
                        "cores": os.cpu_count(), "system": platform.system()}
         folder.save(args.output_dir / "metrics.json", {
             "script": Path(sys.argv[0]).stem, "config": vars(args), "environment": environment,
-            "seconds": self._seconds, "results": results})
+            "seconds": self._seconds, "results": results, "files": files})
         if results["ended"] != "interrupted":
             self._checkpoint.unlink(missing_ok=True)
 
     def _resume(self) -> None:
         """Goes back to the checkpoint; or says that the run is complete, and ends it; or says that it begins."""
-        settings = self._settings()
+        settings = self._settings(_WITHOUT_EFFECT + _OF_FIGURES)
         if self._checkpoint.exists():
             self.made = checkpoint.load(self._checkpoint, settings, self._losses, self._parts)
             print(f"resumed: {self.made:,} of {_steps(len(self._losses))} were made before")
             return
+        metrics, wanted = self._metrics(), self._settings(_WITHOUT_EFFECT)
         try:
-            metrics = json.loads((self.args.output_dir / "metrics.json").read_text())
-            found = {name: metrics["config"].get(name) for name in settings}
-            complete = found == json.loads(json.dumps(settings)) and metrics["results"]["ended"] == "finished"
-        except (OSError, ValueError, LookupError, AttributeError, TypeError):
+            found = {name: metrics["config"].get(name) for name in wanted}
+            complete = found == json.loads(json.dumps(wanted)) and metrics["results"]["ended"] == "finished" and all(
+                (self.args.output_dir / name).is_file() for name in metrics["files"])
+        except (LookupError, AttributeError, TypeError):
             complete = False
         if complete:
             print(f"complete: the run in {self.args.output_dir} has all {_steps(len(self._losses))}")
@@ -296,17 +316,18 @@ class Run:
             sys.exit(0)
         print(f"no checkpoint in {self.args.output_dir}: beginning at the start")
 
-    def _settings(self) -> dict:
-        return {name: value for name, value in vars(self.args).items() if name not in _WITHOUT_EFFECT}
+    def _settings(self, without: tuple[str, ...]) -> dict:
+        return {name: value for name, value in vars(self.args).items() if name not in without}
 
     def _save_checkpoint(self) -> None:
         try:
-            checkpoint.save(self._checkpoint, self._settings(), self._losses[:self.made], self._parts)
+            checkpoint.save(self._checkpoint, self._settings(_WITHOUT_EFFECT + _OF_FIGURES),
+                            self._losses[:self.made], self._parts)
         except RunError as error:  # as on a full disk: the training goes on
             tqdm.write(f"warning: no checkpoint: {error}", file=sys.stderr)  # above the bar
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:
+        if self._signal is not None and number == signal.SIGINT:  # job schedulers send SIGTERM more than once
             raise Interrupted(number, "a second time; what was not yet saved is lost")
         self._signal = number
 

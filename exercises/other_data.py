@@ -52,14 +52,6 @@ be searched for a formula. A [workshop's report](https://doi.org/10.2172/1478744
 says what science must ask of it: to know its domain, to be open to interpretation, to be robust."""
 
 
-def on_disk(name: str, data_dir: Path) -> bool:
-    """Whether a data set can be read without a download."""
-    if name == "digits":
-        return True
-    folder = data_dir / digits.TORCHVISION_NAMES[name] / "raw"
-    return all(any((folder / (file + end)).exists() for end in ("", ".gz")) for file in digits.FILES)
-
-
 def counts(predictions: Sequence[Tensor], labels: Tensor) -> np.ndarray:
     """How many test images of each label are said to be of each class, by each seed's model; (seeds, 10, 10)."""
     return np.array([torch.bincount(10 * labels + one_cold(of_seed), minlength=100).reshape(10, 10).numpy()
@@ -100,7 +92,7 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name."""
     rows, left_out, figures = [], [], {}
     for name in ("fashion-mnist", "kmnist", "digits"):
-        if not on_disk(name, data_dir):
+        if not digits.on_disk(name, data_dir):
             left_out.append(digits.TITLES[name])
             continue
         row, figures[f"{name}.png"] = of_data(digits.load(name, data_dir))

@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 import warnings
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,9 +45,9 @@ LARGE, SMALL = 800, 200  # a longer picture is shrunk to about LARGE, a shorter 
 CELLS = 32  # along the longer side: squares whose mean colours show paper and desk
 STROKE_CELLS = 5  # no stroke is as wide, no sheet of paper as narrow
 DESK = 0.6  # a desk is darker than this share of the paper's brightness
-PAPER_AT_EDGE, PAPER_INSIDE = 0.2, 0.4  # the least share of the picture, if the paper reaches its edge and if not
+PAPER_AT_EDGE, PAPER_INSIDE = 0.2, 0.3  # the least share of the picture, if the paper reaches its edge and if not
 ROUNDS = 20  # of fitting the paper's light
-LEAST_CONTRAST = 25  # of 255, between ink and paper
+LEAST_CONTRAST = 25  # between ink and paper; black and white have 441, their distance in red, green and blue
 LINE = 9 / 800  # of the longer side: a ruled line is thinner, and runs from edge to edge
 LINE_TILT = 0.08  # the steepest line: its rise by its length
 LINE_PARTS, LINE_SHARE = 8, 0.4  # in each of 8 parts of a line, 40 % of the columns have ink
@@ -434,13 +433,7 @@ def load_model(path: Path) -> nn.Sequential:
     Raises:
         RunError: no such file, a damaged one, too large a one, or another network.
     """
-    size = path.stat().st_size if path.is_file() else 0
-    if zipfile.is_zipfile(path):  # PyTorch's files are
-        with zipfile.ZipFile(path) as parts:
-            size = max(size, sum(part.file_size for part in parts.infolist()))
-    if size > LARGEST_MODEL:
-        raise RunError(f"{path} is larger than {LARGEST_MODEL:,} bytes, which no model of mnist_mlp.py is")
-    state = folder.load(path)
+    state = folder.load(path, largest=LARGEST_MODEL)
     bias = state.get("0.bias") if isinstance(state, dict) else None
     hidden = len(bias) if isinstance(bias, torch.Tensor) and bias.dim() == 1 else 1
     model = mnist_mlp.glorot_model(min(max(hidden, 1), MOST_HIDDEN), generator(0, "model"))

@@ -1,6 +1,7 @@
 """Exercise 1: the loss of the first example; does N really have to be 10,000?"""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -186,12 +187,28 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     return results, draw(courses, losses, sweeps)
 
 
+def verdict(numbers: Sequence[int | None], results: dict) -> str:
+    """The answer: the smallest N for W within the two bounds and for b within the first, or None, in sentences."""
+    given, (near, nearer) = results["pairs"], results["near"]
+    for_w, for_w_nearer, for_b = numbers[:3]
+    who = f"every entry of W within {near:g} in {100 * results['share']:g} % of\n{results['starts']:,} starts"
+    if for_w is None:
+        w = ("For W even that is not enough: with centred inputs the averaged iterate does not have "
+             f"{who} by {given:,} steps.")
+    else:
+        needed = "it does not" if for_w < given else "it does"
+        more = f"but within {nearer:g} not by {given:,}" if for_w_nearer is None else (
+            f"and within {nearer:g} after {for_w_nearer:,}")
+        w = f"For W {needed}: with centred inputs the averaged iterate has {who} after {for_w:,} steps, {more}."
+    b = f"{near:g} is not reached by {given:,} steps" if for_b is None else f"{near:g} takes\n{for_b:,}"
+    return f"{w} For b, {b}"
+
+
 def text(results: dict) -> str:
     """The section of the page."""
     found = {(row["recipe"], row["estimate"]): row for row in results["estimates"]}
     average, exact, last = (found["centred", way] for way in ("averaged iterate", "least squares", "last iterate"))
     near, wanted = results["near"], f"{100 * results['share']:g} %"
-    by = [markdown.steps(number, results["pairs"]) for number in average["enough"]]
     rows = [[row["recipe"], row["estimate"], *(markdown.steps(number, results["pairs"]) for number in row["enough"]),
              *(f"{error:.2g}" for error in row["final"])] for row in results["estimates"]]
     rates = [[row["recipe"], *(f"{row[key]:.4g}" for key in ("limit", "all pairs a step", "one pair a step"))]
@@ -199,10 +216,9 @@ def text(results: dict) -> str:
     tried, low, high = results["tried"]
     return f"""## 1. Does N really have to be {results["pairs"]:,}?
 
-For W it does not: with centred inputs the averaged iterate has every entry of W within {near[0]:g} in {wanted} of
-{results["starts"]:,} starts after {by[0]} steps, and within {near[1]:g} after {by[1]}. For b, {near[0]:g} takes
-{by[2]}: b is extrapolated from the inputs' centre, at {results["centre"]:g}, to 0. After {results["pairs"]:,} steps the
-mean errors of W and b are {average["final"][0]:.2g} and {average["final"][1]:.2g} for the averaged iterate, against
+{verdict(average["enough"], results)}: b is extrapolated from the inputs' centre, at {results["centre"]:g}, to 0.
+After {results["pairs"]:,} steps the mean errors of W and b are
+{average["final"][0]:.2g} and {average["final"][1]:.2g} for the averaged iterate, against
 {exact["final"][0]:.2g} and {exact["final"][1]:.2g} for least squares on the same pairs, and {last["final"][0]:.2g} and
 {last["final"][1]:.2g} for the last iterate, which goes on jumping with the noise of single pairs.
 

@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
+from common.run import Run  # first: it hears Ctrl-C while PyTorch loads
 from common import fused, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
@@ -145,7 +145,7 @@ def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Nam
         if args.animate and len(losses):
             files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
     return files | {
-        "loss": plotting.loss_curve(losses, title=f"Loss, and how many points stay right\n{title}", marks=marks),
+        "loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", marks=marks),
         "regions": plotting.regions(values, points, labels, right=right, title=f"Which output is larger\n{title}"),
         "surfaces": plotting.surfaces(values, points, labels, right=right, title=f"F over the unit square\n{title}"),
         "layers": plotting.layers({"before training": before, "after training": after}, inputs=("x₁", "x₂"),
@@ -177,8 +177,8 @@ def main() -> None:
     if not args.quiet:
         print(describe(model))
     losses = run.begin(args.steps, model=model)
-    if args.animate and args.engine != "fused":
-        raise program.RunError("--animate needs the fused engine: leave out --engine eager and --device cuda")
+    if args.animate and (args.engine != "fused" or args.steps > 10**7):
+        raise program.RunError("--animate needs the fused engine on the CPU, and at most 10,000,000 steps")
     if args.engine == "fused":  # the same steps in one compiled loop, and the same loss: tests/test_ann_revisited.py
         run.follow(fused.sgd(model, POINTS[None], LABELS[None], losses, learning_rate=args.lr, scale=0.5 / 10,
                              first=run.made))
@@ -189,11 +189,11 @@ def main() -> None:
     # The results.
     model, losses = model.cpu(), losses[:run.made]
     results = evaluate(model, losses)
-    title = f"{run.done(results)}, learning rate {args.lr:g}, seed {args.seed}"
-    models = random_model(run.generator("model")), model
+    title = f"{run.ending(results)}, learning rate {args.lr:g}, seed {args.seed}"
+    models = random_model(run.generator("model")), model  # the same start again, and what became of it
     run.finish(results, draw(losses, models, args, title), table(model),
-               f"{run.done(results)}: {results['points_correct']} of 10 points right, loss {results['final_loss']:.4g}"
-               f"{advice(model, losses)}")
+               f"{run.ending(results)}: {results['points_correct']} of 10 points right, loss "
+               f"{results['final_loss']:.4g}{advice(model, losses)}")
 
 
 if __name__ == "__main__":

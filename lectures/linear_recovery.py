@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
+from common.run import Run  # first: it hears Ctrl-C while PyTorch loads
 from common import fused, program
 from common.options import add_engine_option, lecture_parser, real_number, whole_number
 
@@ -189,11 +189,11 @@ def main() -> None:
     found = {"last": iterates[-1], "averaged": averages(iterates, torch.tensor([run.made]))[0],
              "least squares": least_squares(x, y)}
     results = evaluate(model, found, x, y) | {"noise_floor": floor, "stable_lr_limit": limit}
-    figures = draw(losses[:run.made + 1], iterates, found, floor, f"{run.done(results)}, {setting}, seed {args.seed}")
+    figures = draw(losses[:run.made + 1], iterates, found, floor, f"{run.ending(results)}, {setting}, seed {args.seed}")
     initial = dict(zip(("weight", "bias"), split(iterates[0])))
     run.finish(results, {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": initial, **figures}, table(found),
-               f"{run.done(results)}: averaged W within {results['max_weight_error']:.2g} of the truth, b within "
-               f"{results['max_bias_error']:.2g}")
+               f"{run.ending(results)}: averaged W within {results['max_weight_error']:.2g} of the truth, b within "
+               f"{results['max_bias_error']:.2g}{'; the learning rate is beyond the stable one' * (args.lr > limit)}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
 
-from common.run import Run  # before all else, so that Ctrl-C is heard while that loads
+from common.run import Run  # first: it hears Ctrl-C while PyTorch loads
 from common import digits, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
@@ -73,7 +73,7 @@ def batches(images: Tensor, labels: Tensor, args: argparse.Namespace,
     for _ in range(args.epochs):
         for batch in torch.randperm(len(images), generator=generator).to(images.device).split(args.batch_size):
             x = images.index_select(0, batch)
-            yield digits.distorted(x, generator) if args.distort else x, labels.index_select(0, batch)
+            yield (digits.distorted(x, generator) if args.distort else x), labels.index_select(0, batch)
 
 
 def train(model: nn.Sequential, optimizer: optim.Adam, scheduler: LRScheduler, train_data: Iterable,
@@ -156,7 +156,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    run = Run(args, memory=5e8 + 24 * args.hidden * (60_000 if args.images == "all" else 10_000))
+    run = Run(args, memory=5e8 + 24 * args.hidden * (60_000 if args.images == "all" else max(args.images, 10_000)))
     data = digits.load_chosen(args)
     args.batch_size = min(args.batch_size or args.images, args.images)
 
@@ -187,10 +187,10 @@ def main() -> None:
     right = torch.cat([data.y_train[[0, 1, 2, 3, 4, known]], data.y_test[[unseen]]])
     names = [*(f"image {i}" for i in range(1, 6)), f"training image {known + 1}", f"unseen test image {unseen + 1}"]
     table = digits.table(names, predict(model, as_vectors(shown)), right, data)
-    done = f"{run.done(results)} (epoch {round(run.made / steps * args.epochs, 2):,g} of {args.epochs:,})"
+    done = f"{run.ending(results)} (epoch {round(run.made / steps * args.epochs, 2):,g} of {args.epochs:,})"
     images_used = f"{data.title}, {args.images:,} images{', distorted' * args.distort}, batches of {args.batch_size:,}"
     setting = f"Adam at {args.lr:g} ({args.schedule}), weight decay {args.weight_decay:g}, seed {args.seed}"
-    models = glorot_model(args.hidden, run.generator("model")), model
+    models = glorot_model(args.hidden, run.generator("model")), model  # the same start again, and what became of it
     run.finish(results, draw(data, models, losses[:run.made + 1], unseen, f"{images_used}; {done}\n{setting}"), table,
                f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the images "
                f"trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")

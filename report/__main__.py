@@ -47,7 +47,10 @@ def check(lines: list[claims.Verdict]) -> None:
     faults += [f"{run} was not run: {needed[run]}" for run in missing]
     if faults:
         raise RunError("; ".join(faults))
-    print(f"all {len(lines)} claims agree, differ for a known reason, or belong to a run that adds to the lecture's")
+    explained = sum(line.mark == claims.EXPLAINED for line in lines)
+    absent = sum(line.mark == claims.MISSING for line in lines)
+    print(f"{len(lines) - explained - absent} agree, {explained} differ{'s' if explained == 1 else ''} for a known "
+          f"reason, {absent} not run")
 
 
 def write(runs: Path, path: Path) -> None:
@@ -56,7 +59,12 @@ def write(runs: Path, path: Path) -> None:
     content = page.render(found).encode()
     if len(content) > PAGE_LIMIT:
         raise RunError(f"the page would have {len(content):,} bytes, more than {PAGE_LIMIT:,}")
-    folder.save(path, content)
+    if not path.parent.is_dir():
+        raise RunError(f"there is no folder {path.parent}; name another file with --page")
+    try:
+        folder.save(path, content)
+    except RunError as error:  # it names an option that this command lacks
+        raise RunError(f"{str(error).rpartition(';')[0]}; name another file with --page") from None
     for run in found.values():
         if run.state != "read":
             print(f"{run.source.name}: {run.fault or 'not run; its section says how'}")

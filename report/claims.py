@@ -97,6 +97,8 @@ CLAIMS = (
     Claim("linear_recovery", "steps", "pairs (x, y), one gradient step each", "10,000", exactly(10_000),
           hint=_OTHER_SETTINGS),
     Claim("linear_recovery", "lr", "learning rate of gradient descent", "0.01", exactly(0.01), hint=_OTHER_SETTINGS),
+    Claim("linear_recovery", "inputs", "inputs and noise", "5 to 10, noise 0.2", "5 to 10, noise 0.2",
+          hint=_OTHER_SETTINGS),
     Claim("linear_recovery", "weight_error", "W, largest error of its ten entries", "recovered", at_most(0.015), ".2g",
           note="The mean of the last half of the iterates. Inputs are centred before training, and the centre is "
                "folded back into b after it: without that the printed recipe diverges, see below.",
@@ -142,20 +144,27 @@ CLAIMS = (
           note="Exercise 4. A hundred images are too few to learn all the ways of writing ten digits.",
           hint=_OTHER_SETTINGS),
     Claim("mnist_mlp_all", "train_images", "images to train on", "", exactly(60_000)),
-    Claim("mnist_mlp_all", "test_accuracy", "of 10,000 images never seen, right", "", at_least(0.97), ".1%",
-          note="The same 31,810 parameters. LeCun and others (1998) had 95.3 % with 300 hidden units instead of 40."),
+    Claim("mnist_mlp_all", "test_accuracy", "of 10,000 images never seen, right", "", at_least(0.975), ".1%",
+          note="The same 31,810 parameters, trained on distorted copies of the images. LeCun and others (1998) had "
+               "96.4 % with such copies, and 300 hidden units instead of 40."),
 )
 
 
 def facts(run: Run) -> dict[str, Any]:
     """What a run measured, by the names that `CLAIMS` use; what cannot be found in its files is not there."""
     found = {name: value for part in ("config", "results") for name, value in run.metrics[part].items()}
-    for derive in (_errors, _overflow, _last_losses, _memory, _first_five):
+    for derive in (_inputs, _errors, _overflow, _last_losses, _memory, _first_five):
         try:
             found |= derive(run)
         except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):  # it is not there, or is nonsense
             continue
     return found
+
+
+def _inputs(run: Run) -> dict[str, str]:
+    """Where the pairs' inputs lay, and the deviation of the noise."""
+    config = run.metrics["config"]
+    return {"inputs": f"{short(config['low'])} to {short(config['high'])}, noise {short(config['noise'])}"}
 
 
 def _errors(run: Run) -> dict[str, float]:
@@ -166,7 +175,7 @@ def _errors(run: Run) -> dict[str, float]:
         return (torch.tensor(results[name], dtype=torch.float64) - true).abs().max().item()
 
     return {"weight_error": largest("weight_average", W_TRUE), "bias_error": largest("bias_average", B_TRUE),
-            "last_weight_error": largest("weight", W_TRUE), "last_bias_error": largest("bias", B_TRUE)}
+            "last_weight_error": largest("weight", W_TRUE)}
 
 
 def _overflow(run: Run) -> dict[str, int | str]:

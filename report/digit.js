@@ -13,7 +13,7 @@ if (pageData.models.length > 0) {
   const pen = sheet.getContext("2d", { willReadFrequently: true });
   const models = pageData.models.map(unpack);
   const hand = { pointer: null, x: SIDE / 2, y: SIDE / 2, down: false }; // a pointer's, or that of the arrow keys
-  const past = []; // the sheet before each stroke
+  const past = []; // the sheet before each stroke, {drawn, picture}
   let picture = null; // what was read from a file, in its own size; null when the sheet was drawn on
   let waiting = 0; // the timer of an answer that was asked for
   let lasted = 0; // milliseconds, the last answer
@@ -130,7 +130,7 @@ if (pageData.models.length > 0) {
   }
 
   function remember() {
-    past.push(pen.getImageData(0, 0, SIDE, SIDE));
+    past.push({ drawn: pen.getImageData(0, 0, SIDE, SIDE), picture });
     if (past.length > UNDOS) {
       past.shift();
     }
@@ -139,8 +139,10 @@ if (pageData.models.length > 0) {
 
   function undo() {
     if (past.length) {
-      pen.putImageData(past.pop(), 0, 0);
-      picture = null;
+      const before = past.pop();
+      pen.putImageData(before.drawn, 0, 0);
+      picture = before.picture;
+      say("The last change is taken back.");
       ask();
     }
   }
@@ -211,7 +213,8 @@ if (pageData.models.length > 0) {
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
   function keyDown(event) {
-    const undoing = event.key === "u" || (event.key === "z" && (event.ctrlKey || event.metaKey));
+    const key = event.key.toLowerCase(); // as with Caps Lock
+    const command = event.ctrlKey || event.metaKey; // of the browser, but for Ctrl+Z
     if (event.key in ARROWS) {
       movePen(...ARROWS[event.key]);
     } else if (event.key === " ") {
@@ -221,9 +224,9 @@ if (pageData.models.length > 0) {
         lineTo(hand.x, hand.y);
       }
       say(hand.down ? "Pen down." : "Pen up.");
-    } else if (undoing || event.key === "Backspace") {
+    } else if (command ? key === "z" && !event.shiftKey : key === "u" || key === "backspace") {
       undo();
-    } else if (event.key === "Delete" || event.key === "c" && !event.ctrlKey && !event.metaKey) {
+    } else if (!command && (key === "c" || key === "delete")) {
       clear();
     } else {
       return;
@@ -294,6 +297,14 @@ if (pageData.models.length > 0) {
     }
   }
 
+  /** Chooses the network that the address names, if the page has it. */
+  function readAddress() {
+    const wanted = address.read().get("model");
+    if (models.some((model) => model.run === wanted)) {
+      find("digit-model").value = wanted;
+    }
+  }
+
   sheet.addEventListener("pointerdown", pointerDown);
   sheet.addEventListener("pointermove", pointerMove);
   sheet.addEventListener("pointerup", pointerUp);
@@ -322,10 +333,11 @@ if (pageData.models.length > 0) {
   });
   tool.addEventListener("dragleave", () => tool.classList.remove("over"));
   tool.addEventListener("drop", dropped);
-  const wanted = address.read().get("model");
-  if (models.some((model) => model.run === wanted)) {
-    find("digit-model").value = wanted;
-  }
+  addEventListener("hashchange", () => {
+    readAddress();
+    ask();
+  });
+  readAddress();
   blank();
   answer();
 }

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ def render(runs: dict[str, Run]) -> str:
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters["tied"] = tied
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # NaN is no JSON: a browser stops at it
     return environment.get_template("page.html").render(
         sections=sections, counts=Counter(line.mark for line in lines), data=data(runs), claims=claims,
         fast=plateau()["fast"], style=Markup(style), scripts=[Markup(script) for script in scripts],
@@ -99,7 +101,8 @@ def start(run: Run) -> dict[str, Any] | None:
     if run.state != "read" or weights is None:
         return None
     rate = run.metrics["config"].get("lr")
-    return {"weights": weights, "rate": rate if isinstance(rate, float) else None, "curve": curve(run.losses)}
+    return {"weights": weights, "rate": rate if isinstance(rate, float) and math.isfinite(rate) else None,
+            "curve": curve(run.losses)}
 
 
 def digit_model(run: Run) -> dict[str, Any] | None:

@@ -452,6 +452,9 @@ const prepareDigits = (() => {
   /** The mask without thin, straight, nearly level lines from the left edge to the right. */
   function withoutRows(mask) {
     const { height, width, values } = mask;
+    if (width < height / 2) { // a narrow strip: strokes may reach from edge to edge
+      return mask;
+    }
     const thin = thinPlaces(mask);
     if (thin.length < LINE_SHARE * width) {
       return mask;

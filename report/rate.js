@@ -109,14 +109,28 @@
 
   const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
+  /** The mean of the last 100 losses at each step, of fewer at the start. */
+  function runningMeans(losses) {
+    return losses.map((_, i) => {
+      const first = Math.max(0, i - 99);
+      let sum = 0; // anew each time: a sum that is carried on never forgets a loss of 1e50
+      for (let at = first; at <= i; at++) {
+        sum += losses[at];
+      }
+      return sum / (i + 1 - first);
+    });
+  }
+
   /** What became of the 10,000 steps, in a sentence. */
   function verdict({ losses, step, weight, bias }) {
     if (step !== null) {
       return `It diverges: the loss overflows at step ${withCommas(step)}.`;
     }
     const last = losses.slice(-1000).reduce((sum, loss) => sum + loss, 0) / 1000;
-    if (last > losses[0]) {
-      return `It diverges: after 10,000 steps the loss is ${rounded(last)}, and grows.`;
+    const since = runningMeans(losses).findLastIndex((mean) => mean <= losses[0]) + 2; // the first loss is its own mean
+    if (since <= PAIRS) {
+      return `It diverges: from step ${withCommas(since)} on the mean loss stays above the first one; after 10,000 steps ` +
+        `it is ${rounded(last)}.`;
     }
     const errors = [largest(weight.map((value, i) => value - pageData.weight.flat()[i])),
       largest(bias.map((value, k) => value - pageData.bias[k]))];
@@ -145,12 +159,7 @@
 
   function drawLosses(losses) {
     const steps = losses.map((_, i) => i);
-    const means = [];
-    let sum = 0;
-    losses.forEach((loss, i) => {
-      sum += loss - (i >= 100 ? losses[i - 100] : 0);
-      means.push(Math.max(sum / Math.min(i + 1, 100), 1e-12));
-    });
+    const means = runningMeans(losses).map((mean) => Math.max(mean, 1e-12));
     const diverged = losses.at(-1) > 1e6;
     find("rate-mean").hidden = diverged;
     drawChart(chart, {

@@ -21,7 +21,7 @@ from common.program import RunError
 METRICS_LIMIT = 1_000_000  # bytes of a metrics.json; a run's has some thousand
 FIGURE_LIMIT = 2_000_000  # bytes of one figure
 SIDE_LIMIT = 5_000  # pixels of a figure, across and down
-MODEL_LIMIT = 2_000_000  # bytes of a model.pt that is read
+MODEL_LIMIT = 2_000_000  # bytes of a model.pt that is read, unpacked
 TEXT_LIMIT = 120  # characters of an option or a name that are shown
 LINES_LIMIT = 60  # options, versions or phases that are shown
 NOT_SHOWN = ("output_dir", "data_dir", "format", "quiet", "show", "resume", "animate")  # they change no number
@@ -155,7 +155,7 @@ SOURCES = (
         Picture("first_five", "The first five images: label, prediction and its probability.",
                 "Five handwritten digits with their labels and predictions."),
         *(LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN))),
-    Source("mnist_mlp_all", "The same network on all 60,000 images",
+    Source("mnist_mlp_all", "The same network on distorted copies of all 60,000 images",
            "python lectures/mnist_mlp.py --output-dir outputs/mnist_mlp_all --images all --batch-size 128 --epochs 40 "
            "--lr 0.015 --schedule one-cycle --distort", False, (
         LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN)),
@@ -230,12 +230,10 @@ def _losses(path: Path) -> np.ndarray:
 
 def _state(path: Path) -> dict[str, Tensor]:
     """A state_dict of tensors. Raises a RunError unless it is one, of a size that a lecture's model has."""
-    if path.is_file() and path.stat().st_size > MODEL_LIMIT:
-        raise RunError(f"{path.name} is larger than {MODEL_LIMIT:,} bytes, too large for the page")
     try:
-        state = folder.load(path)
+        state = folder.load(path, largest=MODEL_LIMIT)
     except RunError:
-        raise RunError(f"{path.name} is missing or damaged") from None
+        raise RunError(f"{path.name} is missing or damaged, or larger than {MODEL_LIMIT:,} bytes") from None
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) and tensor.layout == torch.strided
                                               and tensor.is_floating_point() for tensor in state.values()):
         raise RunError(f"{path.name} holds no model's parameters")

@@ -48,14 +48,15 @@ SHOTS: tuple[dict[str, Any], ...] = (
 
 
 def open_browser() -> webdriver.Chrome:
-    """A headless Chromium. Raises a RunError where there is none."""
+    """A headless Chromium, the tests' too. Raises a RunError where there is none."""
     chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if not chromium or not driver:
         raise RunError("there is no Chromium with its driver here (Debian: apt-get install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1280,900"):
         options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
 
 

@@ -403,7 +403,8 @@
     });
   }
   addEventListener("hashchange", () => {
-    if (address.read().has("steps")) {
+    const wanted = address.read();
+    if (["start", "rate", "steps"].some((name) => wanted.has(name))) {
       readAddress();
     }
   });

@@ -15,7 +15,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from common import plotting
+from common import device, plotting
 
 W_TRUE, B_TRUE = np.array([[1.0, 2, 3, 4, 5], [5, 4, 3, 2, 1]]), np.array([-1.0, -2])
 POINTS = np.array([[0.1, 0.3, 0.1, 0.6, 0.4, 0.6, 0.5, 0.9, 0.4, 0.7],
@@ -48,6 +48,12 @@ def write_digits(root: Path, name: str = "MNIST", seed: int = 0, train: int = 60
 def load_state(path: Path) -> dict[str, np.ndarray]:
     """A saved state_dict as arrays."""
     return {name: tensor.numpy() for name, tensor in torch.load(path, weights_only=True).items()}
+
+
+def have_memory(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Makes the free memory `size` bytes on every system, Windows included, which tells nothing of it."""
+    monkeypatch.setattr(device, "Path", lambda name: SimpleNamespace(exists=lambda: False))  # no /proc/meminfo
+    monkeypatch.setattr(device.os, "sysconf", lambda name: size if name == "SC_AVPHYS_PAGES" else 1, raising=False)
 
 
 def content(folder: Path, *without: str) -> dict[str, bytes]:

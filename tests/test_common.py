@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers import have_memory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,10 +126,11 @@ def test_threads():
     assert device.choose_threads(10**10) == (torch.get_num_threads(), "as PyTorch chooses for large steps")
 
 
-def test_too_much_memory_is_refused_with_its_size():
-    with pytest.raises(RunError, match=r"needs 1,000,000\.0 GiB of memory, .* GiB are free: choose fewer"):
+def test_too_much_memory_is_refused_with_its_size(monkeypatch):
+    have_memory(monkeypatch, 3 * 2**29)
+    with pytest.raises(RunError, match=r"needs 1,000,000\.0 GiB of memory, 1\.5 GiB are free: choose fewer"):
         device.require_memory(1e6 * 2**30)
-    device.require_memory(1e6)
+    device.require_memory(3 * 2**29)
 
 
 def test_one_hot_and_back():

@@ -24,8 +24,9 @@ def spans(text: str) -> list[str]:
 
 
 def typed(text: str) -> list[str]:
-    """The indented lines, which are there to be typed, without their comments."""
-    return [line.split("  #")[0].strip() for line in re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)]
+    """The indented lines, which are there to be typed; a fenced block is code to be read."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [line.strip() for line in re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)]
 
 
 def below_banners(script: str) -> dict[str, list[str]]:
@@ -117,6 +118,16 @@ def help_of(module: str) -> str:
     return said.getvalue()
 
 
+def test_every_shell_takes_the_lines_that_are_to_be_typed():
+    """zsh and cmd.exe take no comment after a command, PowerShell 5 no `&&`, cmd.exe no `;`."""
+    assert typed(READ["README.md"])
+    for name, text in READ.items():
+        for line in typed(text):
+            assert not re.search("#|&&|;", line), f"{name}: {line}"
+        for code in spans(text):
+            assert "&&" not in code, f"{name}: {code}"
+
+
 def test_commands_name_files_and_options_that_exist():
     assert len(commands()) > 15
     for module, arguments in commands():
@@ -129,7 +140,7 @@ def test_commands_name_files_and_options_that_exist():
 def test_lectures_accept_the_pages_commands(monkeypatch):
     for module, arguments in commands():
         if module.startswith("lectures.") and "--help" not in arguments and "…" not in "".join(arguments):
-            monkeypatch.setattr(sys, "argv", [module, *arguments])
+            monkeypatch.setattr(sys, "argv", [module, *("7" if word == "k" else word for word in arguments)])  # seed k
             importlib.import_module(module).arguments()  # ends the test where it refuses them
 
 

@@ -1,6 +1,7 @@
 """The exercises: each against slow and plain code, the lectures' own runs, and the page that their results make."""
 
 import copy
+import fnmatch
 import functools
 import itertools
 import json
@@ -142,6 +143,16 @@ def test_enough_is_where_it_stays_good():
     assert samples.enough(np.array([1, 2, 4, 8, 16]), errors, 0.15) == 1
 
 
+@pytest.mark.parametrize("numbers, said", [
+    ([442, 533, 5705], "For W it does not: * after 442 steps, and within 0.05 after 533. For b, 0.1 takes 5,705"),
+    ([442, None, 5705], "For W it does not: * after 442 steps, but within 0.05 not by 10,000. For b, 0.1 takes 5,705"),
+    ([10_000, None, None], "For W it does: * after 10,000 steps, but * For b, 0.1 is not reached by 10,000 steps"),
+    ([None, None, 20], "For W even that is not enough: * does not have every * by 10,000 steps. For b, 0.1 takes 20")])
+def test_the_answer_of_exercise_1_follows_from_the_numbers(numbers, said):
+    answer = samples.verdict(numbers, {"pairs": 10_000, "near": [0.1, 0.05], "share": 0.95, "starts": 1000})
+    assert fnmatch.fnmatch(answer.replace("\n", " "), said)
+
+
 def plain_steps(network, make, count, batches=lambda step: (ann.POINTS, ann.LABELS, 0.5 / 10)):
     """Trains one network step by step; returns after which steps all ten points were right."""
     optimizer, right = make(network.parameters()), []
@@ -273,7 +284,6 @@ def test_classes_that_are_confused():
 
 
 def test_data_sets_that_are_not_here_are_named(measured, root):
-    assert other_data.on_disk("mnist", root) and not other_data.on_disk("kmnist", root)
     results, _ = measured(5)
     assert results["left_out"] == [digits.TITLES["kmnist"]]
     assert [row["name"] for row in results["rows"]] == ["fashion-mnist", "digits"]

@@ -23,6 +23,7 @@ STRANGERS = ("common.plotting", "common.fused", "common.digits")  # know nothing
 OTHER_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}  # packages that are imported under another name
 TOOLS = {"pytest-xdist", "ruff", "mypy"}  # run, not imported
 FOR_FIGURES = PROJECT / "report" / "screenshots.py"  # runs in `make figures` alone, which needs what tests need
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 OPTIONAL = {"jax"}  # benchmarks measure it where it is installed
 
 
@@ -78,8 +79,26 @@ def test_arrows_run_one_way(room):
 
 
 def test_no_lecture_imports_another():
+    names = {path.stem for path in files("lectures")}  # beside each other when one is run
     for path in files("lectures"):
-        assert not {module for module in imports(path) if module.startswith("lectures")}, path.name
+        assert not {module for module in imports(path) if module.split(".")[0] in {"lectures", *names}}, path.name
+
+
+@pytest.mark.parametrize("path", files("lectures"), ids=lambda path: path.stem)
+def test_a_lecture_is_short_and_plain(path):
+    """CONTRIBUTING.md, "What a change must keep"; a line of code is one that is neither empty nor a comment."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 200
+    functions = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, FUNCTIONS)]
+    assert "main" in [node.name for node in functions]
+    for node in functions:
+        every = node.args
+        count = len([*every.posonlyargs, *every.args, *every.kwonlyargs, *filter(None, (every.vararg, every.kwarg))])
+        assert count <= 5, f"{node.name} has {count} parameters"
+        inner = [other.name for other in ast.walk(node) if isinstance(other, FUNCTIONS) and other is not node]
+        assert not inner, f"{node.name} has functions in it: {inner}"
+        code = [line for line in lines[node.lineno - 1:node.end_lineno] if line.strip() and line.strip()[0] != "#"]
+        assert node.name != "main" or len(code) <= 35, f"main has {len(code)} lines of code"
 
 
 @pytest.mark.parametrize("module", STRANGERS)

@@ -1,6 +1,7 @@
 """Faults that every script meets in the same way, run as a user runs them."""
 
 import pytest
+from helpers import have_memory
 
 BROKEN = {"llvmlite": "raise ImportError('no llvmlite here')",
           "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')"}
@@ -30,9 +31,11 @@ def test_torchvision_that_does_not_fit(run, broken, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_more_steps_than_memory(run_here):
+def test_more_steps_than_memory(run_here, monkeypatch):
+    have_memory(monkeypatch, 2**30)
     done = run_here("ann_revisited", "--steps", 1_000_000_000)
     assert done.returncode == 1 and done.stderr.startswith("error: this run needs")
+    assert "1.0 GiB are free" in done.stderr
 
 
 def test_show_without_a_display_says_so(run_here):
