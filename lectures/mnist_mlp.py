@@ -188,7 +188,7 @@ def main() -> None:
     names = [*(f"image {i}" for i in range(1, 6)), f"training image {known + 1}", f"unseen test image {unseen + 1}"]
     table = digits.table(names, predict(model, as_vectors(shown)), right, data)
     done = f"{run.ending(results)} (epoch {round(run.made / steps * args.epochs, 2):,g} of {args.epochs:,})"
-    images_used = f"{data.title}, {args.images:,} images{', distorted' * args.distort}, batches of {args.batch_size:,}"
+    images_used = f"{data.title}, images: {args.images:,}{', distorted' * args.distort}, batches of {args.batch_size:,}"
     setting = f"Adam at {args.lr:g} ({args.schedule}), weight decay {args.weight_decay:g}, seed {args.seed}"
     models = glorot_model(args.hidden, run.generator("model")), model  # the same start again, and what became of it
     run.finish(results, draw(data, models, losses[:run.made + 1], unseen, f"{images_used}; {done}\n{setting}"), table,
