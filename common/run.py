@@ -114,8 +114,9 @@ class Run:
             where += f"; {threads} thread{'s' * (threads > 1)} ({reason})"
         print(where)
         self._initial = {name: tensor.clone() for name, tensor in parts["model"].state_dict().items()}
-        tensors = [*parts["model"].parameters(), *(part for part in parts.values() if isinstance(part, torch.Tensor))]
-        checkpoint_size = 8 * steps + 3 * sum(tensor.nbytes for tensor in tensors)  # Adam has two more
+        tensors = [part for part in parts.values() if isinstance(part, torch.Tensor)]
+        weights = sum(parameter.nbytes for parameter in parts["model"].parameters())
+        checkpoint_size = 8 * steps + 3 * weights + sum(tensor.nbytes for tensor in tensors)  # Adam: 2 more
         folder.require_room(args.output_dir, 8 * steps + 2 * checkpoint_size + 2**20)  # one lies beside the next
         if args.resume:
             self._resume()

@@ -240,7 +240,8 @@ def test_the_environment_and_the_seconds(undrawn, tmp_path, monkeypatch, script)
     write_digits(tmp_path / "data")
     done = undrawn(script, *RUNS[script])
     metrics = json.loads((done.folder / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert set(metrics) == {"script", "config", "environment", "seconds", "results"} and metrics["script"] == script
+    assert set(metrics) == {"script", "config", "environment", "seconds", "results", "files"}
+    assert metrics["script"] == script
     assert set(metrics["seconds"]) == {"imports", "preparation", "training", "figures"}
     assert all(0 <= seconds < 600 for seconds in metrics["seconds"].values())
     assert metrics["environment"]["torch"] == torch.__version__
