@@ -114,9 +114,9 @@ class Run:
             where += f"; {threads} thread{'s' * (threads > 1)} ({reason})"
         print(where)
         self._initial = {name: tensor.clone() for name, tensor in parts["model"].state_dict().items()}
-        parameters = 3 * sum(p.nbytes for p in parts["model"].parameters())  # Adam has two more of each
-        tensors = sum(part.nbytes for part in parts.values() if isinstance(part, torch.Tensor))
-        checkpoint_size = 8 * steps + parameters + tensors
+        tensors = [part for part in parts.values() if isinstance(part, torch.Tensor)]
+        weights = sum(parameter.nbytes for parameter in parts["model"].parameters())
+        checkpoint_size = 8 * steps + 3 * weights + sum(tensor.nbytes for tensor in tensors)  # Adam: 2 more
         folder.require_room(args.output_dir, 8 * steps + 2 * checkpoint_size + 2**20)  # one lies beside the next
         if args.resume:
             self._resume()

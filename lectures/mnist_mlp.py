@@ -169,7 +169,6 @@ def main() -> None:
     if not args.quiet:
         tenth = predict(model, as_vectors(data.x_train[[9]]))
         print(describe(model), digits.table(["10th image, untrained"], tenth, data.y_train[[9]], data), sep="\n")
-
     # Steps 4, 5 and 6, the loss, the optimizer and the training.
     steps = args.epochs * math.ceil(args.images / args.batch_size)
     optimizer, scheduler = adam(model, args, steps)
@@ -180,18 +179,19 @@ def main() -> None:
 
     # The results.
     test = predict(model, as_vectors(data.x_test))
-    known = int(torch.randint(args.images, (), generator=run.generator("training image")))
-    unseen = int(torch.randint(len(test), (), generator=run.generator("unseen image")))
+    known, unseen = (int(torch.randint(count, (), generator=run.generator(purpose)))
+                     for purpose, count in (("training image", args.images), ("unseen image", len(test))))
     results = evaluate(model, data, args.images, test, unseen) | {"final_loss": loss(model, images, labels).item()}
     shown = torch.cat([data.x_train[[0, 1, 2, 3, 4, known]], data.x_test[[unseen]]])
     right = torch.cat([data.y_train[[0, 1, 2, 3, 4, known]], data.y_test[[unseen]]])
     names = [*(f"image {i}" for i in range(1, 6)), f"training image {known + 1}", f"unseen test image {unseen + 1}"]
     table = digits.table(names, predict(model, as_vectors(shown)), right, data)
     done = f"{run.ending(results)} (epoch {round(run.made / steps * args.epochs, 2):,g} of {args.epochs:,})"
-    images_used = f"{data.title}, images: {args.images:,}{', distorted' * args.distort}, batches of {args.batch_size:,}"
-    setting = f"Adam at {args.lr:g} ({args.schedule}), weight decay {args.weight_decay:g}, seed {args.seed}"
+    images_used = f"{data.title}, {args.images:,} of {len(data.x_train):,} images{', distorted' * args.distort}"
+    adam_at = f"Adam at {args.lr:g} ({args.schedule}), weight decay {args.weight_decay:g}, seed {args.seed}"
+    title = f"{images_used}; {done}\nBatches of {args.batch_size:,}, {adam_at}"
     models = glorot_model(args.hidden, run.generator("model")), model  # the same start again, and what became of it
-    run.finish(results, draw(data, models, losses[:run.made + 1], unseen, f"{images_used}; {done}\n{setting}"), table,
+    run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), table,
                f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the images "
                f"trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
 

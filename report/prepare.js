@@ -13,7 +13,7 @@ const prepareDigits = (() => {
   const CELLS = 32; // along the longer side: squares whose mean colours show paper and desk
   const STROKE_CELLS = 5; // no stroke is as wide, no sheet of paper as narrow
   const DESK = 0.6; // a desk is darker than this share of the paper's brightness
-  const PAPER_AT_EDGE = 0.2, PAPER_INSIDE = 0.4; // the least share of paper, if it reaches the picture's edge and if not
+  const PAPER_AT_EDGE = 0.2, PAPER_INSIDE = 0.3; // the least share of paper, if it reaches the picture's edge and if not
   const ROUNDS = 20; // of fitting the paper's light
   const LEAST_CONTRAST = 25; // of 255, between ink and paper
   const LINE = 9 / 800; // of the longer side: a ruled line is thinner
