@@ -26,7 +26,7 @@ from torch import nn
 from common.vector import LANES, Program, Vector, dot, fma, host, join, relu, sigmoid, tanh, transpose, where
 
 CHUNK_SECONDS = 0.1  # the compiled loop returns this often, so that a bar moves and Ctrl-C is heard
-LARGEST = 2000  # parameters: compiling takes 2.5 s then, which 5,000 steps make up for; docs/benchmarks.md
+LARGEST = 2000  # parameters: docs/benchmarks.md says how long compiling takes then, and after how many steps it pays
 
 # What may follow a layer: its values, and from a value and the derivative by it the one by what it was applied to.
 ACTIVATIONS: dict[type | None, tuple[Callable, Callable]] = {
@@ -76,13 +76,15 @@ def train_sgd(
     """
     alone = isinstance(models, nn.Sequential)
     starts = [models] if isinstance(models, nn.Sequential) else list(models)
-    losses = np.full((len(starts), steps), np.nan)
+    losses = np.empty((len(starts), steps))
     iterates = iterates[None] if alone and iterates is not None else iterates
     descent = _Descent(starts, (inputs, targets), losses, iterates)
     for made in descent.chunks(0, learning_rate, scale):
         if not advance(made * len(starts)):
             break
     descent.update_models()
+    for starts_of_group, count in zip(descent.members, descent.noted):
+        losses[starts_of_group, count:] = np.nan
     return losses[0] if alone else losses
 
 
@@ -263,7 +265,7 @@ def _starts_in_lanes(program: Program, case: Case, step: str, done: str) -> None
     loss = where(running, total * program.spread("%scale"), math.nan)
     finite = loss - loss < math.inf
     program.store(loss, "%last")
-    program.scatter(loss, "%losses", step, running)
+    program.scatter(loss, "%losses", step)
     program.leave_unless(finite, done)
     for place, room in enumerate(rooms[:-1]):
         old = program.load("%weights", LANES * place)
@@ -313,8 +315,9 @@ class _Descent:
 
         groups = -(-len(models) // lanes)
         # The numbers of each group's starts. The last start fills up the last group: its twins write what it writes.
-        members = np.arange(groups * lanes).clip(max=len(models) - 1).reshape(groups, lanes)
-        self.columns = [*zip(*(model.parameters() for model in models))]  # for each parameter those of all starts
+        self.members = members = np.arange(groups * lanes).clip(max=len(models) - 1).reshape(groups, lanes)
+        self.noted, self.running = [0] * groups, [*range(groups)]  # losses of each group; groups that go on
+        self.columns = [*zip(*map(_parameters, models))]  # for each parameter those of all starts
         vectors = torch.cat([torch.stack(column).flatten(1) for column in self.columns], dim=1).detach().cpu().numpy()
         weights = np.zeros((groups, case.parameters + LANES, lanes))
         self.weights = weights[:, :case.parameters]
@@ -334,13 +337,15 @@ class _Descent:
         """Makes the steps from number `first` on; gives how many the start made that came furthest, each time."""
         count = 100
         with ThreadPoolExecutor(_cores()) as pool:
-            while first < self.steps and self.calls:
+            while first < self.steps and self.running:
                 count = min(count, self.steps - first)
-                calls = [(first, count, -2 * scale * learning_rate, scale, *call) for call in self.calls]
+                calls = [(first, count, -2 * scale * learning_rate, scale, *self.calls[g]) for g in self.running]
                 begin = time.perf_counter()
                 made = list((pool.map if len(calls) > 1 else map)(self.function, *zip(*calls)))
+                for g, steps in zip(self.running, made):
+                    self.noted[g] = first + min(steps + 1, count)  # that of a step which was not made ends them
                 first += count
-                self.calls = [call for call, steps in zip(self.calls, made) if steps == count]
+                self.running = [g for g, steps in zip(self.running, made) if steps == count]
                 count = max(1, int(count * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
                 yield max(made)
 
@@ -356,6 +361,11 @@ class _Descent:
         for column, values in zip(self.columns, vectors.split([column[0].numel() for column in self.columns], dim=1)):
             for parameter, numbers in zip(column, values.reshape(-1, *column[0].shape)):
                 parameter.data.copy_(numbers)
+
+
+def _parameters(model: nn.Sequential) -> list[torch.Tensor]:
+    """`model.parameters()`, in a quarter of its time, which counts for a thousand starts."""
+    return [parameter for layer in model if type(layer) is nn.Linear for parameter in (layer.weight, layer.bias)]
 
 
 def _batches(tensor: torch.Tensor, name: str) -> np.ndarray:

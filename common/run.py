@@ -110,7 +110,7 @@ class Run:
         if args.device == "cpu":
             weights = sum(p.numel() for p in parts["model"].parameters())
             threads, reason = device.choose_threads(weights * getattr(args, "batch_size", 1))
-            torch.set_num_threads(threads)
+            device.settle_cpu(threads)
             where += f"; {threads} thread{'s' * (threads > 1)} ({reason})"
         print(where)
         self._initial = {name: tensor.clone() for name, tensor in parts["model"].state_dict().items()}
@@ -135,16 +135,15 @@ class Run:
         return self._loop
 
     def _each(self, items: Iterable[Item], progress: Callable[[], str] | None) -> Generator[Item, None, None]:
-        with self._training(progress) as after:
+        with self._training(progress):
             passed = 0
             for item in items:
                 if passed < self._made_before:  # a resumed run has made it
                     passed += 1
-                    if after(0):
-                        break
-                    continue
-                yield item
-                if after(1):
+                else:
+                    yield item
+                    self._note(1)
+                if self._stopping():
                     break
 
     def follow(self, chunks: Iterator[int]) -> None:
@@ -152,56 +151,59 @@ class Run:
 
         A loop that ends before all steps are made has diverged.
         """
-        with self._training(None) as after:
+        with self._training(None):
             for count in chunks:
-                if after(count):
+                self._note(count)
+                if self._stopping():
                     break
 
     @contextmanager
-    def _training(self, progress: Callable[[], str] | None) -> Iterator[Callable[[int], bool]]:
+    def _training(self, progress: Callable[[], str] | None) -> Iterator[None]:
         self._phase("preparation")
-        saved = looked = reported = self._clock
-        bar = tqdm(total=len(self._losses), initial=self.made, desc="training", delay=1, unit=" steps", unit_scale=True,
-                   disable=self.args.quiet or not sys.stderr.isatty())
-
-        def report() -> None:
-            if progress is not None and not self.args.quiet:
-                with torch.no_grad():
-                    bar.write(progress())  # above the bar
-
-        def after(count: int) -> bool:
-            """Notes that `count` steps were made; tells whether the run was asked to end."""
-            nonlocal saved, looked, reported
-            self.made += count
-            now = time.perf_counter()
-            if now - looked >= self.BAR_SECONDS:
-                looked = now
-                bar.set_postfix(loss=f"{self._losses[self.made - 1]:.4g}", refresh=False)
-                bar.update(self.made - bar.n)
-            if now - reported >= self.PROGRESS_SECONDS:
-                reported = now
-                report()
-            if now - saved >= self.CHECKPOINT_SECONDS:
-                self._save_checkpoint()
-                saved = time.perf_counter()
-            self._stopped = self._signal is not None
-            return self._stopped
-
-        report()
+        self._progress = None if self.args.quiet else progress
+        self._saved = self._looked = self._reported = self._clock
+        self._bar = tqdm(total=len(self._losses), initial=self.made, desc="training", delay=1, unit=" steps",
+                         unit_scale=True, disable=self.args.quiet or not sys.stderr.isatty())
+        self._report()
         if program.BEGAN is not None:  # `program` switched it off for the imports, whose objects stay
             gc.freeze()
             gc.enable()
         try:
-            with bar:
-                yield after
-                bar.update(self.made - bar.n)
-            report()
+            with self._bar:
+                yield
+                self._bar.update(self.made - self._bar.n)
+            self._report()
         finally:
             if program.BEGAN is not None:  # matplotlib comes next, and then the end
                 gc.disable()
             self._phase("training")
         if self._stopped:  # now, because what follows may change the model, as folding a centre into it does
             self._save_checkpoint()
+
+    def _note(self, count: int) -> None:
+        """Notes that `count` more steps were made: in the bar, a report and a checkpoint, where it is time for them."""
+        self.made += count
+        now = time.perf_counter()
+        if now - self._looked >= self.BAR_SECONDS:
+            self._looked = now
+            self._bar.set_postfix(loss=f"{self._losses[self.made - 1]:.4g}", refresh=False)
+            self._bar.update(self.made - self._bar.n)
+        if now - self._reported >= self.PROGRESS_SECONDS:
+            self._reported = now
+            self._report()
+        if now - self._saved >= self.CHECKPOINT_SECONDS:
+            self._save_checkpoint()
+            self._saved = time.perf_counter()
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            with torch.no_grad():
+                self._bar.write(self._progress())  # above the bar
+
+    def _stopping(self) -> bool:
+        """Whether the run was asked to end."""
+        self._stopped = self._signal is not None
+        return self._stopped
 
     def ending(self, results: dict) -> str:
         """What was done, in words, for the titles of figures: "10,000 steps", "diverged at step 232 of 10,000"."""

@@ -197,12 +197,12 @@ class Program:
         part = self.shuffle(vector.parts[0], "poison", range(count))
         self.lines.append(f"store <{count} x double> {part}, ptr {self.address(array, index)}, align 8")
 
-    def scatter(self, vector: Vector, arrays: str, index: str, mask: Vector) -> None:
-        """Where the mask is true, each lane into an array of its own, of LANES whose addresses lie at `arrays`."""
+    def scatter(self, vector: Vector, arrays: str, index: str, mask: Vector | None = None) -> None:
+        """Each lane, or those where a mask is true, into its own of LANES arrays, whose addresses lie at `arrays`."""
         starts = self.value(f"load {_POINTERS}, ptr {arrays}, align 8")
         places = self.value(f"getelementptr double, {_POINTERS} {starts}, i64 {index}")
         self.lines.append(f"call void {_SCATTER}({_PART} {vector.parts[0]}, {_POINTERS} {places}, i32 8, "
-                          f"{_MASK} {mask.parts[0]})")
+                          f"{_MASK} {mask.parts[0] if mask else 'splat (i1 true)'})")
 
     def spread(self, number: str) -> Vector:
         """A double in every lane."""

@@ -32,14 +32,17 @@ class Together(nn.Module):
     """Networks alike in their layers as one module: for points of shape (n, 2) its output is (starts, n, 2).
 
     The lecture's loss of it is the sum of the networks' losses, so its gradient by a network's weights is that
-    network's own.
+    network's own. The weights lie in one place: who trains the networks trains this module, too.
     """
 
     def __init__(self, models: list[nn.Sequential]):
         super().__init__()
         self.kinds = [type(module) for module in models[0]]
-        columns = zip(*(model.parameters() for model in models))
+        columns = [*zip(*(model.parameters() for model in models))]  # for each parameter those of all starts
         self.weights = nn.ParameterList(torch.stack(column).detach() for column in columns)
+        for column, stacked in zip(columns, self.weights):
+            for parameter, part in zip(column, stacked.detach()):
+                parameter.data = part
 
     def forward(self, x: Tensor) -> Tensor:
         weights = iter(self.weights)
@@ -55,11 +58,10 @@ class Together(nn.Module):
 class Training(Protocol):
     """A way to train many starts of the network."""
 
+    together: Together  # the networks as they are
+
     def advance(self, count: int) -> None:
         """Makes `count` more steps of every start."""
-
-    def now(self) -> Together:
-        """The networks as they are."""
 
 
 class GradientDescent:
@@ -67,13 +69,11 @@ class GradientDescent:
 
     def __init__(self, starts: int, rate: float):
         self.models, self.rate = networks(starts), rate
+        self.together = Together(self.models)
 
     def advance(self, count: int) -> None:
         fused.train_sgd(self.models, ann.POINTS[None], ann.LABELS[None], learning_rate=self.rate, steps=count,
                         scale=0.5 / 10)
-
-    def now(self) -> Together:
-        return Together(self.models)
 
 
 class OnePoint:
@@ -84,15 +84,13 @@ class OnePoint:
 
     def __init__(self, starts: int, rate: float):
         self.models, self.rate = networks(starts), rate
+        self.together = Together(self.models)
         self.draws = generator(0, "points")
 
     def advance(self, count: int) -> None:
         points = torch.randint(len(ann.POINTS), (count, 1), generator=self.draws)  # (steps, points a step)
         fused.train_sgd(self.models, ann.POINTS[points], ann.LABELS[points], learning_rate=self.rate, steps=count,
                         scale=0.5)
-
-    def now(self) -> Together:
-        return Together(self.models)
 
 
 class Optimizer:
@@ -108,9 +106,6 @@ class Optimizer:
     def advance(self, count: int) -> None:
         pairs = itertools.repeat((ann.POINTS, ann.LABELS), count)
         ann.train(self.together, self.optimizer, enumerate(pairs), np.empty(count))
-
-    def now(self) -> Together:
-        return self.together
 
 
 class Setting(NamedTuple):
@@ -130,10 +125,10 @@ SETTINGS = [
     Setting("gradient descent at 5", STARTS, 20_000, GradientDescent, {"rate": 5.0}),
     Setting("one point a step at 0.05 (Higham & Higham)", FEWER_STARTS, STEPS, OnePoint, {"rate": 0.05}),
     Setting("one point a step at 0.5", FEWER_STARTS, 200_000, OnePoint, {"rate": 0.5}),
-    Setting("momentum 0.9 at 0.5", FEWER_STARTS, 10_000, Optimizer,
+    Setting("momentum 0.9 at 0.5", FEWER_STARTS, 5_000, Optimizer,
             {"make": torch.optim.SGD, "lr": 0.5, "momentum": 0.9}),
-    Setting("Adam at 0.01", FEWER_STARTS, 10_000, Optimizer, {"make": torch.optim.Adam, "lr": 0.01}),
-    Setting("Adam at 0.1", FEWER_STARTS, 10_000, Optimizer, {"make": torch.optim.Adam, "lr": 0.1}),
+    Setting("Adam at 0.01", FEWER_STARTS, 5_000, Optimizer, {"make": torch.optim.Adam, "lr": 0.01}),
+    Setting("Adam at 0.1", FEWER_STARTS, 5_000, Optimizer, {"make": torch.optim.Adam, "lr": 0.1}),
 ]
 
 
@@ -159,7 +154,7 @@ def follow(setting: Setting, bar: tqdm) -> Course:
         training.advance(count - made)
         bar.update((count - made) * setting.starts)
         made = count
-        together = training.now()
+        together = training.together
         right.append(ann.points_correct(together).numpy())
         with torch.no_grad():
             losses.append((0.5 / 10 * ((together(ann.POINTS) - ann.LABELS) ** 2).sum(dim=(1, 2))).numpy())

@@ -174,7 +174,7 @@ def test_all_starts_at_once_make_the_steps_of_each_alone(make, settings):
     together.advance(15)
     for start, network in enumerate(steps.networks(3)):
         plain_steps(network, functools.partial(make, **settings), 25)
-        for a, b in zip(together.now().weights, network.parameters()):
+        for a, b in zip(together.together.weights, network.parameters()):
             torch.testing.assert_close(a[start], b, rtol=1e-9, atol=1e-12)
 
 
