@@ -70,9 +70,9 @@ def _state(part: Any) -> Any:
 
 def _states_after_a_step(parts: dict[str, Any]) -> dict[str, Any]:
     """How the states look: an optimizer has most of its state from its first step on, so a copy of it makes one."""
-    parts = copy.deepcopy(parts)
-    for parameter in parts["model"].parameters():
+    copies = copy.deepcopy({name: parts[name] for name in ("model", "optimizer") if name in parts})
+    for parameter in copies["model"].parameters():
         parameter.grad = torch.zeros_like(parameter)
-    if "optimizer" in parts:
-        parts["optimizer"].step()
-    return {name: _state(part) for name, part in parts.items()}
+    if "optimizer" in copies:
+        copies["optimizer"].step()
+    return {name: _state(part) for name, part in (parts | copies).items()}

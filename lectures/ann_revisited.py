@@ -14,7 +14,7 @@ from common.options import add_engine_option, lecture_parser, whole_number
 import argparse
 import functools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -122,11 +122,14 @@ def evaluate(model: nn.Module, losses: np.ndarray) -> dict:
             "points_correct": int(points_correct(model).sum())}
 
 
-def replay(learning_rate: float, start: nn.Sequential, looks: np.ndarray) -> Iterator[nn.Sequential]:
-    """The model after each number of steps in `looks`: its start, trained once more by the engine."""
+def course(start: nn.Sequential, learning_rate: float, looks: np.ndarray, grid: np.ndarray) -> tuple:
+    """`looks`, and after so many steps of a run's start the outputs on a grid, (looks, ..., 2), and right points."""
+    values, right = [], []
     for steps in np.diff(looks, prepend=0).tolist():
         fused.train_sgd(start, POINTS[None], LABELS[None], learning_rate=learning_rate, steps=steps, scale=0.5 / 10)
-        yield start
+        values.append(outputs(start, grid))
+        right.append(points_correct(start).numpy())
+    return looks, np.array(values), np.array(right)
 
 
 def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Namespace, title: str) -> dict:
@@ -136,12 +139,10 @@ def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Nam
     points, labels, right = POINTS.numpy(), one_cold(LABELS).numpy(), points_correct(models[1]).numpy()
     before, after = ([p.detach().numpy().copy() for p in model.parameters()] for model in models)
     values, title = outputs(models[1], plotting.unit_grid(201)), f"{right.sum()} of 10 points right; {title}"
-    files, marks, looks = {}, None, plotting.looks(len(losses), args.animate)
+    files, marks, grid = {}, None, plotting.unit_grid(61 if args.animate else 2)
     if args.engine == "fused" and (args.animate or len(losses) <= 2_000_000):  # more would take seconds
-        grid = plotting.unit_grid(61 if args.animate else 2)
-        past = [(outputs(m, grid), points_correct(m).numpy()) for m in replay(args.lr, models[0], looks)]
-        frames = plotting.Frames(looks, *map(np.array, zip(*past)))
-        marks = plotting.milestones(looks, frames.right.sum(axis=1))
+        frames = plotting.Frames(*course(models[0], args.lr, plotting.looks(len(losses), args.animate), grid))
+        marks = plotting.milestones(frames.steps, frames.right.sum(axis=1))
         if args.animate and len(losses):
             files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
     return files | {
@@ -153,7 +154,6 @@ def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Nam
 
 
 def arguments() -> argparse.Namespace:
-    """The options, see --help."""
     parser = lecture_parser(__doc__, "ann_revisited", lr=0.01)
     parser.add_argument("--steps", type=whole_number(1, 10**9), default=1_000_000,
                         help="gradient steps, the lecture's number of data points; 1 to 10^9")

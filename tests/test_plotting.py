@@ -625,5 +625,8 @@ def test_the_last_frame_is_the_runs_model_bit_for_bit():
     for _ in fused.sgd(trained, ann_revisited.POINTS[None], ann_revisited.LABELS[None], losses, learning_rate=0.01,
                        scale=0.5 / 10):
         pass
-    *_, last = ann_revisited.replay(0.01, start, plotting.looks(30_000, animated=True))
-    assert all(ours.equal(its) for ours, its in zip(last.parameters(), trained.parameters()))
+    looks = plotting.looks(30_000, animated=True)
+    _, values, right = ann_revisited.course(start, 0.01, looks, plotting.unit_grid(5))
+    assert all(ours.equal(its) for ours, its in zip(start.parameters(), trained.parameters()))
+    assert np.array_equal(values[-1], ann_revisited.outputs(trained, plotting.unit_grid(5)))
+    assert np.array_equal(right[-1], ann_revisited.points_correct(trained))
