@@ -93,15 +93,6 @@ def choose_threads(multiplications: int) -> tuple[int, str]:
     return torch.get_num_threads(), "as PyTorch chooses for large steps"
 
 
-def settle_cpu(threads: int) -> None:
-    """Has PyTorch compute on so many threads, and take 0 for numbers under the least normal one, 1e-38 in float32.
-
-    Such numbers appear where weights decay. A step with them takes a processor up to three times as long.
-    """
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-
-
 def require_memory(size: float) -> None:
     """Refuses a run that needs `size` bytes at once where less is free, as far as the system tells.
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found
 import torch
 from PIL import Image
 
-from common import device, folder, options, program
+from common import folder, options, program
 from exercises import other_data, rand_for_randn, samples, steps, unseen
 
 EXERCISES = {1: samples, 2: steps, 3: rand_for_randn, 4: unseen, 5: other_data}
@@ -88,7 +88,8 @@ def main() -> None:
                         default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
                         help="the folder of MNIST/raw/; the variable MNIST_ROOT sets it")
     args = parser.parse_args()
-    device.settle_cpu(1)  # as the lectures do: no step here is large enough to gain from more threads
+    torch.set_num_threads(1)  # as the lectures do: no step here is large enough to gain from more
+    torch.set_flush_denormal(True)  # as the lectures do
     for number in args.exercises:
         print(str(EXERCISES[number].__doc__).replace("Exercise", "exercise", 1), flush=True)
         run(number, args.data_dir)

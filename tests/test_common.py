@@ -126,17 +126,6 @@ def test_threads():
     assert device.choose_threads(10**10) == (torch.get_num_threads(), "as PyTorch chooses for large steps")
 
 
-@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor computes with them only")
-def test_numbers_below_the_least_normal_one_are_taken_for_zero():
-    """Adam with weight decay meets them: such an epoch took three times as long."""
-    try:
-        device.settle_cpu(1)
-        assert (torch.tensor([1e-30]) * 1e-10).item() == 0
-    finally:
-        torch.set_flush_denormal(False)
-    assert (torch.tensor([1e-30]) * 1e-10).item() > 0
-
-
 def test_too_much_memory_is_refused_with_its_size(monkeypatch):
     have_memory(monkeypatch, 3 * 2**29)
     with pytest.raises(RunError, match=r"needs 1,000,000\.0 GiB of memory, 1\.5 GiB are free: choose fewer"):

@@ -163,3 +163,19 @@ def test_real_mnist_run(run, mnist_root):
     assert results["dataset"] == "mnist" and results["parameters"] == 31_810 and results["test_images"] == 10_000
     assert results["train_accuracy"] == 1
     assert json.dumps(results["first_five"]) == json.dumps([{"label": k, "prediction": k} for k in (5, 0, 4, 1, 9)])
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor computes with them only")
+def test_training_takes_numbers_under_the_least_normal_one_for_zero(run_here, monkeypatch):
+    """Adam with weight decay meets them, and such an epoch took three times as long."""
+    products = []
+
+    def train(model, optimizer, scheduler, train_data, losses):
+        for step, _ in train_data:
+            losses[step] = 1.0
+            products.append((torch.tensor([1e-30]) * 1e-10).item())
+
+    monkeypatch.setattr(mnist, "train", train)
+    assert run_here("mnist_mlp", "--dataset", "digits", "--epochs", 2).returncode == 0
+    assert products == [0.0, 0.0]
+    assert (torch.tensor([1e-30]) * 1e-10).item() > 0
