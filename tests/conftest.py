@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,6 +57,7 @@ def run_here(tmp_path, monkeypatch, capfd):
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MNIST_ROOT", raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # else it goes by the proxies of a test before
 
     def call(script: str, *options: str) -> SimpleNamespace:
         module = importlib.import_module(f"lectures.{script}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -62,6 +63,7 @@ def mirrors(tmp_path, monkeypatch):
                         [(name, hashlib.md5(content).hexdigest()) for name, content in files.items()])
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # else it goes by the proxies of a test before
 
     def choose(*faults: str):
         monkeypatch.setattr(datasets.MNIST, "mirrors",
