@@ -226,8 +226,8 @@ def bench_limit(rounds: int) -> dict:
 def limit(row: dict) -> str:
     """What `bench_limit` measured, in a line."""
     return (f"The engine takes networks of up to {fused.LARGEST:,} parameters: {row['network']}, which has "
-            f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile; a step on ten points then takes "
-            f"{row['fused']:.3g} microseconds, in the plain loop {row['plain']:.3g}, which pays after "
+            f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. A step on ten points takes "
+            f"{row['fused']:.3g} microseconds then, and {row['plain']:.3g} in the plain loop: compiling pays after "
             f"{row['pays_after']:,} steps.")
 
 
@@ -343,6 +343,7 @@ def main() -> None:
             page += [f"## {title}", about, text]
         results["The engine's limit"] = bench_limit(args.rounds)
         page += ["## The engine's limit", limit(results["The engine's limit"])]
+        print(f"\n{page[-1]}", flush=True)
     path = program.PROJECT / "outputs" / "benchmarks" / "benchmarks.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     folder.save(path, {"machine": machine, "rounds": args.rounds, "missing": missing, **results})

@@ -144,17 +144,18 @@ def _case(model: nn.Sequential, points: int, lanes: int, iterates: bool) -> Case
     """The case of a model; raises what `train_sgd` does."""
     widths: list[int] = []
     activations: list[type | None] = []
-    kinds = set()
+    layers: list[nn.Linear] = []
     for module in model:
-        if type(module) is nn.Linear and module.bias is not None:
+        if type(module) is nn.Linear and module.bias is not None and module not in layers:
             widths += [module.out_features] if widths else [module.in_features, module.out_features]
             activations.append(None)
-            kinds.add(module.weight.dtype)
+            layers.append(module)
         elif type(module) in ACTIVATIONS and activations[-1:] == [None]:
             activations[-1] = type(module)
         else:
-            raise TypeError(f"the fused engine cannot take {module} here; it takes nn.Linear with a bias, each "
-                            "followed by nn.Sigmoid, nn.Tanh, nn.ReLU or nothing")
+            raise TypeError(f"the fused engine cannot take {module} here; it takes nn.Linear with a bias, each once "
+                            "and followed by nn.Sigmoid, nn.Tanh, nn.ReLU or nothing")
+    kinds = {layer.weight.dtype for layer in layers}
     if kinds != {torch.float64}:
         raise TypeError(f"the fused engine cannot take {model} in {kinds or 'no type'}; it takes nn.Linear in float64")
     parameters = sum((n + 1) * m for n, m in itertools.pairwise(widths))
@@ -316,7 +317,7 @@ class _Descent:
         groups = -(-len(models) // lanes)
         # The numbers of each group's starts. The last start fills up the last group: its twins write what it writes.
         self.members = members = np.arange(groups * lanes).clip(max=len(models) - 1).reshape(groups, lanes)
-        self.noted, self.running = [0] * groups, [*range(groups)]  # losses of each group; groups that go on
+        self.noted, self.running = [0] * groups, [*range(groups)]  # how many losses each has; those that go on
         self.columns = [*zip(*map(_parameters, models))]  # for each parameter those of all starts
         vectors = torch.cat([torch.stack(column).flatten(1) for column in self.columns], dim=1).detach().cpu().numpy()
         weights = np.zeros((groups, case.parameters + LANES, lanes))
@@ -343,7 +344,7 @@ class _Descent:
                 begin = time.perf_counter()
                 made = list((pool.map if len(calls) > 1 else map)(self.function, *zip(*calls)))
                 for g, steps in zip(self.running, made):
-                    self.noted[g] = first + min(steps + 1, count)  # that of a step which was not made ends them
+                    self.noted[g] = first + min(steps + 1, count)  # one more than steps: the loss that ended it
                 first += count
                 self.running = [g for g, steps in zip(self.running, made) if steps == count]
                 count = max(1, int(count * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
@@ -364,7 +365,7 @@ class _Descent:
 
 
 def _parameters(model: nn.Sequential) -> list[torch.Tensor]:
-    """`model.parameters()`, in a quarter of its time, which counts for a thousand starts."""
+    """`model.parameters()` of a model that `_case` takes, in a quarter of the time, which counts for many starts."""
     return [parameter for layer in model if type(layer) is nn.Linear for parameter in (layer.weight, layer.bias)]
 
 

@@ -15,6 +15,7 @@ import platform
 import signal
 import sys
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -73,7 +74,8 @@ class Run:
         self._seconds = {"imports": self._clock - (program.BEGAN or self._clock)}
         self._signal: int | None = None  # that asked the run to end
         self._stopped = False  # whether training ended because of it
-        self._loop: Generator[Any, None, None] = (_ for _ in ())  # over the steps
+        self._loop: weakref.ref[Generator] | None = None  # over the steps; held by who goes over it alone, so that it
+        # ends with that one, also by an exception
         device.require_memory(memory)
         args.device, self._reason = device.choose_device(args.device, small="engine" in args)
         self._lock = folder.open_folder(args.output_dir)
@@ -131,19 +133,19 @@ class Run:
         Shows a bar with the loss, writes checkpoints, and ends after Ctrl-C. What `progress` returns is printed at the
         start, every ten seconds, and at the end. A loop that leaves by ``break`` has diverged.
         """
-        self._loop = self._each(items, progress)
-        return self._loop
+        loop = self._each(items, progress)
+        self._loop = weakref.ref(loop)
+        return loop
 
     def _each(self, items: Iterable[Item], progress: Callable[[], str] | None) -> Generator[Item, None, None]:
         with self._training(progress):
             passed = 0
             for item in items:
-                if passed < self._made_before:  # a resumed run has made it
-                    passed += 1
-                else:
+                new = passed >= self._made_before  # else a resumed run has made it
+                passed += 1
+                if new:
                     yield item
-                    self._note(1)
-                if self._stopping():
+                if self._note(int(new)):
                     break
 
     def follow(self, chunks: Iterator[int]) -> None:
@@ -153,8 +155,7 @@ class Run:
         """
         with self._training(None):
             for count in chunks:
-                self._note(count)
-                if self._stopping():
+                if self._note(count):
                     break
 
     @contextmanager
@@ -168,7 +169,8 @@ class Run:
         if program.BEGAN is not None:  # `program` switched it off for the imports, whose objects stay
             gc.freeze()
             gc.enable()
-        torch.set_flush_denormal(True)  # weights that decay come below 1e-38, where a step takes three times as long
+        # Weights that decay come below float32's least normal number, 1e-38, where a step takes three times as long.
+        torch.set_flush_denormal(True)
         try:
             with self._bar:
                 yield
@@ -182,8 +184,9 @@ class Run:
         if self._stopped:  # now, because what follows may change the model, as folding a centre into it does
             self._save_checkpoint()
 
-    def _note(self, count: int) -> None:
-        """Notes that `count` more steps were made: in the bar, a report and a checkpoint, where it is time for them."""
+    def _note(self, count: int) -> bool:
+        """Notes that `count` more steps were made, with bar, report and checkpoint where it is time for them; tells
+        whether the run was asked to end."""
         self.made += count
         now = time.perf_counter()
         if now - self._looked >= self.BAR_SECONDS:
@@ -196,16 +199,13 @@ class Run:
         if now - self._saved >= self.CHECKPOINT_SECONDS:
             self._save_checkpoint()
             self._saved = time.perf_counter()
+        self._stopped = self._signal is not None
+        return self._stopped
 
     def _report(self) -> None:
         if self._progress is not None:
             with torch.no_grad():
                 self._bar.write(self._progress())  # above the bar
-
-    def _stopping(self) -> bool:
-        """Whether the run was asked to end."""
-        self._stopped = self._signal is not None
-        return self._stopped
 
     def ending(self, results: dict) -> str:
         """What was done, in words, for the titles of figures: "10,000 steps", "diverged at step 232 of 10,000"."""
@@ -216,7 +216,9 @@ class Run:
 
     def _ended(self, results: dict) -> str:
         """How the training ended. Only the final loss shows an overflow in the last update."""
-        self._loop.close()  # one that was left by `break` has not ended yet
+        loop = self._loop() if self._loop else None
+        if loop is not None:
+            loop.close()  # one that was left by `break` has not ended yet
         if not math.isfinite(results["final_loss"]) or (self.made < len(self._losses) and not self._stopped):
             return "diverged"
         return "interrupted" if self.made < len(self._losses) else "finished"

@@ -89,7 +89,7 @@ def main() -> None:
                         help="the folder of MNIST/raw/; the variable MNIST_ROOT sets it")
     args = parser.parse_args()
     torch.set_num_threads(1)  # as the lectures do: no step here is large enough to gain from more
-    torch.set_flush_denormal(True)  # as the lectures do
+    torch.set_flush_denormal(True)  # as the lectures do while they train
     for number in args.exercises:
         print(str(EXERCISES[number].__doc__).replace("Exercise", "exercise", 1), flush=True)
         run(number, args.data_dir)

@@ -29,7 +29,7 @@ LABELS = one_hot(torch.tensor([0] * 5 + [1] * 5), classes=2, dtype=torch.float64
 
 @functools.cache
 def ten_points(device: torch.device) -> tuple[Tensor, Tensor]:
-    """POINTS and LABELS on a device, copied there once."""
+    """POINTS and LABELS on a device, copied there once and not at every step."""
     return POINTS.to(device), LABELS.to(device)
 
 
@@ -102,10 +102,9 @@ def table(model: nn.Module) -> str:
 
 def advice(model: nn.Module, losses: np.ndarray) -> str:
     """A line for points that are wrong: the reason, as far as the outputs and the last tenth of the losses show it."""
-    values = outputs(model, POINTS.numpy())
     if points_correct(model).all():
         return ""
-    if np.minimum(values, 1 - values).max() < 1e-3:
+    if np.abs(outputs(model, POINTS.numpy()) - 0.5).min() > 0.499:
         return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is likely far too large"
     fall = 1 - losses[-1] / losses[-len(losses) // 10] if len(losses) >= 1000 else 1
     if 0 <= fall < 0.01:
@@ -122,14 +121,14 @@ def evaluate(model: nn.Module, losses: np.ndarray) -> dict:
             "points_correct": int(points_correct(model).sum())}
 
 
-def course(start: nn.Sequential, learning_rate: float, looks: np.ndarray, grid: np.ndarray) -> tuple:
-    """`looks`, and after so many steps of a run's start the outputs on a grid, (looks, ..., 2), and right points."""
+def course(start: nn.Sequential, learning_rate: float, looks: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Trains `start` again: the outputs on a grid, (looks, ..., 2), and the right points, (looks, 10), at each look."""
     values, right = [], []
     for steps in np.diff(looks, prepend=0).tolist():
         fused.train_sgd(start, POINTS[None], LABELS[None], learning_rate=learning_rate, steps=steps, scale=0.5 / 10)
         values.append(outputs(start, grid))
         right.append(points_correct(start).numpy())
-    return looks, np.array(values), np.array(right)
+    return np.array(values), np.array(right)
 
 
 def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Namespace, title: str) -> dict:
@@ -137,12 +136,13 @@ def draw(losses: np.ndarray, models: Sequence[nn.Sequential], args: argparse.Nam
     from common import plotting  # here, because matplotlib takes its time to import
 
     points, labels, right = POINTS.numpy(), one_cold(LABELS).numpy(), points_correct(models[1]).numpy()
-    before, after = ([p.detach().numpy().copy() for p in model.parameters()] for model in models)
+    before, after = ([p.detach().numpy().copy() for p in model.parameters()] for model in models)  # `course` trains on
     values, title = outputs(models[1], plotting.unit_grid(201)), f"{right.sum()} of 10 points right; {title}"
-    files, marks, grid = {}, None, plotting.unit_grid(61 if args.animate else 2)
+    files, marks = {}, None
     if args.engine == "fused" and (args.animate or len(losses) <= 2_000_000):  # more would take seconds
-        frames = plotting.Frames(*course(models[0], args.lr, plotting.looks(len(losses), args.animate), grid))
-        marks = plotting.milestones(frames.steps, frames.right.sum(axis=1))
+        looks, grid = plotting.looks(len(losses), args.animate), plotting.unit_grid(61 if args.animate else 2)
+        frames = plotting.Frames(looks, *course(models[0], args.lr, looks, grid))
+        marks = plotting.milestones(looks, frames.right.sum(axis=1))
         if args.animate and len(losses):
             files["training.gif"] = plotting.animation(frames, losses, points, labels, title=f"Training\n{title}")
     return files | {
@@ -166,7 +166,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    run = Run(args, memory=80 * args.steps)
+    run = Run(args, memory=80 * args.steps)  # bytes
     print(f"ten points of Higham & Higham (2019), learning rate {args.lr:g}, seed {args.seed}")
 
     # Steps 1 and 2, the task and the training data.

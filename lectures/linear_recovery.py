@@ -143,7 +143,6 @@ def draw(losses: np.ndarray, iterates: Tensor, found: dict[str, Tensor], floor: 
 
 
 def arguments() -> argparse.Namespace:
-    """The options, see --help."""
     parser = lecture_parser(__doc__, "linear_recovery", lr=0.01)
     parser.add_argument("--samples", type=whole_number(1, 10**7), default=10_000, help="pairs, a step each; 1 to 10^7")
     parser.add_argument("--noise", type=real_number(0, 1000), default=0.2, help="deviation of y's noise, 0 to 1000")
@@ -161,7 +160,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    run = Run(args, memory=700 * args.samples)
+    run = Run(args, memory=700 * args.samples)  # bytes
 
     # Steps 1 and 2, the task and the training data. With the inputs centred, the printed learning rate is stable.
     x, y = training_data(args.samples, args.low, args.high, args.noise, run.generator("pairs"))  # (N, 5), (N, 2)

@@ -60,10 +60,10 @@ def adam(model: nn.Module, args: argparse.Namespace, steps: int) -> tuple[optim.
     Adam divides a running mean of each gradient by the root of a running mean of its square, so that every parameter
     has steps of its own size (Kingma & Ba 2015); 0.9 and 0.999, the means' memories, are PyTorch's and Flux's defaults.
     """
-    optimizer = optim.Adam(model.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True)
+    optimizer = optim.Adam(model.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True)  # in one kernel
     if args.schedule == "one-cycle":
         return optimizer, OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)  # 0.9 stays
-    return optimizer, ConstantLR(optimizer, factor=1)
+    return optimizer, ConstantLR(optimizer, factor=1)  # --lr at every step
 
 
 # Step 6, training the model.
@@ -179,8 +179,8 @@ def main() -> None:
 
     # The results.
     test = predict(model, as_vectors(data.x_test))
-    known, unseen = (int(torch.randint(count, (), generator=run.generator(purpose)))
-                     for purpose, count in (("training image", args.images), ("unseen image", len(test))))
+    known = int(torch.randint(args.images, (), generator=run.generator("training image")))
+    unseen = int(torch.randint(len(test), (), generator=run.generator("unseen image")))
     results = evaluate(model, data, args.images, test, unseen) | {"final_loss": loss(model, images, labels).item()}
     shown = torch.cat([data.x_train[[0, 1, 2, 3, 4, known]], data.x_test[[unseen]]])
     right = torch.cat([data.y_train[[0, 1, 2, 3, 4, known]], data.y_test[[unseen]]])

@@ -207,7 +207,17 @@ def no_figures(patch: pytest.MonkeyPatch) -> None:
     blank = Figure()
     for name, function in vars(plotting).items():
         if inspect.isfunction(function) and function.__annotations__.get("return") is Figure:
-            patch.setattr(plotting, name, lambda *values, **settings: blank)
+            patch.setattr(plotting, name, _undrawn(inspect.signature(function), blank))
+
+
+def _undrawn(signature: inspect.Signature, blank: Figure) -> Callable[..., Figure]:
+    """A function that takes what the signature does, and nothing else, and draws nothing."""
+
+    def call(*values: object, **settings: object) -> Figure:
+        signature.bind(*values, **settings)
+        return blank
+
+    return call
 
 
 def texts(figure: Figure) -> list[str]:

@@ -279,6 +279,10 @@ def test_advance_counts_every_step_and_ends_the_call():
     assert 0 < made < 10**7
     whole = train([network([2, 2], [nn.Sigmoid])], inputs, targets, 0.01, int(made), 1.0)
     np.testing.assert_array_equal(vectors([model]), whole[2])
+    losses = fused.train_sgd([network([2, 2], [nn.Sigmoid]) for _ in range(20)], inputs, targets, learning_rate=0.01,
+                             steps=10**5, advance=lambda steps: False)  # twins fill up the last group
+    made = np.isfinite(losses[0]).sum()
+    assert 0 < made < 10**5 and np.isfinite(losses[:, :made]).all() and np.isnan(losses[:, made:]).all()
 
 
 @pytest.mark.parametrize("model, named", [
@@ -290,6 +294,7 @@ def test_advance_counts_every_step_and_ends_the_call():
     (nn.Sequential(nn.Linear(2, 2)), "float32"),
     (nn.Sequential(nn.Linear(2, 2).double(), nn.Linear(2, 2)), "float32"),
     (nn.Sequential(), "Sequential"),
+    (nn.Sequential(*[nn.Linear(2, 2).double()] * 2), "each once"),  # one layer in two places
 ])
 def test_a_module_that_cannot_be_fused_is_named(model, named):
     data = torch.zeros(1, 1, 2), torch.zeros(1, 1, 2)

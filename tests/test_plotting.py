@@ -626,7 +626,7 @@ def test_the_last_frame_is_the_runs_model_bit_for_bit():
                        scale=0.5 / 10):
         pass
     looks = plotting.looks(30_000, animated=True)
-    _, values, right = ann_revisited.course(start, 0.01, looks, plotting.unit_grid(5))
+    values, right = ann_revisited.course(start, 0.01, looks, plotting.unit_grid(5))
     assert all(ours.equal(its) for ours, its in zip(start.parameters(), trained.parameters()))
     assert np.array_equal(values[-1], ann_revisited.outputs(trained, plotting.unit_grid(5)))
     assert np.array_equal(right[-1], ann_revisited.points_correct(trained))

@@ -29,6 +29,7 @@ from report import claims, page, plateau
 from report.runs import SOURCES, Run
 
 STEPS = 1_000_000
+PARTS = ("config", "environment", "seconds", "results")  # of a metrics.json
 HOSTILE = "</script><script>window.taken = true</script><img src=x onerror='window.taken = true'>"
 
 
@@ -164,7 +165,8 @@ def test_a_missing_run_is_a_command(tmp_path, command):
     assert "29 belong to runs that are missing" in text and out.count("not run") == 5
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"results": 3}', "[" * 100_000, "9" * 10_000, " " * 1_100_000])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"results": 3}', "[" * 100_000, "9" * 10_000,
+                                     json.dumps({part: {} for part in PARTS}) + " " * 1_100_000])
 def test_a_damaged_run_is_an_error_in_its_section_alone(runs, content):
     (runs / "mnist_mlp" / "metrics.json").write_text(content)
     text = html(runs)
@@ -182,6 +184,20 @@ def test_damaged_files_beside_a_good_metrics_are_named(runs):
                   "losses.npy cannot be read", "loss.png is damaged"):
         assert f"ann_revisited/{fault}" in text
     assert '"start": null' in text
+
+
+def test_a_start_that_is_not_finite_is_none(runs):
+    state = folder.load(runs / "ann_revisited" / "model_initial.pt")
+    state["0.weight"][0, 0] = torch.nan
+    folder.save(runs / "ann_revisited" / "model_initial.pt", state)
+    assert '"start": null' in html(runs)
+
+
+def test_the_digit_networks_are_named_by_what_they_were_trained_on(runs):
+    names = [model["name"] for model in page.data(page.read_all(runs))["models"]]
+    assert names == ["60,000 images (test set: 97.8 %)", "100 images (test set: 68.0 %)"]
+    change(runs / "mnist_mlp" / "metrics.json", lambda metrics: metrics["results"].update(dataset="digits"))
+    assert page.data(page.read_all(runs))["models"][1]["name"] == "100 images, not MNIST's (test set: 68.0 %)"
 
 
 @pytest.mark.parametrize("value", [None, True, "many", [1], {"a": 1}, 10**400, -1.5, 1e308])

@@ -92,6 +92,14 @@ def test_closed_streams(made_up, tmp_path, closed, script):
     assert all(b"learning rate" not in path.read_bytes() for path in (tmp_path / "run").glob(".*"))
 
 
+def test_an_error_that_nobody_can_read(tmp_path):
+    (tmp_path / "run").write_text("no folder")
+    done = subprocess.run(["bash", "-c", 'exec "$@" 2>&-', "bash", *command("linear_recovery", tmp_path / "run")],
+                          env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "error" not in done.stdout + done.stderr
+    assert (tmp_path / "run").read_text() == "no folder"
+
+
 def test_a_folder_that_the_encoding_has_no_letters_for(run, tmp_path):
     folder = tmp_path / os.fsdecode("数字".encode() + b"\xff")  # and one byte that is no letter at all
     done = run("ann_revisited", *QUICK["ann_revisited"], "--output-dir", folder, PYTHONIOENCODING="cp1252")
