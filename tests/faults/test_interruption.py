@@ -108,6 +108,17 @@ def test_a_second_request_ends_the_run_at_once(start, name):
     assert done.made <= 20 and not (done.folder / "losses.npy").exists()
 
 
+@pytest.mark.parametrize("name", RUNS)
+def test_a_job_scheduler_asks_more_than_once(start, name):
+    def twice():
+        press(signal.SIGTERM)
+        press(signal.SIGTERM)
+
+    done = start(name, at=20, act=twice)
+    assert done.returncode == 143 and done.stderr.count("\n") == 1
+    assert done.metrics["results"]["ended"] == "interrupted" and (done.folder / CHECKPOINT).exists()
+
+
 @pytest.mark.parametrize("script, function", [("linear_recovery", "training_data"), ("ann_revisited", "random_model"),
                                               ("mnist_mlp", "glorot_model")])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -30,7 +30,8 @@ from helpers import (
 )
 from matplotlib.backend_bases import FigureCanvasBase
 
-pytestmark = pytest.mark.filterwarnings("error")  # each would be a line on the user's screen
+# Each would be a line on the user's screen; but Python does not show that a library uses something deprecated.
+pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
 
 QUICK = {"linear_recovery": ("--samples", 60, "--engine", "eager"),
          "ann_revisited": ("--steps", 60, "--engine", "eager"),
@@ -98,6 +99,23 @@ def test_an_error_that_nobody_can_read(tmp_path):
                           env=environment(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "error" not in done.stdout + done.stderr
     assert (tmp_path / "run").read_text() == "no folder"
+
+
+OPENED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from common import program
+def main():
+    with open(sys.argv[2], "wb"):
+        os.write(2, b"a library's message")
+program.execute(main)
+"""
+
+
+def test_what_a_library_says_to_a_closed_stream_goes_into_no_file(tmp_path):
+    words = list(map(str, (sys.executable, "-c", OPENED, PROJECT, tmp_path / "file")))
+    assert subprocess.run(["bash", "-c", 'exec "$@" 2>&-', "bash", *words], timeout=60).returncode == 0
+    assert (tmp_path / "file").read_bytes() == b""
 
 
 def test_a_folder_that_the_encoding_has_no_letters_for(run, tmp_path):
