@@ -594,6 +594,7 @@ def show(figures: dict[str, Figure]) -> None:
         print(f"warning: --show: {' '.join(str(error).split())}; the figures are in the run's folder", file=sys.stderr)
         return
     if plt.get_backend().lower() in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE):
+        plt.close("all")
         print("warning: --show: no display here; the figures are in the run's folder", file=sys.stderr)
         return
     for window, figure in zip(windows, figures.values()):
