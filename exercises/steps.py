@@ -18,7 +18,7 @@ from lectures import ann_revisited as ann
 
 STARTS, STEPS, RATE = 1_000, 1_000_000, 0.01
 FEWER_STARTS = 200  # of the settings that are not gradient descent
-PLAIN_STEPS = 5_000  # of PyTorch's optimizers, whose steps take longest: twice what the slowest needs for most starts
+PLAIN_STEPS = 5_000  # of PyTorch's optimizers, slow ones: twice what those need that get MOST starts there
 GROWTH = 0.05  # of the number of steps, from one look at the points to the next
 MOST = 0.9  # of the starts: the share that is asked for
 SHOWN = 5  # seeds of those starts that end alike

@@ -131,7 +131,7 @@ def draw(data: digits.Digits, models: Sequence[nn.Sequential], losses: np.ndarra
             images[[unseen]], test[[unseen]], names, title=f"Test image {unseen + 1:,}, never seen before\n{title}",
             captions=plotting.captions(test[[unseen]], labels[[unseen]], names)),
         "confusion": plotting.confusion(np.bincount(10 * labels + test.argmax(axis=1), minlength=100).reshape(10, 10),
-                                        names, title=f"{len(test):,} test images, {right:.1%} right\n{title}"),
+                                        names, title=f"{len(test):,} test images, {100 * right:.1f} % right\n{title}"),
         "mistakes": plotting.judged_images(images[wrong], labels[wrong], test[wrong], names,
                                            title=f"The most confident mistakes in the test set\n{title}"),
         "hidden_units": plotting.hidden_units(
