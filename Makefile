@@ -33,6 +33,7 @@ test: $(READY_FOR_TESTS)
 	"$(PYTHON)" -m pytest
 
 lint: $(READY_FOR_TESTS)
+	"$(PYTHON)" -m ruff format --check .
 	"$(PYTHON)" -m ruff check .
 	"$(PYTHON)" -m mypy
 

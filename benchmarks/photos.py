@@ -46,11 +46,19 @@ class Photo(NamedTuple):
 
 
 KINDS = {
-    "clean": Photo(), "noise of sigma 8": Photo(noise=8), "noise of sigma 12": Photo(noise=12),
-    "light falling by 15": Photo(fall=15), "light falling by 30": Photo(fall=30), "light falling by 60": Photo(fall=60),
-    "12 specks of dust": Photo(specks=12), "lined paper": Photo(rules=1), "squared paper": Photo(rules=2),
-    "dark desk": Photo(desk=True), "pen of 3 pixels": Photo(pen=3),
-    "shadow of a hand": Photo(shadow=0.3), "dark corners": Photo(corners=0.4),
+    "clean": Photo(),
+    "noise of sigma 8": Photo(noise=8),
+    "noise of sigma 12": Photo(noise=12),
+    "light falling by 15": Photo(fall=15),
+    "light falling by 30": Photo(fall=30),
+    "light falling by 60": Photo(fall=60),
+    "12 specks of dust": Photo(specks=12),
+    "lined paper": Photo(rules=1),
+    "squared paper": Photo(rules=2),
+    "dark desk": Photo(desk=True),
+    "pen of 3 pixels": Photo(pen=3),
+    "shadow of a hand": Photo(shadow=0.3),
+    "dark corners": Photo(corners=0.4),
 }
 
 
@@ -60,16 +68,25 @@ def compose(image: NDArray[np.uint8], kind: Photo, draw: np.random.Generator) ->
     scene = np.full((SIDE, SIDE, 3), PAPER, float)
     for axis in range(kind.rules):
         scene = ruled(scene, axis, kind.rules, draw)
-    ink = on_field(strokes(image, int(draw.integers(9, 13) if kind.desk else draw.integers(14, 21)), kind.pen),
-                   150 if kind.desk else 40, draw)
+    ink = on_field(
+        strokes(image, int(draw.integers(9, 13) if kind.desk else draw.integers(14, 21)), kind.pen),
+        150 if kind.desk else 40,
+        draw,
+    )
     scene = mixed(scene, INKS[draw.integers(len(INKS))], ink)
     for _ in range(kind.specks):
         place, radius = draw.uniform(-0.5, 0.5, 2), draw.uniform(2, 6)
-        scene = mixed(scene, (60, 60, 60), (radius + 0.5 - SIDE * np.hypot(y - place[0], x - place[1])).clip(0, 1))
+        scene = mixed(
+            scene,
+            (60, 60, 60),
+            (radius + 0.5 - SIDE * np.hypot(y - place[0], x - place[1])).clip(0, 1),
+        )
     if kind.desk:
         scene = on_desk(scene, draw)
     angle = draw.uniform(0, 2 * np.pi)
-    across = x * np.cos(angle) + y * np.sin(angle)  # -0.5 to 0.5 between two edges, up to 0.71 to corners
+    across = x * np.cos(angle) + y * np.sin(
+        angle
+    )  # -0.5 to 0.5 between two edges, up to 0.71 to corners
     scene -= kind.fall * (across[..., None] / (abs(np.cos(angle)) + abs(np.sin(angle))) + 0.5)
     scene *= 1 - kind.shadow / (1 + np.exp(-(across + draw.uniform(-0.1, 0.1)) / 0.03))[..., None]
     scene *= 1 - 2 * kind.corners * (x**2 + y**2)[..., None]
@@ -105,8 +122,11 @@ def thinned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
             north, east, south, west = p[::2]
             count = sum(neighbour.astype(int) for neighbour in p)
             rises = sum((~p[i] & p[(i + 1) % 8]).astype(int) for i in range(8))
-            three = (~(north & east & south) & ~(east & south & west) if first == 0 else
-                     ~(north & east & west) & ~(north & south & west))
+            three = (
+                ~(north & east & south) & ~(east & south & west)
+                if first == 0
+                else ~(north & east & west) & ~(north & south & west)
+            )
             mask = mask & ~((count >= 2) & (count <= 6) & (rises == 1) & three)
     return mask[1:-1, 1:-1]
 
@@ -115,7 +135,7 @@ def on_field(ink: NDArray, margin: int, draw: np.random.Generator) -> NDArray:
     """The ink somewhere on the paper, `margin` from its edge."""
     field = np.zeros((SIDE, SIDE))
     top, left = (int(draw.integers(margin, SIDE - margin - side + 1)) for side in ink.shape)
-    field[top:top + ink.shape[0], left:left + ink.shape[1]] = ink
+    field[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
     return field
 
 
@@ -124,7 +144,9 @@ def ruled(scene: NDArray, axis: int, rules: int, draw: np.random.Generator) -> N
     tilt = np.radians(draw.uniform(-2, 2))
     places = np.mgrid[:SIDE, :SIDE]
     gap = draw.uniform(36, 64) if rules == 1 else draw.uniform(24, 40)
-    distance = np.abs((places[axis] + np.tan(tilt) * places[1 - axis] + draw.uniform(0, gap)) % gap - gap / 2)
+    distance = np.abs(
+        (places[axis] + np.tan(tilt) * places[1 - axis] + draw.uniform(0, gap)) % gap - gap / 2
+    )
     pale = draw.uniform(0, 1)
     colour = tuple(pale * light + (1 - pale) * dark for light, dark in zip(*LINES))
     return mixed(scene, colour, (draw.uniform(0.75, 1.5) + 0.5 - distance).clip(0, 1))
@@ -136,32 +158,44 @@ def on_desk(scene: NDArray, draw: np.random.Generator) -> NDArray:
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
     sheet = Image.fromarray(scene.astype(np.uint8)).convert("RGBA")
     mask = np.zeros((SIDE, SIDE), np.uint8)
-    mask[top:top + height, left:left + width] = 255
+    mask[top : top + height, left : left + width] = 255
     sheet.putalpha(Image.fromarray(mask))
-    sheet = sheet.rotate(draw.uniform(-8, 8), Image.Resampling.BICUBIC, translate=tuple(draw.integers(-40, 41, 2)))
+    sheet = sheet.rotate(
+        draw.uniform(-8, 8), Image.Resampling.BICUBIC, translate=tuple(draw.integers(-40, 41, 2))
+    )
     grain = 6 * np.sin(np.arange(SIDE) / 20)[:, None] + draw.normal(0, 6, (SIDE, SIDE))
     return mixed(np.array(DESK) + grain[..., None], (0, 0, 0), np.asarray(sheet)[..., 3] / 255) + (
-        np.asarray(sheet)[..., :3] * (np.asarray(sheet)[..., 3:] / 255))
+        np.asarray(sheet)[..., :3] * (np.asarray(sheet)[..., 3:] / 255)
+    )
 
 
 def main() -> None:
     parser = options.parser(__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=own_digit.MODELS[0], metavar="FILE")
-    parser.add_argument("--data-dir", type=options.folder,
-                        default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data")
-    parser.add_argument("--tuning", action="store_true", help="training images, from which the settings were chosen")
-    parser.add_argument("--first", type=options.whole_number(0, 59_999), help="5000, with --tuning 55000")
+    parser.add_argument(
+        "--data-dir",
+        type=options.folder,
+        default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
+    )
+    parser.add_argument(
+        "--tuning", action="store_true", help="training images, from which the settings were chosen"
+    )
+    parser.add_argument(
+        "--first", type=options.whole_number(0, 59_999), help="5000, with --tuning 55000"
+    )
     parser.add_argument("--count", type=options.whole_number(1, 1000), default=100)
     args = parser.parse_args()
     torch.set_num_threads(1)
     data = digits.load("mnist", args.data_dir)
     first = args.first if args.first is not None else 55_000 if args.tuning else 5_000
     images, labels = (data.x_train, data.y_train) if args.tuning else (data.x_test, data.y_test)
-    images, labels = images[first:first + args.count], labels[first:first + args.count]
+    images, labels = images[first : first + args.count], labels[first : first + args.count]
     model = own_digit.load_model(args.model)
     plain = mnist_mlp.accuracy(mnist_mlp.predict(model, mnist_mlp.as_vectors(images)), labels)
-    print(f"{'training' if args.tuning else 'test'} images {first} to {first + len(images) - 1}; right as they are: "
-          f"{plain * len(images):.0f} of {len(images)}")
+    print(
+        f"{'training' if args.tuning else 'test'} images {first} to {first + len(images) - 1}; right as they are: "
+        f"{plain * len(images):.0f} of {len(images)}"
+    )
     print(f"{'photo':22}{'right':>6}{'one digit found':>17}{'CPU ms each':>13}")
     for name, kind in KINDS.items():
         right = single = 0

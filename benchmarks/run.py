@@ -50,7 +50,9 @@ fused.train_sgd(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Sigmoid(), t
 print(time.perf_counter() - begin)
 """
 
-Loop = Callable[[int], np.ndarray]  # makes so many steps of some starts; their losses, (starts, steps)
+Loop = Callable[
+    [int], np.ndarray
+]  # makes so many steps of some starts; their losses, (starts, steps)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -68,6 +70,7 @@ def medians(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 # The rivals at the lecture's network.
 
+
 def models(starts: int) -> list[nn.Sequential]:
     """The network of each start."""
     return [ann.random_model(torch.Generator().manual_seed(start)) for start in range(starts)]
@@ -75,23 +78,34 @@ def models(starts: int) -> list[nn.Sequential]:
 
 def layers(starts: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """The same networks: a matrix (starts, m, n) and a bias (starts, m, 1) for each layer."""
-    return [(np.stack([m[i].weight.detach().numpy() for m in models(starts)]),
-             np.stack([m[i].bias.detach().numpy()[:, None] for m in models(starts)])) for i in (0, 2, 4)]
+    return [
+        (
+            np.stack([m[i].weight.detach().numpy() for m in models(starts)]),
+            np.stack([m[i].bias.detach().numpy()[:, None] for m in models(starts)]),
+        )
+        for i in (0, 2, 4)
+    ]
 
 
 def plain(steps: int, start: int = 0) -> np.ndarray:
     """The lecture's own loop."""
     model, losses = models(start + 1)[start], np.empty(steps)
     pair = ann.POINTS[0], ann.LABELS[0]  # which its loss does not look at
-    ann.train(model, torch.optim.SGD(model.parameters(), lr=RATE), ((step, pair) for step in range(steps)), losses)
+    ann.train(
+        model,
+        torch.optim.SGD(model.parameters(), lr=RATE),
+        ((step, pair) for step in range(steps)),
+        losses,
+    )
     return losses[None]
 
 
 def engine(starts: int) -> Loop:
     """The fused engine; it goes on with the same networks from call to call."""
     networks = models(starts)
-    return lambda steps: fused.train_sgd(networks, ann.POINTS[None], ann.LABELS[None], learning_rate=RATE, steps=steps,
-                                         scale=SCALE)
+    return lambda steps: fused.train_sgd(
+        networks, ann.POINTS[None], ann.LABELS[None], learning_rate=RATE, steps=steps, scale=SCALE
+    )
 
 
 def numpy_loop(steps: int) -> np.ndarray:
@@ -149,14 +163,30 @@ def c_loop(room: str) -> Loop | None:
     if not (compiler := shutil.which("cc")):
         return None
     library = Path(room) / "loop.so"
-    subprocess.run([compiler, "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", HERE / "loop.c", "-o", library,
-                    "-lm"], check=True)
+    subprocess.run(
+        [
+            compiler,
+            "-O3",
+            "-march=native",
+            "-ffast-math",
+            "-shared",
+            "-fPIC",
+            HERE / "loop.c",
+            "-o",
+            library,
+            "-lm",
+        ],
+        check=True,
+    )
     sgd = ctypes.CDLL(str(library)).sgd
     array, real = np.ctypeslib.ndpointer(np.float64, flags="C"), ctypes.c_double
     sgd.argtypes, sgd.restype = [array, array, array, real, real, ctypes.c_long, array], None
 
     def loop(steps: int) -> np.ndarray:
-        weights, losses = parameters_to_vector(models(1)[0].parameters()).detach().numpy().copy(), np.empty(steps)
+        weights, losses = (
+            parameters_to_vector(models(1)[0].parameters()).detach().numpy().copy(),
+            np.empty(steps),
+        )
         sgd(weights, POINTS, LABELS, RATE, SCALE, steps, losses)
         return losses[None]
 
@@ -167,10 +197,13 @@ def check(name: str, loop: Loop, starts: int) -> None:
     """Ends the benchmark if some of a rival's starts have other losses than the plain loop."""
     losses = loop(200)
     for start in {0, starts // 2, starts - 1}:
-        np.testing.assert_allclose(losses[start], plain(200, start)[0], rtol=1e-9, err_msg=f"{name} does other work")
+        np.testing.assert_allclose(
+            losses[start], plain(200, start)[0], rtol=1e-9, err_msg=f"{name} does other work"
+        )
 
 
 # The sections of the page. Each returns its rows; what it is about is its docstring.
+
 
 def bench_steps(rounds: int) -> list[dict]:
     """Microseconds of a step of one start: the lecture's 2-2-3-2 network on its ten points.
@@ -183,20 +216,46 @@ def bench_steps(rounds: int) -> list[dict]:
     with tempfile.TemporaryDirectory() as room:
         c = c_loop(room)
         for starts in (1, 8, 64, 512):
-            steps = 2_000_000 if starts == 1 else 20_000_000 // starts  # half a second; the call itself costs little
-            rivals = {"JAX": (jax_loop(starts), starts, steps // 20), "C": (c, 1, 200_000),
-                      "fused": (engine(starts), starts, steps)}
+            steps = (
+                2_000_000 if starts == 1 else 20_000_000 // starts
+            )  # half a second; the call itself costs little
+            rivals = {
+                "JAX": (jax_loop(starts), starts, steps // 20),
+                "C": (c, 1, 200_000),
+                "fused": (engine(starts), starts, steps),
+            }
             if starts == 1:
                 rivals = {"plain": (plain, 1, 1_000), "NumPy": (numpy_loop, 1, 5_000)} | rivals
             rivals = {name: rival for name, rival in rivals.items() if rival[0]}
             for name, (loop, count, _) in rivals.items():
                 check(name, loop, count)
-            times = medians({name: lambda loop=loop, steps=steps: loop(steps)
-                             for name, (loop, _, steps) in rivals.items()}, rounds)
-            row = {name: 1e6 * times[name] / (count * steps) for name, (_, count, steps) in rivals.items()}
-            rows.append({"starts": starts, **row,
-                         **{f"{name} / fused": row[name] / row["fused"] for name in ("plain", "JAX") if name in row},
-                         **({"a core's fused / C": row["fused"] * min(starts, cores) / row["C"]} if c else {})})
+            times = medians(
+                {
+                    name: lambda loop=loop, steps=steps: loop(steps)
+                    for name, (loop, _, steps) in rivals.items()
+                },
+                rounds,
+            )
+            row = {
+                name: 1e6 * times[name] / (count * steps)
+                for name, (_, count, steps) in rivals.items()
+            }
+            rows.append(
+                {
+                    "starts": starts,
+                    **row,
+                    **{
+                        f"{name} / fused": row[name] / row["fused"]
+                        for name in ("plain", "JAX")
+                        if name in row
+                    },
+                    **(
+                        {"a core's fused / C": row["fused"] * min(starts, cores) / row["C"]}
+                        if c
+                        else {}
+                    ),
+                }
+            )
     return rows
 
 
@@ -212,23 +271,35 @@ def bench_limit(rounds: int) -> dict:
         return losses
 
     def by_engine() -> np.ndarray:
-        return fused.train_sgd(copy.deepcopy(model), ann.POINTS[None], ann.LABELS[None], learning_rate=RATE,
-                               steps=200, scale=SCALE)
+        return fused.train_sgd(
+            copy.deepcopy(model),
+            ann.POINTS[None],
+            ann.LABELS[None],
+            learning_rate=RATE,
+            steps=200,
+            scale=SCALE,
+        )
 
     first = seconds(by_engine)
     np.testing.assert_allclose(by_engine(), by_plain(), rtol=1e-9)
     times = medians({"plain": by_plain, "fused": by_engine}, rounds)
-    return {"network": "2-390-2", "parameters": sum(p.numel() for p in model.parameters()),
-            "compile": first - times["fused"], **{name: 1e6 * took / 200 for name, took in times.items()},
-            "pays_after": round(200 * (first - times["fused"]) / (times["plain"] - times["fused"]))}
+    return {
+        "network": "2-390-2",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "compile": first - times["fused"],
+        **{name: 1e6 * took / 200 for name, took in times.items()},
+        "pays_after": round(200 * (first - times["fused"]) / (times["plain"] - times["fused"])),
+    }
 
 
 def limit(row: dict) -> str:
     """What `bench_limit` measured, in a line."""
-    return (f"The engine takes networks of up to {fused.LARGEST:,} parameters: {row['network']}, which has "
-            f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. A step on ten points takes "
-            f"{row['fused']:.3g} microseconds then, and {row['plain']:.3g} in the plain loop: compiling pays after "
-            f"{row['pays_after']:,} steps.")
+    return (
+        f"The engine takes networks of up to {fused.LARGEST:,} parameters: {row['network']}, which has "
+        f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. A step on ten points takes "
+        f"{row['fused']:.3g} microseconds then, and {row['plain']:.3g} in the plain loop: compiling pays after "
+        f"{row['pays_after']:,} steps."
+    )
 
 
 @contextlib.contextmanager
@@ -251,26 +322,50 @@ def bench_mnist(rounds: int, data: digits.Digits) -> list[dict]:
 
     images, labels, rows = mnist_mlp.as_vectors(data.x_train), one_hot(data.y_train), []
     for size in (128, 512):
-        args = argparse.Namespace(lr=0.001, weight_decay=0.0, schedule="constant", epochs=1, batch_size=size,
-                                  distort=False)
+        args = argparse.Namespace(
+            lr=0.001,
+            weight_decay=0.0,
+            schedule="constant",
+            epochs=1,
+            batch_size=size,
+            distort=False,
+        )
         generator, losses = torch.Generator().manual_seed(0), np.empty(-(-len(images) // size))
         model = mnist_mlp.glorot_model(40, generator)
         optimizer, scheduler = mnist_mlp.adam(model, args, len(losses))
         rival = MLPClassifier((40,), batch_size=size, alpha=0.0, random_state=0)
         x, y = images.numpy(), data.y_train.numpy()
-        works = {"mnist_mlp": lambda: mnist_mlp.train(model, optimizer, scheduler, enumerate(
-                     mnist_mlp.batches(images, labels, args, generator)), losses),
-                 "scikit-learn": lambda: rival.partial_fit(x, y, classes=range(10))}
+        works = {
+            "mnist_mlp": lambda: mnist_mlp.train(
+                model,
+                optimizer,
+                scheduler,
+                enumerate(mnist_mlp.batches(images, labels, args, generator)),
+                losses,
+            ),
+            "scikit-learn": lambda: rival.partial_fit(x, y, classes=range(10)),
+        }
         for _ in range(5):
             for work in works.values():
                 work()
         found = {"mnist_mlp": losses.mean(), "scikit-learn": rival.loss_}
-        np.testing.assert_allclose(found["mnist_mlp"], found["scikit-learn"], rtol=0.1, err_msg="they do other work")
+        np.testing.assert_allclose(
+            found["mnist_mlp"], found["scikit-learn"], rtol=0.1, err_msg="they do other work"
+        )
         alone = medians(works, rounds)
         with busy():
             beside = medians(works, rounds)
-        rows += [{"batch": size, "by": name, "loss": found[name], "alone": alone[name], "beside": beside[name],
-                  "of scikit-learn": alone[name] / alone["scikit-learn"]} for name in works]
+        rows += [
+            {
+                "batch": size,
+                "by": name,
+                "loss": found[name],
+                "alone": alone[name],
+                "beside": beside[name],
+                "of scikit-learn": alone[name] / alone["scikit-learn"],
+            }
+            for name in works
+        ]
     return rows
 
 
@@ -279,33 +374,85 @@ def bench_runs(rounds: int, data_dir: Path) -> list[dict]:
 
     At the end, what the engine adds to importing PyTorch until it has made the first step of a network.
     """
+
     def run(*command: str) -> float:
-        return seconds(lambda: subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL,
-                                              env=os.environ | {"MNIST_ROOT": str(data_dir)}))
+        return seconds(
+            lambda: subprocess.run(
+                [sys.executable, *command],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"MNIST_ROOT": str(data_dir)},
+            )
+        )
 
     with tempfile.TemporaryDirectory() as room:
         commands = {'-c "import torch"': ["-c", "import torch"]} | {
-            f"lectures/{script}.py": [str(program.PROJECT / "lectures" / f"{script}.py"), "--quiet", "--output-dir",
-                                      str(Path(room) / script)] for script in SCRIPTS}
-        times = [{name: run(*command) for name, command in commands.items()} for _ in range(rounds + 1)]
+            f"lectures/{script}.py": [
+                str(program.PROJECT / "lectures" / f"{script}.py"),
+                "--quiet",
+                "--output-dir",
+                str(Path(room) / script),
+            ]
+            for script in SCRIPTS
+        }
+        times = [
+            {name: run(*command) for name, command in commands.items()} for _ in range(rounds + 1)
+        ]
     warm = {name: statistics.median(row[name] for row in times[1:]) for name in commands}
     bare = next(iter(warm.values()))
-    rows = [{"python": name, "first": times[0][name], "warm": took, "warm, of import torch": took / bare}
-            for name, took in warm.items()]
-    first = [float(subprocess.run([sys.executable, "-c", FIRST_STEP], check=True, text=True, stdout=subprocess.PIPE,
-                                  cwd=program.PROJECT).stdout) for _ in range(rounds + 1)]
+    rows = [
+        {
+            "python": name,
+            "first": times[0][name],
+            "warm": took,
+            "warm, of import torch": took / bare,
+        }
+        for name, took in warm.items()
+    ]
+    first = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", FIRST_STEP],
+                check=True,
+                text=True,
+                stdout=subprocess.PIPE,
+                cwd=program.PROJECT,
+            ).stdout
+        )
+        for _ in range(rounds + 1)
+    ]
     took = statistics.median(first[1:])
-    return [*rows, {"python": "from common import fused, a step", "first": first[0], "warm": took,
-                    "warm, of import torch": took / bare}]
+    return [
+        *rows,
+        {
+            "python": "from common import fused, a step",
+            "first": first[0],
+            "warm": took,
+            "warm, of import torch": took / bare,
+        },
+    ]
 
 
 def table(rows: list[dict]) -> str:
     """Rows as a Markdown table; three digits of a number."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[row.get(key, "") for key in columns] for row in rows]
-    return markdown.table(columns, [[f"{cell:,.0f}" if isinstance(cell, float) and cell >= 100 else f"{cell:.3g}"
-                                     if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else cell
-                                     for cell in row] for row in cells])
+    return markdown.table(
+        columns,
+        [
+            [
+                f"{cell:,.0f}"
+                if isinstance(cell, float) and cell >= 100
+                else f"{cell:.3g}"
+                if isinstance(cell, float)
+                else f"{cell:,}"
+                if isinstance(cell, int)
+                else cell
+                for cell in row
+            ]
+            for row in cells
+        ],
+    )
 
 
 def main() -> None:
@@ -327,19 +474,35 @@ def main() -> None:
     for line in missing:
         print(f"not measured here: {line}", file=sys.stderr)
 
-    machine = {"processor": fused.host()[0], "cores": fused._cores(), "system": platform.system(),
-               "python": platform.python_version()}
-    machine |= {name: importlib.metadata.version(name) for name in ("torch", "numpy", "llvmlite", "scikit-learn", "jax")
-                if importlib.util.find_spec(name.replace("scikit-learn", "sklearn"))}
-    results, page = {}, ["# Benchmarks", f"Written by `make bench`: medians of {args.rounds} rounds in one run, on "
-                         + ", ".join(f"{key} {value}" for key, value in machine.items()) + "."]
+    machine = {
+        "processor": fused.host()[0],
+        "cores": fused._cores(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+    machine |= {
+        name: importlib.metadata.version(name)
+        for name in ("torch", "numpy", "llvmlite", "scikit-learn", "jax")
+        if importlib.util.find_spec(name.replace("scikit-learn", "sklearn"))
+    }
+    results, page = (
+        {},
+        [
+            "# Benchmarks",
+            f"Written by `make bench`: medians of {args.rounds} rounds in one run, on "
+            + ", ".join(f"{key} {value}" for key, value in machine.items())
+            + ".",
+        ],
+    )
     page += [f"Not measured: {line}." for line in missing]
     with threadpool_limits(1):  # of scikit-learn and NumPy
         for title, bench, arguments in sections:
             results[title] = bench(args.rounds, *arguments)
             text = table(results[title])
             print(f"\n{title}\n\n{text}", flush=True)
-            about = "\n".join(line.removeprefix("    ") for line in bench.__doc__.strip().splitlines())
+            about = "\n".join(
+                line.removeprefix("    ") for line in bench.__doc__.strip().splitlines()
+            )
             page += [f"## {title}", about, text]
         results["The engine's limit"] = bench_limit(args.rounds)
         page += ["## The engine's limit", limit(results["The engine's limit"])]

@@ -27,8 +27,14 @@ def save(path: Path, settings: dict, losses: np.ndarray, parts: dict[str, Any]) 
     Raises:
         RunError: it cannot be written.
     """
-    folder.save(path, {"settings": settings, "losses": torch.from_numpy(losses),
-                       "states": {name: _state(part) for name, part in parts.items()}})
+    folder.save(
+        path,
+        {
+            "settings": settings,
+            "losses": torch.from_numpy(losses),
+            "states": {name: _state(part) for name, part in parts.items()},
+        },
+    )
 
 
 def load(path: Path, settings: dict, losses: np.ndarray, parts: dict[str, Any]) -> int:
@@ -44,15 +50,21 @@ def load(path: Path, settings: dict, losses: np.ndarray, parts: dict[str, Any]) 
         RunError: it is damaged, or of a run with another setting, which is named.
     """
     content = folder.load(path)
-    if not isinstance(content, dict) or content.keys() != {"settings", "losses", "states"} \
-            or not isinstance(content["settings"], dict) or not isinstance(content["losses"], torch.Tensor):
+    if (
+        not isinstance(content, dict)
+        or content.keys() != {"settings", "losses", "states"}
+        or not isinstance(content["settings"], dict)
+        or not isinstance(content["losses"], torch.Tensor)
+    ):
         raise RunError(f"{path} is no checkpoint; delete it, or run without --resume")
     found, made = content["settings"], content["losses"]
     for name, value in settings.items():
         if found.get(name) != value:
-            raise RunError(f"--resume: the checkpoint in {path.parent} is of a run with {name} {found.get(name)}, this "
-                           f"one has {value}; use its options, or run without --resume")
-    folder.check_like(path, made, torch.from_numpy(losses[:made.numel()]), "losses")
+            raise RunError(
+                f"--resume: the checkpoint in {path.parent} is of a run with {name} {found.get(name)}, this "
+                f"one has {value}; use its options, or run without --resume"
+            )
+    folder.check_like(path, made, torch.from_numpy(losses[: made.numel()]), "losses")
     folder.check_like(path, content["states"], _states_after_a_step(parts), "states")
     for name, part in parts.items():
         state = content["states"][name]
@@ -60,7 +72,7 @@ def load(path: Path, settings: dict, losses: np.ndarray, parts: dict[str, Any]) 
             part.copy_(state)
         else:
             part.load_state_dict(state)
-    losses[:len(made)] = made.numpy()
+    losses[: len(made)] = made.numpy()
     return len(made)
 
 

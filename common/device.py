@@ -27,18 +27,24 @@ def choose_device(requested: str, *, small: bool) -> tuple[str, str]:
         RunError: PyTorch finds no such device, or it cannot compute in float64.
     """
     if requested in ("mps", "xpu") and small:
-        raise RunError(f"--device {requested}: this network computes in float64, which such a device may not have; use "
-                       "--device cpu")
+        raise RunError(
+            f"--device {requested}: this network computes in float64, which such a device may not have; use "
+            "--device cpu"
+        )
     if requested == "cpu" or (requested != "auto" and _available(requested)):
         return requested, "as asked"
     if requested != "auto":
-        raise RunError(f"--device {requested}: PyTorch finds no {requested.upper()} device here; use --device cpu")
+        raise RunError(
+            f"--device {requested}: PyTorch finds no {requested.upper()} device here; use --device cpu"
+        )
     if small:
         return "cpu", "a GPU's launch costs more than a step of so small a network"
     if _available("cuda"):
         return "cuda", "there is one"
     others = [name for name in ("mps", "xpu") if _available(name)]
-    return "cpu", "no CUDA device here" + "".join(f"; --device {name} would take the other one" for name in others)
+    return "cpu", "no CUDA device here" + "".join(
+        f"; --device {name} would take the other one" for name in others
+    )
 
 
 def _available(name: str) -> bool:
@@ -65,16 +71,23 @@ def choose_engine(requested: str, model: nn.Module, device: str, steps: int) -> 
         return "eager", "as asked"
     if device != "cpu":
         if requested == "fused":
-            raise RunError(f"--engine fused computes on the CPU alone, not on {device}; use --engine eager")
+            raise RunError(
+                f"--engine fused computes on the CPU alone, not on {device}; use --engine eager"
+            )
         return "eager", "the fused engine computes on the CPU alone"
     try:
         import llvmlite.binding  # noqa: F401  # here, so that runs of the plain loop do without it
     except (ImportError, OSError) as error:
         if requested == "fused":
-            raise RunError(f"--engine fused needs llvmlite, which cannot be used ({error}): pip install llvmlite, "
-                           "or use --engine eager") from None
-        print(f"warning: llvmlite cannot be used ({error}): training with the plain loop, which takes about "
-              f"{_duration(steps * 0.4e-3)} longer", file=sys.stderr)
+            raise RunError(
+                f"--engine fused needs llvmlite, which cannot be used ({error}): pip install llvmlite, "
+                "or use --engine eager"
+            ) from None
+        print(
+            f"warning: llvmlite cannot be used ({error}): training with the plain loop, which takes about "
+            f"{_duration(steps * 0.4e-3)} longer",
+            file=sys.stderr,
+        )
         return "eager", "no llvmlite"
     reason = fused.refusal(model if isinstance(model, nn.Sequential) else nn.Sequential(model))
     if reason and requested == "fused":
@@ -83,7 +96,13 @@ def choose_engine(requested: str, model: nn.Module, device: str, steps: int) -> 
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} s" if seconds >= 2 else "a second"
+    return (
+        f"{seconds / 60:.0f} minutes"
+        if seconds >= 120
+        else f"{seconds:.0f} s"
+        if seconds >= 2
+        else "a second"
+    )
 
 
 def choose_threads(multiplications: int) -> tuple[int, str]:
@@ -102,10 +121,14 @@ def require_memory(size: float) -> None:
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if Path("/proc/meminfo").exists():  # Linux: what can be had, caches included
-            fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+            fields = dict(
+                line.split(":") for line in Path("/proc/meminfo").read_text().splitlines()
+            )
             free = 1024 * int(fields["MemAvailable"].split()[0])
     except (ValueError, OSError, AttributeError, KeyError):  # a system without these names
         return
     if size > free:
-        raise RunError(f"this run needs {size / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free: choose "
-                       "fewer steps, samples, images or hidden units")
+        raise RunError(
+            f"this run needs {size / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free: choose "
+            "fewer steps, samples, images or hidden units"
+        )

@@ -31,8 +31,18 @@ from common.program import PROJECT, RunError
 
 # Names on the command line; torchvision's classes, which are also the names of its folders; names in titles.
 TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
-TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "kmnist": "KMNIST", "digits": "scikit-learn digits"}
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+TITLES = {
+    "mnist": "MNIST",
+    "fashion-mnist": "Fashion-MNIST",
+    "kmnist": "KMNIST",
+    "digits": "scikit-learn digits",
+}
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 LARGEST_FILE = 100 * 2**20  # bytes; MNIST's training images take 47 million
 SIDE = 28
@@ -73,15 +83,23 @@ def load(name: str, data_dir: Path) -> Digits:
         data_dir = folder.parents[1]
         if not data_dir.is_dir() and data_dir != PROJECT / "data":
             if name != "auto":
-                raise RunError(f"{data_dir} is no folder; name the folder of {TORCHVISION_NAMES[wanted]}/raw/ with "
-                               "--data-dir or MNIST_ROOT, or make it for the download")
-            print(f"warning: {data_dir} is no folder; MNIST is to be downloaded into it", file=sys.stderr)
+                raise RunError(
+                    f"{data_dir} is no folder; name the folder of {TORCHVISION_NAMES[wanted]}/raw/ with "
+                    "--data-dir or MNIST_ROOT, or make it for the download"
+                )
+            print(
+                f"warning: {data_dir} is no folder; MNIST is to be downloaded into it",
+                file=sys.stderr,
+            )
         try:
             _download(wanted, data_dir, folder)
         except RunError as error:
             if name != "auto":
                 raise
-            print(f"warning: {error}\nwarning: using scikit-learn's bundled digits instead of MNIST", file=sys.stderr)
+            print(
+                f"warning: {error}\nwarning: using scikit-learn's bundled digits instead of MNIST",
+                file=sys.stderr,
+            )
             return _bundled()
     return _read(wanted, folder)
 
@@ -93,13 +111,26 @@ def on_disk(name: str, data_dir: Path) -> bool:
 
 def add_options(parser: options.Parser) -> None:
     """Adds ``--dataset``, ``--data-dir`` and ``--images``, which `load_chosen` reads."""
-    parser.add_argument("--dataset", choices=("auto", *TORCHVISION_NAMES, "digits"), default="auto",
-                        help="auto: mnist, or without files and network scikit-learn's digits, with a warning")
-    parser.add_argument("--data-dir", type=options.folder, metavar="DIR",
-                        default=os.environ.get("MNIST_ROOT") or PROJECT / "data",
-                        help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it")
-    parser.add_argument("--images", type=options.whole_number_or_all(1, 60_000), default=100, metavar="N",
-                        help="train on the first N images, 1 to 60000, or on all")
+    parser.add_argument(
+        "--dataset",
+        choices=("auto", *TORCHVISION_NAMES, "digits"),
+        default="auto",
+        help="auto: mnist, or without files and network scikit-learn's digits, with a warning",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=options.folder,
+        metavar="DIR",
+        default=os.environ.get("MNIST_ROOT") or PROJECT / "data",
+        help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it",
+    )
+    parser.add_argument(
+        "--images",
+        type=options.whole_number_or_all(1, 60_000),
+        default=100,
+        metavar="N",
+        help="train on the first N images, 1 to 60000, or on all",
+    )
 
 
 def load_chosen(args: argparse.Namespace) -> Digits:
@@ -110,13 +141,19 @@ def load_chosen(args: argparse.Namespace) -> Digits:
         raise RunError(f"{data.title}: {available} training images, expected at least 10")
     args.dataset, args.images = data.name, available if args.images == "all" else args.images
     if args.images > available:
-        options.refuse(f"argument --images: {data.title} has {available:,} training images, got {args.images:,}")
-    print(f"{data.title}: {data.source}; {args.images:,} of {available:,} images to train on, {len(data.x_test):,} to "
-          "test")
+        options.refuse(
+            f"argument --images: {data.title} has {available:,} training images, got {args.images:,}"
+        )
+    print(
+        f"{data.title}: {data.source}; {args.images:,} of {available:,} images to train on, {len(data.x_test):,} to "
+        "test"
+    )
     return data
 
 
-def distorted(images: Tensor, generator: torch.Generator, most: Sequence[float] = DISTORTIONS) -> Tensor:
+def distorted(
+    images: Tensor, generator: torch.Generator, most: Sequence[float] = DISTORTIONS
+) -> Tensor:
     """Copies of images, each turned, scaled, sheared and shifted at random (LeCun et al. 1998, section III.A).
 
     Each pixel of a copy has the value of a place in its image, between pixels in proportion (bilinear), outside 0:
@@ -128,14 +165,24 @@ def distorted(images: Tensor, generator: torch.Generator, most: Sequence[float] 
         most: the largest turn in radians, scale and shear as shares, shift in pixels; the least are their negatives.
     """
     random = 2 * torch.rand(5, len(images), generator=generator) - 1
-    turn, scale, shear, right, down = random * torch.tensor([*most[:3], *2 * [most[3] / (SIDE / 2)]])[:, None]
+    turn, scale, shear, right, down = (
+        random * torch.tensor([*most[:3], *2 * [most[3] / (SIDE / 2)]])[:, None]
+    )
     cos, sin = (1 + scale) * turn.cos(), (1 + scale) * turn.sin()
-    maps = torch.stack([cos, shear * cos - sin, right, sin, shear * sin + cos, down], dim=1).reshape(-1, 2, 3)
+    maps = torch.stack(
+        [cos, shear * cos - sin, right, sin, shear * sin + cos, down], dim=1
+    ).reshape(-1, 2, 3)
     middles = (torch.arange(SIDE) + 0.5) / (SIDE / 2) - 1  # of the pixels, between -1 and 1
-    pixels = torch.stack([middles.repeat(SIDE), middles.repeat_interleave(SIDE), torch.ones(SIDE**2)])  # (3, 784)
-    places = (maps.to(images.device) @ pixels.to(images.device)).reshape(-1, 2, SIDE, SIDE)  # x and y of each pixel
+    pixels = torch.stack(
+        [middles.repeat(SIDE), middles.repeat_interleave(SIDE), torch.ones(SIDE**2)]
+    )  # (3, 784)
+    places = (maps.to(images.device) @ pixels.to(images.device)).reshape(
+        -1, 2, SIDE, SIDE
+    )  # x and y of each pixel
     # This is affine_grid in a fourth of its time.
-    copies = functional.grid_sample(images.reshape(-1, 1, SIDE, SIDE), places.permute(0, 2, 3, 1), align_corners=False)
+    copies = functional.grid_sample(
+        images.reshape(-1, 1, SIDE, SIDE), places.permute(0, 2, 3, 1), align_corners=False
+    )
     return copies.reshape(images.shape)
 
 
@@ -150,7 +197,9 @@ def _folder(name: str, data_dir: Path) -> Path:
 
 def _find(folder: Path, file: str) -> Path | None:
     """The file as it is or as .gz, whichever is there; a broken link counts as there."""
-    return next((path for path in (folder / file, folder / f"{file}.gz") if os.path.lexists(path)), None)
+    return next(
+        (path for path in (folder / file, folder / f"{file}.gz") if os.path.lexists(path)), None
+    )
 
 
 def _torchvision() -> ModuleType:
@@ -164,10 +213,12 @@ def _torchvision() -> ModuleType:
                 found.append(f"{package} {metadata.version(package)}")
             except metadata.PackageNotFoundError:
                 found.append(f"no {package}")
-        raise RunError(f"torchvision cannot be imported ({str(error).splitlines()[0]}); here are "
-                       f"{' and '.join(found)}, which must be of one release and from one index: "
-                       "pip install --force-reinstall torch torchvision "
-                       "(or use --dataset digits, which needs no torchvision)") from None
+        raise RunError(
+            f"torchvision cannot be imported ({str(error).splitlines()[0]}); here are "
+            f"{' and '.join(found)}, which must be of one release and from one index: "
+            "pip install --force-reinstall torch torchvision "
+            "(or use --dataset digits, which needs no torchvision)"
+        ) from None
     return datasets
 
 
@@ -187,12 +238,20 @@ def _read(name: str, folder: Path) -> Digits:
                 tensors.append(datasets.mnist.read_label_file(plain))
                 images, labels = tensors[-2:]
                 if labels.max() > 9:
-                    raise RunError(f"{path}: label {labels.max()} of image {labels.argmax() + 1}, expected 0 to 9; "
-                                   "delete the file to download it anew")
+                    raise RunError(
+                        f"{path}: label {labels.max()} of image {labels.argmax() + 1}, expected 0 to 9; "
+                        "delete the file to download it anew"
+                    )
                 if len(images) != len(labels):
-                    raise RunError(f"{path}: {len(labels)} labels for {len(images)} images; delete the file to "
-                                   "download it anew")
-    classes = list(map(str, range(10))) if name == "mnist" else getattr(datasets, TORCHVISION_NAMES[name]).classes
+                    raise RunError(
+                        f"{path}: {len(labels)} labels for {len(images)} images; delete the file to "
+                        "download it anew"
+                    )
+    classes = (
+        list(map(str, range(10)))
+        if name == "mnist"
+        else getattr(datasets, TORCHVISION_NAMES[name]).classes
+    )
     return Digits(name, TITLES[name], f"IDX files in {folder}", classes, *tensors)
 
 
@@ -204,9 +263,13 @@ def _unpack(path: Path, room: Path) -> Path:
             while block := packed.read(2**20):
                 file.write(block)
                 if file.tell() > LARGEST_FILE:
-                    raise RunError(f"{path}: unpacks to more than {LARGEST_FILE:,} bytes, which no data set here does")
+                    raise RunError(
+                        f"{path}: unpacks to more than {LARGEST_FILE:,} bytes, which no data set here does"
+                    )
     except (OSError, EOFError, zlib.error) as error:
-        raise RunError(f"{path}: not a whole gzip file ({error}); delete it to download it anew") from None
+        raise RunError(
+            f"{path}: not a whole gzip file ({error}); delete it to download it anew"
+        ) from None
     return plain
 
 
@@ -261,7 +324,9 @@ def _download(name: str, data_dir: Path, folder: Path) -> None:
             for file, md5 in cls.resources:
                 for mirror in cls.mirrors:
                     try:
-                        download_and_extract_archive(mirror + file, download_root=room, filename=file, md5=md5)
+                        download_and_extract_archive(
+                            mirror + file, download_root=room, filename=file, md5=md5
+                        )
                         break
                     except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
                         reason = error
@@ -275,10 +340,12 @@ def _download(name: str, data_dir: Path, folder: Path) -> None:
             for place in missing:
                 place.rmdir()
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(f"{TITLES[name]} is not in {folder} (expected there, as they are or as .gz: "
-                       f"{', '.join(FILES)}), and its download failed ({what}); put the files there or name "
-                       "their folder with --data-dir, or run without a network: "
-                       "python lectures/mnist_mlp.py --dataset digits") from None
+        raise RunError(
+            f"{TITLES[name]} is not in {folder} (expected there, as they are or as .gz: "
+            f"{', '.join(FILES)}), and its download failed ({what}); put the files there or name "
+            "their folder with --data-dir, or run without a network: "
+            "python lectures/mnist_mlp.py --dataset digits"
+        ) from None
     finally:
         socket.setdefaulttimeout(timeout)
 
@@ -293,14 +360,30 @@ def _bundled() -> Digits:
     images = (large.squeeze(1) * (255 / 16)).round().to(torch.uint8)  # (1797, 28, 28)
     labels = torch.from_numpy(bundle.target).long()
     cut = int(0.8 * len(labels))
-    return Digits("digits", TITLES["digits"], "bundled with scikit-learn, enlarged from 8x8", list(map(str, range(10))),
-                  images[:cut], labels[:cut], images[cut:], labels[cut:])
+    return Digits(
+        "digits",
+        TITLES["digits"],
+        "bundled with scikit-learn, enlarged from 8x8",
+        list(map(str, range(10))),
+        images[:cut],
+        labels[:cut],
+        images[cut:],
+        labels[cut:],
+    )
 
 
 def table(names: list[str], probabilities: Tensor, labels: Tensor, data: Digits) -> str:
     """Images, a line each: name, ten probabilities, of shape (n, 10), in percent, prediction, whether it is right."""
-    lines = [f"{data.title + ', in %':26}" + "".join(f"{name[:5]:>6}" for name in data.classes) + "   prediction"]
-    for name, row, guess, label in zip(names, probabilities.tolist(), one_cold(probabilities), labels):
-        lines.append(f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in row) + f"   "
-                     f"{data.classes[guess]} ({'right' if guess == label else f'WRONG, it is {data.classes[label]}'})")
+    lines = [
+        f"{data.title + ', in %':26}"
+        + "".join(f"{name[:5]:>6}" for name in data.classes)
+        + "   prediction"
+    ]
+    for name, row, guess, label in zip(
+        names, probabilities.tolist(), one_cold(probabilities), labels
+    ):
+        lines.append(
+            f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in row) + f"   "
+            f"{data.classes[guess]} ({'right' if guess == label else f'WRONG, it is {data.classes[label]}'})"
+        )
     return "\n".join(lines)

@@ -34,15 +34,21 @@ def open_folder(path: Path) -> FileLock:
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / ".lock")
         lock.acquire(timeout=0)
-        owner.write_text(f"{Path(sys.argv[0]).name}, process {os.getpid()}, started {time.strftime('%H:%M:%S')}")
+        owner.write_text(
+            f"{Path(sys.argv[0]).name}, process {os.getpid()}, started {time.strftime('%H:%M:%S')}"
+        )
         for leftover in path.glob(f".*{_PARTIAL}"):
             leftover.unlink()
     except Timeout:
         name = owner.read_text() if owner.exists() else "unknown"
-        raise RunError(f"another run ({name}) is writing into {path}; wait for it, or choose another "
-                       "--output-dir") from None
+        raise RunError(
+            f"another run ({name}) is writing into {path}; wait for it, or choose another "
+            "--output-dir"
+        ) from None
     except OSError as error:
-        raise RunError(f"cannot write into {path}: {error.strerror}; choose another --output-dir") from None
+        raise RunError(
+            f"cannot write into {path}: {error.strerror}; choose another --output-dir"
+        ) from None
     return lock
 
 
@@ -50,8 +56,10 @@ def require_room(path: Path, size: int) -> None:
     """Raises a RunError unless the folder's disk has room for `size` bytes."""
     free = shutil.disk_usage(path).free
     if size > free:
-        raise RunError(f"the run writes {size / 1e6:,.0f} MB, the disk of {path} has {free / 1e6:,.0f} MB left: free "
-                       "some, or choose another --output-dir")
+        raise RunError(
+            f"the run writes {size / 1e6:,.0f} MB, the disk of {path} has {free / 1e6:,.0f} MB left: free "
+            "some, or choose another --output-dir"
+        )
 
 
 def save(path: Path, content: Any) -> None:
@@ -74,8 +82,10 @@ def save(path: Path, content: Any) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}; free some space, or choose another "
-                       "--output-dir") from None
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; free some space, or choose another "
+            "--output-dir"
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -130,7 +140,9 @@ def load(path: Path, *, largest: int | None = None) -> Any:
     """
     try:
         if largest is not None and _unpacked(path) > largest:
-            raise RunError(f"{path} is larger than {largest:,} bytes, which no such model of the lectures is")
+            raise RunError(
+                f"{path} is larger than {largest:,} bytes, which no such model of the lectures is"
+            )
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles it does not read anyway
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -139,8 +151,10 @@ def load(path: Path, *, largest: int | None = None) -> Any:
     except RunError:
         raise
     except Exception as error:  # what a damaged file makes of the unpickler has no common class
-        raise RunError(f"{path} cannot be read ({type(error).__name__}): it is damaged, or holds more than "
-                       "tensors") from None
+        raise RunError(
+            f"{path} cannot be read ({type(error).__name__}): it is damaged, or holds more than "
+            "tensors"
+        ) from None
 
 
 def _unpacked(path: Path) -> int:
@@ -170,7 +184,9 @@ def check_like(path: Path, found: Any, like: Any, name: str = "") -> None:
             check_like(path, *pair, f"{name}[{position}]")
     elif isinstance(like, torch.Tensor):
         if (found.shape, found.dtype) != (like.shape, like.dtype):
-            raise RunError(f"{where} is {tuple(found.shape)} {found.dtype}, expected {tuple(like.shape)} {like.dtype}")
+            raise RunError(
+                f"{where} is {tuple(found.shape)} {found.dtype}, expected {tuple(like.shape)} {like.dtype}"
+            )
         if not found.isfinite().all():
             raise RunError(f"{where} has numbers that are infinite or none")
     elif isinstance(like, (str, bool)) and found != like:

@@ -23,7 +23,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.vector import LANES, Program, Vector, dot, fma, host, join, relu, sigmoid, tanh, transpose, where
+from common.vector import (
+    LANES,
+    Program,
+    Vector,
+    dot,
+    fma,
+    host,
+    join,
+    relu,
+    sigmoid,
+    tanh,
+    transpose,
+    where,
+)
 
 CHUNK_SECONDS = 0.1  # the compiled loop returns this often, so that a bar moves and Ctrl-C is heard
 LARGEST = 2000  # parameters: docs/benchmarks.md says how long compiling takes then, and after how many steps it pays
@@ -109,7 +122,9 @@ def sgd(
         losses: float64, shape (steps,): filled in.
         first: the number of the first step to make; those before it have been made.
     """
-    descent = _Descent([model], (inputs, targets), losses[None], None if iterates is None else iterates[None])
+    descent = _Descent(
+        [model], (inputs, targets), losses[None], None if iterates is None else iterates[None]
+    )
     return descent.chunks_with_models(first, learning_rate, scale)
 
 
@@ -153,23 +168,33 @@ def _case(model: nn.Sequential, points: int, lanes: int, iterates: bool) -> Case
         elif type(module) in ACTIVATIONS and activations[-1:] == [None]:
             activations[-1] = type(module)
         else:
-            raise TypeError(f"the fused engine cannot take {module} here; it takes nn.Linear with a bias, each once "
-                            "and followed by nn.Sigmoid, nn.Tanh, nn.ReLU or nothing")
+            raise TypeError(
+                f"the fused engine cannot take {module} here; it takes nn.Linear with a bias, each once "
+                "and followed by nn.Sigmoid, nn.Tanh, nn.ReLU or nothing"
+            )
     kinds = {layer.weight.dtype for layer in layers}
     if kinds != {torch.float64}:
-        raise TypeError(f"the fused engine cannot take {model} in {kinds or 'no type'}; it takes nn.Linear in float64")
+        raise TypeError(
+            f"the fused engine cannot take {model} in {kinds or 'no type'}; it takes nn.Linear in float64"
+        )
     parameters = sum((n + 1) * m for n, m in itertools.pairwise(widths))
     if parameters > LARGEST:
-        raise ValueError(f"the fused engine cannot take a network with {parameters:,} parameters, which would take "
-                         f"long to compile; it takes up to {LARGEST:,}")
+        raise ValueError(
+            f"the fused engine cannot take a network with {parameters:,} parameters, which would take "
+            f"long to compile; it takes up to {LARGEST:,}"
+        )
     parts = min(2, points)
     pairs = -(-points // parts)
     if lanes == 1 and pairs > LANES:
         pairs = -(-pairs // LANES) * LANES
-    return Case(tuple(widths), tuple(activations), parameters, points, parts, pairs, lanes, iterates)
+    return Case(
+        tuple(widths), tuple(activations), parameters, points, parts, pairs, lanes, iterates
+    )
 
 
-def _terms(layers: list, activations: Sequence, x: list[Vector], y: list[Vector]) -> Iterator[tuple[int, Vector]]:
+def _terms(
+    layers: list, activations: Sequence, x: list[Vector], y: list[Vector]
+) -> Iterator[tuple[int, Vector]]:
     """Forward and backward pass over two points, one in each part of the Vectors, or over one in a single part.
 
     Args:
@@ -194,24 +219,36 @@ def _terms(layers: list, activations: Sequence, x: list[Vector], y: list[Vector]
     both = [part for delta in deltas for part in delta.split()]
     yield place, dot(both, both)
 
-    for (matrix, bias), activation, inputs, outputs in reversed([*zip(layers, activations, values, values[1:])]):
+    for (matrix, bias), activation, inputs, outputs in reversed(
+        [*zip(layers, activations, values, values[1:])]
+    ):
         deltas = [ACTIVATIONS[activation][1](value, delta) for value, delta in zip(outputs, deltas)]
         # By the inputs comes first, which the layer before waits for. Nothing waits for it at the first layer.
         by_inputs = [dot(column, deltas) for column in zip(*matrix)] if inputs is not x else []
         place -= len(bias) * (len(inputs) + 1)
-        yield from enumerate((dot(delta.split(), value.split()) for delta in deltas for value in inputs), place)
-        yield from enumerate((sum(rest, first) for first, *rest in (delta.split() for delta in deltas)),
-                             place + len(bias) * len(inputs))
+        yield from enumerate(
+            (dot(delta.split(), value.split()) for delta in deltas for value in inputs), place
+        )
+        yield from enumerate(
+            (sum(rest, first) for first, *rest in (delta.split() for delta in deltas)),
+            place + len(bias) * len(inputs),
+        )
         deltas = by_inputs
 
 
 # Of a compiled function. It makes steps, the first with the number `first`, and returns how many: `steps`, or fewer if
 # all its starts have ended. Weights move by `rate` times the sums of `_terms`, the loss is `scale` times its sum.
 _ARGUMENTS = {
-    "first": "i64", "steps": "i64", "rate": "double", "scale": "double", "batches": "i64",
+    "first": "i64",
+    "steps": "i64",
+    "rate": "double",
+    "scale": "double",
+    "batches": "i64",
     "weights": "ptr",  # (parameters + LANES, lanes), the last LANES unused
-    "inputs": "ptr", "targets": "ptr",  # (batches, rows, parts, pairs, lanes), and LANES doubles more
-    "losses": "ptr", "iterates": "ptr",  # (steps,) and (steps, parameters), or LANES such arrays' addresses
+    "inputs": "ptr",
+    "targets": "ptr",  # (batches, rows, parts, pairs, lanes), and LANES doubles more
+    "losses": "ptr",
+    "iterates": "ptr",  # (steps,) and (steps, parameters), or LANES such arrays' addresses
     "last": "ptr",  # (lanes,), the last losses
 }
 
@@ -228,17 +265,21 @@ def _compiled(case: Case, *target: str) -> Callable[..., int]:
 
 def _points_in_lanes(program: Program, case: Case, step: str, done: str) -> None:
     """A step of one start, LANES pairs of points at a time."""
-    rooms = [program.room(-0.0) for _ in range(case.parameters // LANES + 1)]  # LANES sums each, that of the loss last
+    rooms = [
+        program.room(-0.0) for _ in range(case.parameters // LANES + 1)
+    ]  # LANES sums each, that of the loss last
     with program.loop(-(-case.pairs // LANES)) as group:
         operands = _operands(program, case, step, program.value(f"mul i64 {group}, {LANES}"))
         terms = dict(_terms(*operands))
         if case.pairs > LANES and case.points < 2 * case.pairs:
             there = operands[-1][-1].split()[0] > 0.0
-            terms = {place: where(there, term, -0.0) for place, term in terms.items()}  # -0.0 + x is x to the bit
+            terms = {
+                place: where(there, term, -0.0) for place, term in terms.items()
+            }  # -0.0 + x is x to the bit
         for n, room in enumerate(rooms):
             total = program.load(room)
             rows = [terms[place] for place in range(LANES * n, min(LANES * (n + 1), len(terms)))]
-            for column in transpose(rows)[:case.pairs]:  # in the order of the points
+            for column in transpose(rows)[: case.pairs]:  # in the order of the points
                 total += column
             program.store(total, room)
 
@@ -247,7 +288,9 @@ def _points_in_lanes(program: Program, case: Case, step: str, done: str) -> None
     program.store(loss, "%losses", step, count=1)
     program.leave_unless(loss - loss < math.inf, done)  # 0 if the loss is finite, else a NaN
     for place in range(0, case.parameters, LANES):
-        weights = fma(sums[place // LANES], program.spread("%rate"), program.load("%weights", place))
+        weights = fma(
+            sums[place // LANES], program.spread("%rate"), program.load("%weights", place)
+        )
         program.store(weights, "%weights", place)
         if case.iterates:
             row = program.address("%iterates", program.value(f"mul i64 {step}, {case.parameters}"))
@@ -277,19 +320,35 @@ def _starts_in_lanes(program: Program, case: Case, step: str, done: str) -> None
             program.scatter(weights, "%iterates", program.value(f"add i64 {row}, {place}"), finite)
 
 
-def _operands(program: Program, case: Case, step: str, pair: str) -> tuple[list, tuple, list[Vector], list[Vector]]:
+def _operands(
+    program: Program, case: Case, step: str, pair: str
+) -> tuple[list, tuple, list[Vector], list[Vector]]:
     """What `_terms` works on, read from memory: the weights, and the points of a step from a pair on."""
     load = program.load_spread if case.lanes == 1 else program.load
-    weights = (join([load("%weights", case.lanes * place)] * case.parts) for place in range(case.parameters))
-    layers = [([list(itertools.islice(weights, n)) for _ in range(m)], list(itertools.islice(weights, m)))
-              for n, m in itertools.pairwise(case.widths)]
+    weights = (
+        join([load("%weights", case.lanes * place)] * case.parts)
+        for place in range(case.parameters)
+    )
+    layers = [
+        ([list(itertools.islice(weights, n)) for _ in range(m)], list(itertools.islice(weights, m)))
+        for n, m in itertools.pairwise(case.widths)
+    ]
     batch, points = program.value(f"urem i64 {step}, %batches"), []
     for array, rows in zip(("%inputs", "%targets"), case.rows):
         first = program.value(f"mul i64 {batch}, {rows * case.parts * case.pairs}")
         first = program.value(f"mul i64 {program.value(f'add i64 {first}, {pair}')}, {case.lanes}")
         begin = program.address(array, first)
-        points.append([join([program.load(begin, (row * case.parts + part) * case.pairs * case.lanes)
-                             for part in range(case.parts)]) for row in range(rows)])
+        points.append(
+            [
+                join(
+                    [
+                        program.load(begin, (row * case.parts + part) * case.pairs * case.lanes)
+                        for part in range(case.parts)
+                    ]
+                )
+                for row in range(rows)
+            ]
+        )
     x, y = points
     return layers, case.activations, x, y
 
@@ -297,42 +356,92 @@ def _operands(program: Program, case: Case, step: str, pair: str) -> tuple[list,
 class _Descent:
     """Starts on their way down: the arrays that a compiled function works on, and its calls."""
 
-    def __init__(self, models: Sequence[nn.Sequential], data: Sequence[torch.Tensor], losses: np.ndarray,
-                 iterates: np.ndarray | None):
+    def __init__(
+        self,
+        models: Sequence[nn.Sequential],
+        data: Sequence[torch.Tensor],
+        losses: np.ndarray,
+        iterates: np.ndarray | None,
+    ):
         """data: inputs and targets of `train_sgd`; losses (starts, steps), iterates (starts, steps, parameters)."""
-        inputs, targets = (_batches(tensor, name) for tensor, name in zip(data, ("inputs", "targets")))
+        inputs, targets = (
+            _batches(tensor, name) for tensor, name in zip(data, ("inputs", "targets"))
+        )
         lanes = _lanes(len(models))
-        case, *others = (_case(model, inputs.shape[2], lanes, iterates is not None) for model in models)
+        case, *others = (
+            _case(model, inputs.shape[2], lanes, iterates is not None) for model in models
+        )
         if any(other != case for other in others):
             raise ValueError("the models differ in their layers")
-        if inputs.shape[3] != case.widths[0] or targets.shape[3] != case.widths[-1] \
-                or inputs.shape[1:3] != targets.shape[1:3] or {len(inputs), len(targets)} - {1, len(models)}:
-            raise ValueError(f"inputs {tuple(data[0].shape)} and targets {tuple(data[1].shape)} do not fit "
-                             f"{len(models)} models with {case.widths[0]} inputs and {case.widths[-1]} outputs")
+        if (
+            inputs.shape[3] != case.widths[0]
+            or targets.shape[3] != case.widths[-1]
+            or inputs.shape[1:3] != targets.shape[1:3]
+            or {len(inputs), len(targets)} - {1, len(models)}
+        ):
+            raise ValueError(
+                f"inputs {tuple(data[0].shape)} and targets {tuple(data[1].shape)} do not fit "
+                f"{len(models)} models with {case.widths[0]} inputs and {case.widths[-1]} outputs"
+            )
         for array, shape in (losses, losses.shape), (iterates, (*losses.shape, case.parameters)):
-            if array is not None and (array.shape, array.dtype, array.flags.c_contiguous) != (shape, np.float64, True):
-                raise ValueError(f"losses and iterates: expected float64, contiguous, here of shape {shape}; got "
-                                 f"{array.dtype} of shape {array.shape}")
+            if array is not None and (array.shape, array.dtype, array.flags.c_contiguous) != (
+                shape,
+                np.float64,
+                True,
+            ):
+                raise ValueError(
+                    f"losses and iterates: expected float64, contiguous, here of shape {shape}; got "
+                    f"{array.dtype} of shape {array.shape}"
+                )
 
         groups = -(-len(models) // lanes)
         # The numbers of each group's starts. The last start fills up the last group: its twins write what it writes.
-        self.members = members = np.arange(groups * lanes).clip(max=len(models) - 1).reshape(groups, lanes)
-        self.noted, self.running = [0] * groups, [*range(groups)]  # how many losses each has; those that go on
+        self.members = members = (
+            np.arange(groups * lanes).clip(max=len(models) - 1).reshape(groups, lanes)
+        )
+        self.noted, self.running = (
+            [0] * groups,
+            [*range(groups)],
+        )  # how many losses each has; those that go on
         self.columns = [*zip(*map(_parameters, models))]  # for each parameter those of all starts
-        vectors = torch.cat([torch.stack(column).flatten(1) for column in self.columns], dim=1).detach().cpu().numpy()
+        vectors = (
+            torch.cat([torch.stack(column).flatten(1) for column in self.columns], dim=1)
+            .detach()
+            .cpu()
+            .numpy()
+        )
         weights = np.zeros((groups, case.parameters + LANES, lanes))
-        self.weights = weights[:, :case.parameters]
+        self.weights = weights[:, : case.parameters]
         self.weights[...] = vectors[members].transpose(0, 2, 1)
         last = np.zeros((groups, lanes))
-        points = [_laid_out(array, case, rows, members) for array, rows in zip((inputs, targets), case.rows)]
-        addresses = [np.zeros_like(members) if array is None else array.ctypes.data + array.strides[0] * members
-                     for array in (losses, iterates)]
+        points = [
+            _laid_out(array, case, rows, members)
+            for array, rows in zip((inputs, targets), case.rows)
+        ]
+        addresses = [
+            np.zeros_like(members)
+            if array is None
+            else array.ctypes.data + array.strides[0] * members
+            for array in (losses, iterates)
+        ]
         self.steps, self.function = losses.shape[1], _compiled(case, *host())
-        self.calls = [(inputs.shape[1], weights[g].ctypes.data,
-                       *(array[g % len(array)].ctypes.data for array in points),
-                       *(int(rows[g, 0]) if lanes == 1 else rows[g].ctypes.data for rows in addresses),
-                       last[g].ctypes.data) for g in range(groups)]
-        self.arrays = last, points, addresses, losses, iterates  # alive, since the calls have their addresses alone
+        self.calls = [
+            (
+                inputs.shape[1],
+                weights[g].ctypes.data,
+                *(array[g % len(array)].ctypes.data for array in points),
+                *(int(rows[g, 0]) if lanes == 1 else rows[g].ctypes.data for rows in addresses),
+                last[g].ctypes.data,
+            )
+            for g in range(groups)
+        ]
+        self.arrays = (
+            last,
+            points,
+            addresses,
+            losses,
+            iterates,
+        )  # alive, since the calls have their addresses alone
 
     def chunks(self, first: int, learning_rate: float, scale: float) -> Iterator[int]:
         """Makes the steps from number `first` on; gives how many the start made that came furthest, each time."""
@@ -340,11 +449,16 @@ class _Descent:
         with ThreadPoolExecutor(_cores()) as pool:
             while first < self.steps and self.running:
                 count = min(count, self.steps - first)
-                calls = [(first, count, -2 * scale * learning_rate, scale, *self.calls[g]) for g in self.running]
+                calls = [
+                    (first, count, -2 * scale * learning_rate, scale, *self.calls[g])
+                    for g in self.running
+                ]
                 begin = time.perf_counter()
                 made = list((pool.map if len(calls) > 1 else map)(self.function, *zip(*calls)))
                 for g, steps in zip(self.running, made):
-                    self.noted[g] = first + min(steps + 1, count)  # one more than steps: the loss that ended it
+                    self.noted[g] = first + min(
+                        steps + 1, count
+                    )  # one more than steps: the loss that ended it
                 first += count
                 self.running = [g for g, steps in zip(self.running, made) if steps == count]
                 count = max(1, int(count * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
@@ -358,22 +472,33 @@ class _Descent:
 
     def update_models(self) -> None:
         """Puts the weights as they are now into the models."""
-        vectors = torch.from_numpy(self.weights.transpose(0, 2, 1).reshape(-1, self.weights.shape[1]))  # a row a start
-        for column, values in zip(self.columns, vectors.split([column[0].numel() for column in self.columns], dim=1)):
+        vectors = torch.from_numpy(
+            self.weights.transpose(0, 2, 1).reshape(-1, self.weights.shape[1])
+        )  # a row a start
+        for column, values in zip(
+            self.columns, vectors.split([column[0].numel() for column in self.columns], dim=1)
+        ):
             for parameter, numbers in zip(column, values.reshape(-1, *column[0].shape)):
                 parameter.data.copy_(numbers)
 
 
 def _parameters(model: nn.Sequential) -> list[torch.Tensor]:
     """`model.parameters()` of a model that `_case` takes, in a quarter of the time, which counts for many starts."""
-    return [parameter for layer in model if type(layer) is nn.Linear for parameter in (layer.weight, layer.bias)]
+    return [
+        parameter
+        for layer in model
+        if type(layer) is nn.Linear
+        for parameter in (layer.weight, layer.bias)
+    ]
 
 
 def _batches(tensor: torch.Tensor, name: str) -> np.ndarray:
     """(batches, points, n) or with starts before, as an array of float64 (starts or 1, batches, points, n)."""
     if tensor.dim() not in (3, 4) or 0 in tensor.shape:
-        raise ValueError(f"{name}: expected shape (batches, points, n) or (starts, batches, points, n), none of them "
-                         f"0, got {tuple(tensor.shape)}")
+        raise ValueError(
+            f"{name}: expected shape (batches, points, n) or (starts, batches, points, n), none of them "
+            f"0, got {tuple(tensor.shape)}"
+        )
     return tensor.detach().to("cpu", torch.float64).reshape(-1, *tensor.shape[-3:]).numpy()
 
 

@@ -12,11 +12,17 @@ def describe(model: nn.Sequential) -> str:
     lines = ["Sequential("]
     for layer in model:
         count = sum(p.numel() for p in layer.parameters())
-        text = f"Linear({layer.in_features} -> {layer.out_features})" if isinstance(layer, nn.Linear) else f"{layer}"
+        text = (
+            f"Linear({layer.in_features} -> {layer.out_features})"
+            if isinstance(layer, nn.Linear)
+            else f"{layer}"
+        )
         lines.append(f"  {text + ',':24}" + (f"# {count:,} parameters" if count else ""))
     arrays = list(model.parameters())
     size = sum(p.numel() * p.element_size() for p in arrays)
     total = sum(p.numel() for p in arrays)
-    lines.append(f")  # Total: {len(arrays)} arrays, {total:,} parameters, {size:,} bytes "
-                 f"(Flux counts 64 more an array: {size + 64 * len(arrays):,})")
+    lines.append(
+        f")  # Total: {len(arrays)} arrays, {total:,} parameters, {size:,} bytes "
+        f"(Flux counts 64 more an array: {size + 64 * len(arrays):,})"
+    )
     return "\n".join(line.rstrip() for line in lines)

@@ -4,7 +4,9 @@ import torch
 from torch.nn import functional
 
 
-def one_hot(labels: torch.Tensor, classes: int = 10, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def one_hot(
+    labels: torch.Tensor, classes: int = 10, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """The unit vector of each label: 5 becomes ``[0, 0, 0, 0, 0, 1, 0, 0, 0, 0]``.
 
     Args:

@@ -20,7 +20,11 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """--help with the defaults, except of flags and of options whose text says what leaving them out means."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
+        return (
+            action.help
+            if action.default is None or action.default is False
+            else super()._get_help_string(action)
+        )
 
 
 def parser(description: str) -> Parser:
@@ -37,28 +41,54 @@ def lecture_parser(description: str, script: str, *, lr: float) -> Parser:
         lr: the lecture's learning rate.
     """
     options = parser(description.splitlines()[0])
-    options.add_argument("--lr", type=real_number(0, 1000, above=True), default=lr,
-                         help="learning rate, above 0 and up to 1000")
-    options.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0,
-                         help="seed of every random draw, 0 to 4294967295")
-    options.add_argument("--device", choices=("auto", "cpu", "cuda", "mps", "xpu"), default="auto",
-                         help="where to compute; auto: cuda where PyTorch finds it, else cpu")
-    options.add_argument("--output-dir", type=folder, default=PROJECT / "outputs" / script, metavar="DIR",
-                         help="where figures, losses, models and metrics are written")
-    options.add_argument("--format", choices=("png", "svg", "pdf"), default="png", help="of the figures")
+    options.add_argument(
+        "--lr",
+        type=real_number(0, 1000, above=True),
+        default=lr,
+        help="learning rate, above 0 and up to 1000",
+    )
+    options.add_argument(
+        "--seed",
+        type=whole_number(0, 2**32 - 1),
+        default=0,
+        help="seed of every random draw, 0 to 4294967295",
+    )
+    options.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda", "mps", "xpu"),
+        default="auto",
+        help="where to compute; auto: cuda where PyTorch finds it, else cpu",
+    )
+    options.add_argument(
+        "--output-dir",
+        type=folder,
+        default=PROJECT / "outputs" / script,
+        metavar="DIR",
+        help="where figures, losses, models and metrics are written",
+    )
+    options.add_argument(
+        "--format", choices=("png", "svg", "pdf"), default="png", help="of the figures"
+    )
     options.add_argument("--quiet", action="store_true", help="no progress bars, no tables")
     options.add_argument("--show", action="store_true", help="open the figures when done")
-    options.add_argument("--resume", action="store_true",
-                         help="go on from the checkpoint of an interrupted or killed run with the same options; "
-                              "without one, begin at the start")
+    options.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint of an interrupted or killed run with the same options; "
+        "without one, begin at the start",
+    )
     return options
 
 
 def add_engine_option(options: Parser) -> None:
     """Adds ``--engine``, which the two small networks have."""
-    options.add_argument("--engine", choices=("auto", "fused", "eager"), default="auto",
-                         help="fused: all steps in one compiled loop, on the CPU; eager: the plain PyTorch loop, more "
-                              "than a thousand times slower; auto: fused where llvmlite can be used")
+    options.add_argument(
+        "--engine",
+        choices=("auto", "fused", "eager"),
+        default="auto",
+        help="fused: all steps in one compiled loop, on the CPU; eager: the plain PyTorch loop, more "
+        "than a thousand times slower; auto: fused where llvmlite can be used",
+    )
 
 
 def refuse(message: str) -> NoReturn:
@@ -85,7 +115,9 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
         except ValueError:
             number = low - 1
         if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text[:40]!r}")
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {low} to {high}, got {text[:40]!r}"
+            )
         return number
 
     return convert
@@ -107,7 +139,9 @@ def real_number(low: float, high: float, *, above: bool = False) -> Callable[[st
             number = math.nan
         if not low <= number <= high or (above and number == low):
             kind = f"above {low:g} and up to" if above else f"from {low:g} to"
-            raise argparse.ArgumentTypeError(f"expected a number {kind} {high:g}, got {text[:40]!r}")
+            raise argparse.ArgumentTypeError(
+                f"expected a number {kind} {high:g}, got {text[:40]!r}"
+            )
         return number
 
     return convert

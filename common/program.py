@@ -27,7 +27,9 @@ def _is_lecture() -> bool:
     if "IPython" in sys.modules or "idlelib" in sys.modules:
         return False
     program = os.path.abspath(getattr(sys.modules["__main__"], "__file__", None) or "")
-    return os.path.dirname(program) == os.path.join(os.path.dirname(os.path.dirname(__file__)), "lectures")
+    return os.path.dirname(program) == os.path.join(
+        os.path.dirname(os.path.dirname(__file__)), "lectures"
+    )
 
 
 if _is_lecture():  # before anything else is imported
@@ -108,14 +110,26 @@ def outcome(main: Callable[[], None]) -> int:
             code, line = 1, f"error: {error}"
         except Interrupted as interruption:
             code, line = interruption.code, f"interrupted: {interruption}"
-        except SystemExit as end:  # a refused argument, or a run that was complete: both have said so
+        except (
+            SystemExit
+        ) as end:  # a refused argument, or a run that was complete: both have said so
             code = end.code if isinstance(end.code, int) else 0
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "allocate" not in str(error):  # PyTorch's word, on CPU and GPU
+            if isinstance(error, RuntimeError) and "allocate" not in str(
+                error
+            ):  # PyTorch's word, on CPU and GPU
                 raise
-            code, line = 1, "error: out of memory; choose fewer steps, samples, images or hidden units"
-        if code == 0 and out.error and not isinstance(out.error, BrokenPipeError):  # `| head -1` is no fault
-            code, line = 1, f"error: cannot print the results ({out.error.strerror}); they were saved before"
+            code, line = (
+                1,
+                "error: out of memory; choose fewer steps, samples, images or hidden units",
+            )
+        if (
+            code == 0 and out.error and not isinstance(out.error, BrokenPipeError)
+        ):  # `| head -1` is no fault
+            code, line = (
+                1,
+                f"error: cannot print the results ({out.error.strerror}); they were saved before",
+            )
         if line:
             print(line, file=sys.stderr)
     if BEGAN is None:  # nothing comes after a lecture
@@ -127,7 +141,9 @@ def outcome(main: Callable[[], None]) -> int:
 def execute(main: Callable[[], None]) -> None:
     """Runs `main` as the program, and ends the process; for a lecture without tearing PyTorch down, which takes half a
     second."""
-    for number in range(3):  # a closed stdin, stdout or stderr; its number would go to the next file that is opened
+    for number in range(
+        3
+    ):  # a closed stdin, stdout or stderr; its number would go to the next file that is opened
         try:
             os.fstat(number)
         except OSError:

@@ -55,7 +55,9 @@ class Run:
     """
 
     CHECKPOINT_SECONDS = 10.0  # of training, from one checkpoint to the next
-    PROGRESS_SECONDS = 10.0  # from one report of the loss to the next, as in the lecture's throttle(progress, 10)
+    PROGRESS_SECONDS = (
+        10.0  # from one report of the loss to the next, as in the lecture's throttle(progress, 10)
+    )
     BAR_SECONDS = 0.1  # from one look of the progress bar to the next
 
     def __init__(self, args: argparse.Namespace, *, memory: float = 0):
@@ -74,7 +76,9 @@ class Run:
         self._seconds = {"imports": self._clock - (program.BEGAN or self._clock)}
         self._signal: int | None = None  # that asked the run to end
         self._stopped = False  # whether training ended because of it
-        self._loop: weakref.ref[Generator] | None = None  # over the steps; held by who goes over it alone, so that it
+        self._loop: weakref.ref[Generator] | None = (
+            None  # over the steps; held by who goes over it alone, so that it
+        )
         # ends with that one, also by an exception
         device.require_memory(memory)
         args.device, self._reason = device.choose_device(args.device, small="engine" in args)
@@ -107,7 +111,9 @@ class Run:
         self._losses = np.full(steps, np.nan)
         where = f"device {args.device} ({self._reason})"
         if "engine" in args:
-            args.engine, reason = device.choose_engine(args.engine, parts["model"], args.device, steps)
+            args.engine, reason = device.choose_engine(
+                args.engine, parts["model"], args.device, steps
+            )
             where += f"; engine {args.engine} ({reason})"
         if args.device == "cpu":
             weights = sum(p.numel() for p in parts["model"].parameters())
@@ -115,11 +121,17 @@ class Run:
             torch.set_num_threads(threads)
             where += f"; {threads} thread{'s' * (threads > 1)} ({reason})"
         print(where)
-        self._initial = {name: tensor.clone() for name, tensor in parts["model"].state_dict().items()}
+        self._initial = {
+            name: tensor.clone() for name, tensor in parts["model"].state_dict().items()
+        }
         tensors = [part for part in parts.values() if isinstance(part, torch.Tensor)]
         weights = sum(parameter.nbytes for parameter in parts["model"].parameters())
-        checkpoint_size = 8 * steps + 3 * weights + sum(tensor.nbytes for tensor in tensors)  # Adam: 2 more
-        folder.require_room(args.output_dir, 8 * steps + 2 * checkpoint_size + 2**20)  # one lies beside the next
+        checkpoint_size = (
+            8 * steps + 3 * weights + sum(tensor.nbytes for tensor in tensors)
+        )  # Adam: 2 more
+        folder.require_room(
+            args.output_dir, 8 * steps + 2 * checkpoint_size + 2**20
+        )  # one lies beside the next
         if args.resume:
             self._resume()
         for number in program.SIGNALS:
@@ -127,7 +139,9 @@ class Run:
         self._made_before = self.made
         return self._losses
 
-    def steps(self, items: Iterable[Item], progress: Callable[[], str] | None = None) -> Iterator[Item]:
+    def steps(
+        self, items: Iterable[Item], progress: Callable[[], str] | None = None
+    ) -> Iterator[Item]:
         """Goes over `items`, a training step each; those that a resumed run has made already are passed over.
 
         Shows a bar with the loss, writes checkpoints, and ends after Ctrl-C. What `progress` returns is printed at the
@@ -137,7 +151,9 @@ class Run:
         self._loop = weakref.ref(loop)
         return loop
 
-    def _each(self, items: Iterable[Item], progress: Callable[[], str] | None) -> Generator[Item, None, None]:
+    def _each(
+        self, items: Iterable[Item], progress: Callable[[], str] | None
+    ) -> Generator[Item, None, None]:
         with self._training(progress):
             passed = 0
             for item in items:
@@ -163,10 +179,19 @@ class Run:
         self._phase("preparation")
         self._progress = None if self.args.quiet else progress
         self._saved = self._looked = self._reported = self._clock
-        self._bar = tqdm(total=len(self._losses), initial=self.made, desc="training", delay=1, unit=" steps",
-                         unit_scale=True, disable=self.args.quiet or not sys.stderr.isatty())
+        self._bar = tqdm(
+            total=len(self._losses),
+            initial=self.made,
+            desc="training",
+            delay=1,
+            unit=" steps",
+            unit_scale=True,
+            disable=self.args.quiet or not sys.stderr.isatty(),
+        )
         self._report()
-        if program.BEGAN is not None:  # `program` switched it off for the imports, whose objects stay
+        if (
+            program.BEGAN is not None
+        ):  # `program` switched it off for the imports, whose objects stay
             gc.freeze()
             gc.enable()
         # Weights that decay come below float32's least normal number, 1e-38, where a step takes three times as long.
@@ -181,7 +206,9 @@ class Run:
             if program.BEGAN is not None:  # matplotlib comes next, and then the end
                 gc.disable()
             self._phase("training")
-        if self._stopped:  # now, because what follows may change the model, as folding a centre into it does
+        if (
+            self._stopped
+        ):  # now, because what follows may change the model, as folding a centre into it does
             self._save_checkpoint()
 
     def _note(self, count: int) -> bool:
@@ -210,16 +237,22 @@ class Run:
     def ending(self, results: dict) -> str:
         """What was done, in words, for the titles of figures: "10,000 steps", "diverged at step 232 of 10,000"."""
         made, planned = self.made, len(self._losses)
-        return {"finished": _steps(planned), "interrupted": f"interrupted after {made:,} of {_steps(planned)}",
-                "diverged": f"diverged at step {made + 1:,} of {planned:,}" if made < planned else
-                            f"diverged in the last of {_steps(planned)}"}[self._ended(results)]
+        return {
+            "finished": _steps(planned),
+            "interrupted": f"interrupted after {made:,} of {_steps(planned)}",
+            "diverged": f"diverged at step {made + 1:,} of {planned:,}"
+            if made < planned
+            else f"diverged in the last of {_steps(planned)}",
+        }[self._ended(results)]
 
     def _ended(self, results: dict) -> str:
         """How the training ended. Only the final loss shows an overflow in the last update."""
         loop = self._loop() if self._loop else None
         if loop is not None:
             loop.close()  # one that was left by `break` has not ended yet
-        if not math.isfinite(results["final_loss"]) or (self.made < len(self._losses) and not self._stopped):
+        if not math.isfinite(results["final_loss"]) or (
+            self.made < len(self._losses) and not self._stopped
+        ):
             return "diverged"
         return "interrupted" if self.made < len(self._losses) else "finished"
 
@@ -239,9 +272,13 @@ class Run:
             Interrupted: Ctrl-C was pressed.
         """
         args, ended = self.args, self._ended(results)
-        figures = {f"{name}.{args.format}": content for name, content in files.items() if "." not in name}
+        figures = {
+            f"{name}.{args.format}": content for name, content in files.items() if "." not in name
+        }
         try:
-            written = self._save({name: content for name, content in files.items() if "." in name} | figures)
+            written = self._save(
+                {name: content for name, content in files.items() if "." in name} | figures
+            )
             self._save_metrics(results | {"ended": ended}, written)
         finally:  # where the disk is full, the results are on the terminal at least
             self._lock.release()
@@ -254,13 +291,23 @@ class Run:
 
             plotting.show(figures)
         if ended == "diverged":
-            where = f"at step {self.made + 1:,}" if self.made < len(self._losses) else "after the last step"
-            raise RunError(f"the loss is not finite {where} with learning rate {args.lr:g}: try a smaller --lr; the "
-                           f"losses so far are in {args.output_dir}")
+            where = (
+                f"at step {self.made + 1:,}"
+                if self.made < len(self._losses)
+                else "after the last step"
+            )
+            raise RunError(
+                f"the loss is not finite {where} with learning rate {args.lr:g}: try a smaller --lr; the "
+                f"losses so far are in {args.output_dir}"
+            )
         if self._signal is not None:
-            raise Interrupted(self._signal, "training had ended, and everything is saved" if ended == "finished" else
-                              "what was computed so far is saved"
-                              + "; the same command with --resume goes on" * self._checkpoint.exists())
+            raise Interrupted(
+                self._signal,
+                "training had ended, and everything is saved"
+                if ended == "finished"
+                else "what was computed so far is saved"
+                + "; the same command with --resume goes on" * self._checkpoint.exists(),
+            )
 
     def _save(self, files: dict[str, Any]) -> list[str]:
         """Writes all files but metrics.json, which is there only if the others are of its run: gone first, written
@@ -270,7 +317,11 @@ class Run:
         (directory / "metrics.json").unlink(missing_ok=True)
         trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
         initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
-        files = {"losses.npy": self._losses[:self.made], "model_initial.pt": initial, "model.pt": trained} | files
+        files = {
+            "losses.npy": self._losses[: self.made],
+            "model_initial.pt": initial,
+            "model.pt": trained,
+        } | files
         for name, content in files.items():
             folder.save(directory / name, content)
         for name in earlier:  # what an earlier run left would be taken for this one's
@@ -282,24 +333,43 @@ class Run:
     def _metrics(self) -> dict:
         """The content of the folder's metrics.json, or nothing where it is missing or damaged."""
         try:
-            content = json.loads((self.args.output_dir / "metrics.json").read_text(encoding="utf-8"))
+            content = json.loads(
+                (self.args.output_dir / "metrics.json").read_text(encoding="utf-8")
+            )
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
 
     def _save_metrics(self, results: dict, files: list[str]) -> None:
         args = self.args
-        results |= {"steps": self.made, "microseconds_per_step":
-                    1e6 * self._seconds["training"] / max(1, self.made - self._made_before)}
+        results |= {
+            "steps": self.made,
+            "microseconds_per_step": 1e6
+            * self._seconds["training"]
+            / max(1, self.made - self._made_before),
+        }
         if "engine" in args:
             results["engine"] = args.engine
         name = torch.cuda.get_device_name() if args.device == "cuda" else platform.machine()
-        environment = {"python": platform.python_version(), "torch": torch.__version__,
-                       "device": f"{args.device} ({name})", "threads": torch.get_num_threads(),
-                       "cores": os.cpu_count(), "system": platform.system()}
-        folder.save(args.output_dir / "metrics.json", {
-            "script": Path(sys.argv[0]).stem, "config": vars(args), "environment": environment,
-            "seconds": self._seconds, "results": results, "files": files})
+        environment = {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device": f"{args.device} ({name})",
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            "system": platform.system(),
+        }
+        folder.save(
+            args.output_dir / "metrics.json",
+            {
+                "script": Path(sys.argv[0]).stem,
+                "config": vars(args),
+                "environment": environment,
+                "seconds": self._seconds,
+                "results": results,
+                "files": files,
+            },
+        )
         if results["ended"] != "interrupted":
             self._checkpoint.unlink(missing_ok=True)
 
@@ -313,12 +383,17 @@ class Run:
         metrics, wanted = self._metrics(), self._settings(_WITHOUT_EFFECT)
         try:
             found = {name: metrics["config"].get(name) for name in wanted}
-            complete = found == json.loads(json.dumps(wanted)) and metrics["results"]["ended"] == "finished" and all(
-                (self.args.output_dir / name).is_file() for name in metrics["files"])
+            complete = (
+                found == json.loads(json.dumps(wanted))
+                and metrics["results"]["ended"] == "finished"
+                and all((self.args.output_dir / name).is_file() for name in metrics["files"])
+            )
         except (LookupError, AttributeError, TypeError):
             complete = False
         if complete:
-            print(f"complete: the run in {self.args.output_dir} has all {_steps(len(self._losses))}")
+            print(
+                f"complete: the run in {self.args.output_dir} has all {_steps(len(self._losses))}"
+            )
             self._lock.release()
             sys.exit(0)
         print(f"no checkpoint in {self.args.output_dir}: beginning at the start")
@@ -328,13 +403,19 @@ class Run:
 
     def _save_checkpoint(self) -> None:
         try:
-            checkpoint.save(self._checkpoint, self._settings(_WITHOUT_EFFECT + _OF_FIGURES),
-                            self._losses[:self.made], self._parts)
+            checkpoint.save(
+                self._checkpoint,
+                self._settings(_WITHOUT_EFFECT + _OF_FIGURES),
+                self._losses[: self.made],
+                self._parts,
+            )
         except RunError as error:  # as on a full disk: the training goes on
             tqdm.write(f"warning: no checkpoint: {error}", file=sys.stderr)  # above the bar
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None and number == signal.SIGINT:  # job schedulers send SIGTERM more than once
+        if (
+            self._signal is not None and number == signal.SIGINT
+        ):  # job schedulers send SIGTERM more than once
             raise Interrupted(number, "a second time; what was not yet saved is lost")
         self._signal = number
 

@@ -18,11 +18,19 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 
 LANES = 8  # doubles in a part of a Vector: a register with AVX-512, two with AVX2
-_PART, _INTEGERS, _MASK, _POINTERS = (f"<{LANES} x {kind}>" for kind in ("double", "i64", "i1", "ptr"))
+_PART, _INTEGERS, _MASK, _POINTERS = (
+    f"<{LANES} x {kind}>" for kind in ("double", "i64", "i1", "ptr")
+)
 _FMA, _SCATTER = f"@llvm.fma.v{LANES}f64", f"@llvm.masked.scatter.v{LANES}f64.v{LANES}p0"
-_DECLARATIONS = [f"declare {_PART} {_FMA}({_PART}, {_PART}, {_PART})",
-                 f"declare void {_SCATTER}({_PART}, {_POINTERS}, i32, {_MASK})"]
-_C_TYPES = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64, "double": ctypes.c_double}  # a C long may have 32 bits
+_DECLARATIONS = [
+    f"declare {_PART} {_FMA}({_PART}, {_PART}, {_PART})",
+    f"declare void {_SCATTER}({_PART}, {_POINTERS}, i32, {_MASK})",
+]
+_C_TYPES = {
+    "ptr": ctypes.c_void_p,
+    "i64": ctypes.c_int64,
+    "double": ctypes.c_double,
+}  # a C long may have 32 bits
 
 
 class Vector:
@@ -37,9 +45,14 @@ class Vector:
 
     def each(self, instruction: str, *others: "Vector | float") -> "Vector":
         """An instruction a part: {0} is a part's type, {1} this Vector's part, {2} and so on those of the others."""
-        rows = [other.parts if isinstance(other, Vector) else (_constant(other),) * len(self.parts)
-                for other in (self, *others)]
-        return Vector(self.program, *(self.program.value(instruction.format(_PART, *row)) for row in zip(*rows)))
+        rows = [
+            other.parts if isinstance(other, Vector) else (_constant(other),) * len(self.parts)
+            for other in (self, *others)
+        ]
+        return Vector(
+            self.program,
+            *(self.program.value(instruction.format(_PART, *row)) for row in zip(*rows)),
+        )
 
     __add__ = functools.partialmethod(each, "fadd {0} {1}, {2}")
     __sub__ = functools.partialmethod(each, "fsub {0} {1}, {2}")
@@ -93,7 +106,7 @@ def quotients(above: Sequence[Vector], below: Sequence[Vector]) -> list[Vector]:
     """
     results = []
     for i in range(0, len(above) - 1, 2):
-        (a, b), (c, d) = above[i:i + 2], below[i:i + 2]
+        (a, b), (c, d) = above[i : i + 2], below[i : i + 2]
         inverse = 1.0 / (c * d)
         results += [a * d * inverse, b * c * inverse]
     return [*results, above[-1] / below[-1]] if len(above) % 2 else results
@@ -103,7 +116,9 @@ def quotients(above: Sequence[Vector], below: Sequence[Vector]) -> list[Vector]:
 # tanh(f ln(2) / 2) / f at the five Chebyshev points of f^2.
 _EVEN = (1.0, 0.05338222200402479, 0.00022893359916127378)
 _ODD = (0.34657359027997264, 0.004624841170852369, 5.287083987433538e-06)
-_ROUND = 1.5 * 2**52 + 1023  # added to t: the lowest bits become the nearest integer plus the bias of an exponent
+_ROUND = (
+    1.5 * 2**52 + 1023
+)  # added to t: the lowest bits become the nearest integer plus the bias of an exponent
 
 
 def exponential(x: Vector, factor: float) -> tuple[Vector, Vector, Vector]:
@@ -120,21 +135,27 @@ def exponential(x: Vector, factor: float) -> tuple[Vector, Vector, Vector]:
     square = f * f
     even = fma(fma(square, _EVEN[2], _EVEN[1]), square, _EVEN[0])
     odd = fma(fma(square, _ODD[2], _ODD[1]), square, _ODD[0])
-    bits = rounded.each(f"bitcast {{0}} {{1}} to {_INTEGERS}").each(f"shl {_INTEGERS} {{1}}, splat (i64 52)")
+    bits = rounded.each(f"bitcast {{0}} {{1}} to {_INTEGERS}").each(
+        f"shl {_INTEGERS} {{1}}, splat (i64 52)"
+    )
     return bits.each(f"bitcast {_INTEGERS} {{1}} to {{0}}"), fma(f, odd, even), fma(-f, odd, even)
 
 
 def sigmoid(z: Sequence[Vector]) -> list[Vector]:
     """1 / (1 + exp(-z)) of each."""
     fractions = [exponential(v, -1.0) for v in z]
-    return quotients([below for _, _, below in fractions], [fma(*fraction) for fraction in fractions])
+    return quotients(
+        [below for _, _, below in fractions], [fma(*fraction) for fraction in fractions]
+    )
 
 
 def tanh(z: Sequence[Vector]) -> list[Vector]:
     """(1 - exp(-2 z)) / (1 + exp(-2 z)) of each."""
     fractions = [exponential(v, -2.0) for v in z]
-    return quotients([fma(-power, above, below) for power, above, below in fractions],
-                     [fma(*fraction) for fraction in fractions])
+    return quotients(
+        [fma(-power, above, below) for power, above, below in fractions],
+        [fma(*fraction) for fraction in fractions],
+    )
 
 
 def relu(z: Sequence[Vector]) -> list[Vector]:
@@ -144,14 +165,21 @@ def relu(z: Sequence[Vector]) -> list[Vector]:
 
 def transpose(rows: Sequence[Vector]) -> list[Vector]:
     """The columns of a square of LANES rows, each a Vector of one part; the last rows may be missing."""
-    program, parts, step = rows[0].program, [row.parts[0] for row in rows] + ["poison"] * (LANES - len(rows)), 1
+    program, parts, step = (
+        rows[0].program,
+        [row.parts[0] for row in rows] + ["poison"] * (LANES - len(rows)),
+        1,
+    )
     while step < LANES:  # squares of `step` by `step` change places across the diagonal
         low = [i - step + LANES if i & step else i for i in range(LANES)]
         high = [i + LANES if i & step else i + step for i in range(LANES)]
         for i in range(LANES):
             if not i & step:
                 pair = parts[i], parts[i + step]
-                parts[i], parts[i + step] = program.shuffle(*pair, low), program.shuffle(*pair, high)
+                parts[i], parts[i + step] = (
+                    program.shuffle(*pair, low),
+                    program.shuffle(*pair, high),
+                )
         step *= 2
     return [Vector(program, part) for part in parts]
 
@@ -195,18 +223,24 @@ class Program:
     def store(self, vector: Vector, array: str, index: str | int = 0, count: int = LANES) -> None:
         """The first `count` lanes, side by side."""
         part = self.shuffle(vector.parts[0], "poison", range(count))
-        self.lines.append(f"store <{count} x double> {part}, ptr {self.address(array, index)}, align 8")
+        self.lines.append(
+            f"store <{count} x double> {part}, ptr {self.address(array, index)}, align 8"
+        )
 
     def scatter(self, vector: Vector, arrays: str, index: str, mask: Vector | None = None) -> None:
         """Each lane, or those where a mask is true, into its own of LANES arrays, whose addresses lie at `arrays`."""
         starts = self.value(f"load {_POINTERS}, ptr {arrays}, align 8")
         places = self.value(f"getelementptr double, {_POINTERS} {starts}, i64 {index}")
-        self.lines.append(f"call void {_SCATTER}({_PART} {vector.parts[0]}, {_POINTERS} {places}, i32 8, "
-                          f"{_MASK} {mask.parts[0] if mask else 'splat (i1 true)'})")
+        self.lines.append(
+            f"call void {_SCATTER}({_PART} {vector.parts[0]}, {_POINTERS} {places}, i32 8, "
+            f"{_MASK} {mask.parts[0] if mask else 'splat (i1 true)'})"
+        )
 
     def spread(self, number: str) -> Vector:
         """A double in every lane."""
-        return self.spread_lane(Vector(self, self.value(f"insertelement {_PART} poison, double {number}, i32 0")), 0)
+        return self.spread_lane(
+            Vector(self, self.value(f"insertelement {_PART} poison, double {number}, i32 0")), 0
+        )
 
     def spread_lane(self, vector: Vector, lane: int) -> Vector:
         """One lane in every lane."""
@@ -230,29 +264,49 @@ class Program:
         yield index
         following = self.value(f"add i64 {index}, 1")
         more = self.value(f"icmp slt i64 {following}, {count}")
-        self.lines += [f"store i64 {following}, ptr %index{name}",
-                       f"br i1 {more}, label %again{name}, label %done{name}", f"done{name}:"]
+        self.lines += [
+            f"store i64 {following}, ptr %index{name}",
+            f"br i1 {more}, label %again{name}, label %done{name}",
+            f"done{name}:",
+        ]
 
     def leave_unless(self, mask: Vector, result: str) -> None:
         """Ends the function where the mask is false in every lane."""
         name = len(self.lines)
-        none = self.value(f"icmp eq i{LANES} {self.value(f'bitcast {_MASK} {mask.parts[0]} to i{LANES}')}, 0")
-        self.lines += [f"br i1 {none}, label %leave{name}, label %stay{name}", f"leave{name}:", f"ret i64 {result}",
-                       f"stay{name}:"]
+        none = self.value(
+            f"icmp eq i{LANES} {self.value(f'bitcast {_MASK} {mask.parts[0]} to i{LANES}')}, 0"
+        )
+        self.lines += [
+            f"br i1 {none}, label %leave{name}, label %stay{name}",
+            f"leave{name}:",
+            f"ret i64 {result}",
+            f"stay{name}:",
+        ]
 
     def compile(self, result: str, cpu: str, features: str) -> Callable[..., int]:
         """The function for a processor; it returns `result`, and other threads run while it does.
 
         The text is as good as LLVM's own passes over it would make it, and the code as its higher levels'.
         """
-        arguments = (f"{'ptr noalias' if kind == 'ptr' else kind} %{name}" for name, kind in self.arguments.items())
-        text = [*_DECLARATIONS, f"define i64 @main({', '.join(arguments)}) {{", *self.rooms, *self.lines,
-                f"ret i64 {result}", "}"]
+        arguments = (
+            f"{'ptr noalias' if kind == 'ptr' else kind} %{name}"
+            for name, kind in self.arguments.items()
+        )
+        text = [
+            *_DECLARATIONS,
+            f"define i64 @main({', '.join(arguments)}) {{",
+            *self.rooms,
+            *self.lines,
+            f"ret i64 {result}",
+            "}",
+        ]
         import llvmlite.binding as llvm  # here, so that runs of the plain loop do without it
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        machine = llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=1, jit=True)
+        machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu, features, opt=1, jit=True
+        )
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly("\n".join(text)), machine)
         engine.finalize_object()
         kinds = (_C_TYPES[kind] for kind in self.arguments.values())

@@ -26,7 +26,9 @@ def each(function: Callable[..., Result], *arguments: Iterable[Any]) -> Iterator
 
     On as many processes as there are cores where a process can be forked, else one after another.
     """
-    if "fork" not in get_all_start_methods() or sys.platform == "darwin":  # a Mac's libraries do not survive it
+    if (
+        "fork" not in get_all_start_methods() or sys.platform == "darwin"
+    ):  # a Mac's libraries do not survive it
         yield from map(function, *arguments)
         return
     pool = ProcessPoolExecutor(os.cpu_count(), get_context("fork"))
@@ -38,4 +40,6 @@ def each(function: Callable[..., Result], *arguments: Iterable[Any]) -> Iterator
 
 def bar(total: int, unit: str, what: str) -> tqdm:
     """A progress bar of so many units; it appears after two seconds, on a terminal, and goes when it is full."""
-    return tqdm(total=total, desc=what, unit=f" {unit}", unit_scale=True, delay=2, leave=False, disable=None)
+    return tqdm(
+        total=total, desc=what, unit=f" {unit}", unit_scale=True, delay=2, leave=False, disable=None
+    )

@@ -14,8 +14,14 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 BAND = (10, 90)  # percentiles
-STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (BLUE, ":"), (ORANGE, (0, (4, 1, 1, 1, 1, 1))),
-          (GREEN, (0, (1, 1))))
+STYLES = (
+    (BLUE, "-"),
+    (ORANGE, "--"),
+    (GREEN, "-."),
+    (BLUE, ":"),
+    (ORANGE, (0, (4, 1, 1, 1, 1, 1))),
+    (GREEN, (0, (1, 1))),
+)
 
 
 def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -25,7 +31,9 @@ def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return low, np.mean(runs, axis=0), high
 
 
-def loss_bands(steps: np.ndarray, losses: np.ndarray, *, title: str, marks: dict[int, str] | None = None) -> Figure:
+def loss_bands(
+    steps: np.ndarray, losses: np.ndarray, *, title: str, marks: dict[int, str] | None = None
+) -> Figure:
     """The loss of many starts against the number of steps, on a logarithmic scale: mean and band.
 
     Args:
@@ -37,7 +45,9 @@ def loss_bands(steps: np.ndarray, losses: np.ndarray, *, title: str, marks: dict
     figure = sheets.new(8, 4.8, title)
     axes = figure.add_subplot(ylabel="loss")
     low, mean, high = summary(losses)
-    axes.fill_between(steps, low, high, color=BLUE, alpha=0.25, linewidth=0, label="10-90 % of them")
+    axes.fill_between(
+        steps, low, high, color=BLUE, alpha=0.25, linewidth=0, label="10-90 % of them"
+    )
     axes.plot(steps, mean, color=BLUE, linewidth=2, label=f"mean of {len(losses):,} starts")
     sheets.number_steps(axes, int(steps[-1]))
     sheets.logarithmic(axes.yaxis, [*low, *mean, *high])
@@ -49,7 +59,9 @@ def loss_bands(steps: np.ndarray, losses: np.ndarray, *, title: str, marks: dict
     return figure
 
 
-def error_bands(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *, title: str) -> Figure:
+def error_bands(
+    steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *, title: str
+) -> Figure:
     """Errors of many starts against the number of steps, a panel each, both axes logarithmic: means and bands.
 
     Args:
@@ -59,7 +71,9 @@ def error_bands(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *, 
     """
     figure, charts = sheets.new(9, 4.8, title), []
     for column, (name, curves) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), column + 1, xlabel="steps", ylabel=f"largest error of {name}")
+        axes = figure.add_subplot(
+            1, len(panels), column + 1, xlabel="steps", ylabel=f"largest error of {name}"
+        )
         shown: list[float] = []
         for (label, errors), (colour, dash) in zip(curves.items(), STYLES):
             low, mean, high = summary(errors)
@@ -73,10 +87,18 @@ def error_bands(steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *, 
     return figure
 
 
-def lines(curves: dict[str, tuple[np.ndarray, np.ndarray]], *, title: str, xlabel: str, ylabel: str,
-          scales: tuple[str, str] = ("linear", "linear"), ylim: tuple[float, float] | None = None,
-          yticks: Sequence[float] | None = None, vertical: dict[str, float] | None = None,
-          horizontal: dict[str, float] | None = None) -> Figure:
+def lines(
+    curves: dict[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    scales: tuple[str, str] = ("linear", "linear"),
+    ylim: tuple[float, float] | None = None,
+    yticks: Sequence[float] | None = None,
+    vertical: dict[str, float] | None = None,
+    horizontal: dict[str, float] | None = None,
+) -> Figure:
     """Curves in one chart, told apart by colour and dash.
 
     Args:
@@ -146,8 +168,15 @@ def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
             if len(rows[-1]) == COLUMNS:
                 rows.append([])
             rows[-1].append((picture, digit))
-    texts = [[sheets.wrapped(picture.name if digit < 0 else picture.answers[digit], TILE - 0.1, sheets.SMALL)
-              for picture, digit in row] for row in rows]
+    texts = [
+        [
+            sheets.wrapped(
+                picture.name if digit < 0 else picture.answers[digit], TILE - 0.1, sheets.SMALL
+            )
+            for picture, digit in row
+        ]
+        for row in rows
+    ]
     heights = [2 * TILE + 0.25 + 0.19 * max(map(len, lines)) for lines in texts]
     width, top = max(4, *map(len, rows)) * TILE, sum(heights)
     figure = sheets.new(width, top, title)
@@ -157,9 +186,17 @@ def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
             if digit < 0:
                 bottom = draw_picture(axes, picture, column * TILE, top)
             else:
-                bottom = draw_digit(axes, picture.images[digit], picture.probabilities[digit], column * TILE, top)
-            axes.text((column + 0.5) * TILE, bottom - 0.05, "\n".join(text), horizontalalignment="center",
-                      verticalalignment="top", fontsize=sheets.SMALL)
+                bottom = draw_digit(
+                    axes, picture.images[digit], picture.probabilities[digit], column * TILE, top
+                )
+            axes.text(
+                (column + 0.5) * TILE,
+                bottom - 0.05,
+                "\n".join(text),
+                horizontalalignment="center",
+                verticalalignment="top",
+                fontsize=sheets.SMALL,
+            )
         top -= height
     axes.set(xlim=(0, width), ylim=(0, sum(heights)))
     return figure
@@ -172,24 +209,56 @@ def draw_picture(axes: Axes, reading: Reading, left: float, top: float) -> float
     left += (TILE - width * scale) / 2
     small = Image.fromarray(reading.picture)
     small.thumbnail((PIXELS, 2 * PIXELS))
-    axes.imshow(np.asarray(small), extent=(left, left + width * scale, top - height * scale, top), aspect="auto")
+    axes.imshow(
+        np.asarray(small),
+        extent=(left, left + width * scale, top - height * scale, top),
+        aspect="auto",
+    )
     frames = [(0, 0, height, width, sheets.GREY), *((*box, ORANGE) for box in reading.boxes)]
     for upper, begin, lower, end, colour in frames:
-        axes.add_patch(Rectangle((left + begin * scale, top - lower * scale), (end - begin) * scale,
-                                 (lower - upper) * scale, fill=False, edgecolor=colour, linewidth=1.2))
+        axes.add_patch(
+            Rectangle(
+                (left + begin * scale, top - lower * scale),
+                (end - begin) * scale,
+                (lower - upper) * scale,
+                fill=False,
+                edgecolor=colour,
+                linewidth=1.2,
+            )
+        )
     return top - height * scale
 
 
-def draw_digit(axes: Axes, image: np.ndarray, probabilities: np.ndarray, left: float, top: float) -> float:
+def draw_digit(
+    axes: Axes, image: np.ndarray, probabilities: np.ndarray, left: float, top: float
+) -> float:
     """The image as the network sees it, and below it ten bars, the likeliest filled; returns where they end."""
     side = TILE - 0.25
-    axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest", aspect="auto",
-                extent=(left + 0.1, left + 0.1 + side, top - side, top))
-    axes.add_patch(Rectangle((left + 0.1, top - side), side, side, fill=False, edgecolor=sheets.GREY, linewidth=0.5))
+    axes.imshow(
+        image,
+        cmap="gray_r",
+        vmin=0,
+        vmax=255,
+        interpolation="nearest",
+        aspect="auto",
+        extent=(left + 0.1, left + 0.1 + side, top - side, top),
+    )
+    axes.add_patch(
+        Rectangle(
+            (left + 0.1, top - side), side, side, fill=False, edgecolor=sheets.GREY, linewidth=0.5
+        )
+    )
     places = top - side - 0.2 - 0.185 * np.arange(10)
     colours = [BLUE if digit == probabilities.argmax() else "white" for digit in range(10)]
-    axes.barh(places, probabilities * (side - 0.2), height=0.13, left=left + 0.3, color=colours, edgecolor=BLUE,
-              linewidth=0.8)
+    axes.barh(
+        places,
+        probabilities * (side - 0.2),
+        height=0.13,
+        left=left + 0.3,
+        color=colours,
+        edgecolor=BLUE,
+        linewidth=0.8,
+    )
     for digit, place in enumerate(places):
         axes.text(left + 0.1, place, str(digit), verticalalignment="center", fontsize=9)
     return top - 2 * TILE

@@ -7,7 +7,9 @@ import numpy as np
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """Rows as a Markdown table."""
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows))
+    return "\n".join(
+        "| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows)
+    )
 
 
 def spread(shares: Sequence[float]) -> str:

@@ -23,16 +23,32 @@ PUBLISHED = {"an MLP with 256, 128 and 100 hidden units": 0.8833, "people withou
 FLUX = "https://fluxml.ai/Flux.jl/stable"
 # Read in the documentation named here, of Flux 0.16, and in PyTorch's; not tried, there is no Julia in this project.
 ECOSYSTEM = [
-    ["gradients", f"[Zygote]({FLUX}/reference/training/zygote/), which generates the backward code in Julia's compiler",
-     "`autograd`, which records the operations as they run"],
-    ["optimizers", f"[Optimisers]({FLUX}/reference/training/optimisers/), rules with their state beside them",
-     "`torch.optim`, objects that hold the parameters"],
-    ["batches", f"[MLUtils]({FLUX}/reference/data/mlutils/): `DataLoader`, splitting, shuffling", "`torch.utils.data`"],
+    [
+        "gradients",
+        f"[Zygote]({FLUX}/reference/training/zygote/), which generates the backward code in Julia's compiler",
+        "`autograd`, which records the operations as they run",
+    ],
+    [
+        "optimizers",
+        f"[Optimisers]({FLUX}/reference/training/optimisers/), rules with their state beside them",
+        "`torch.optim`, objects that hold the parameters",
+    ],
+    [
+        "batches",
+        f"[MLUtils]({FLUX}/reference/data/mlutils/): `DataLoader`, splitting, shuffling",
+        "`torch.utils.data`",
+    ],
     ["data sets", "[MLDatasets](https://juliaml.github.io/MLDatasets.jl/stable/)", "torchvision"],
-    ["GPUs", f"[CUDA]({FLUX}/guide/gpu/) and others, loaded beside Flux: their arrays take the place of Julia's",
-     "built in: `tensor.to(\"cuda\")`"],
-    ["equations", "[SciML](https://docs.sciml.ai/Overview/stable/): solvers that a network can be a part of",
-     "other projects' packages"],
+    [
+        "GPUs",
+        f"[CUDA]({FLUX}/guide/gpu/) and others, loaded beside Flux: their arrays take the place of Julia's",
+        'built in: `tensor.to("cuda")`',
+    ],
+    [
+        "equations",
+        "[SciML](https://docs.sciml.ai/Overview/stable/): solvers that a network can be a part of",
+        "other projects' packages",
+    ],
 ]
 TOPIC = f"""**What Flux is.** A library for machine learning, says its [documentation]({FLUX}/), with the usual tools,
 and with all of Julia open beside them. It names three principles: writing down the mathematics is enough; a user's code
@@ -54,8 +70,12 @@ says what science must ask of it: to know its domain, to be open to interpretati
 
 def counts(predictions: Sequence[Tensor], labels: Tensor) -> np.ndarray:
     """How many test images of each label are said to be of each class, by each seed's model; (seeds, 10, 10)."""
-    return np.array([torch.bincount(10 * labels + one_cold(of_seed), minlength=100).reshape(10, 10).numpy()
-                     for of_seed in predictions])
+    return np.array(
+        [
+            torch.bincount(10 * labels + one_cold(of_seed), minlength=100).reshape(10, 10).numpy()
+            for of_seed in predictions
+        ]
+    )
 
 
 def right(of_seeds: np.ndarray) -> list[float]:
@@ -68,24 +88,41 @@ def confused(of_seeds: np.ndarray, classes: list[str]) -> list[dict]:
     shares = of_seeds / of_seeds.sum(axis=2, keepdims=True)  # (seeds, 10, 10)
     shares[:, range(10), range(10)] = 0
     most = np.argsort(-shares.mean(axis=0), axis=None, kind="stable")[:CONFUSED]
-    return [{"label": classes[label], "said": classes[said], "share": shares[:, label, said].tolist()}
-            for label, said in (divmod(pair, 10) for pair in most.tolist())]
+    return [
+        {"label": classes[label], "said": classes[said], "share": shares[:, label, said].tolist()}
+        for label, said in (divmod(pair, 10) for pair in most.tolist())
+    ]
 
 
 def of_data(data: digits.Digits) -> tuple[dict, Figure]:
     """The results and the figure of a data set."""
     count, test = len(data.x_train), mnist.as_vectors(data.x_test)
-    few = counts([mnist.predict(unseen.lecture_model(data, seed), test) for seed in range(SEEDS)], data.y_test)
+    few = counts(
+        [mnist.predict(unseen.lecture_model(data, seed), test) for seed in range(SEEDS)],
+        data.y_test,
+    )
     said = []
     with cores.bar(SEEDS, "networks", data.title) as bar:
-        for of_seed in cores.each(unseen.quick_predictions, *map(itertools.repeat, (data, count)), range(SEEDS)):
+        for of_seed in cores.each(
+            unseen.quick_predictions, *map(itertools.repeat, (data, count)), range(SEEDS)
+        ):
             said.append(torch.from_numpy(of_seed))
             bar.update()
     every = counts(said, data.y_test)
-    return {"name": data.name, "dataset": data.title, "train": count, "test": len(test), "few": right(few),
-            "every": right(every), "confused": confused(every, data.classes)}, plotting.confusion(
-        every[0], data.classes, title=f"{data.title}: {len(test):,} test images, {100 * right(every)[0]:.1f} % right\n"
-        f"784-40-10 trained on {count:,} images, seed 0")
+    return {
+        "name": data.name,
+        "dataset": data.title,
+        "train": count,
+        "test": len(test),
+        "few": right(few),
+        "every": right(every),
+        "confused": confused(every, data.classes),
+    }, plotting.confusion(
+        every[0],
+        data.classes,
+        title=f"{data.title}: {len(test):,} test images, {100 * right(every)[0]:.1f} % right\n"
+        f"784-40-10 trained on {count:,} images, seed 0",
+    )
 
 
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
@@ -97,19 +134,49 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
             continue
         row, figures[f"{name}.png"] = of_data(digits.load(name, data_dir))
         rows.append(row)
-    return {"rows": rows, "left_out": left_out, "seeds": SEEDS, "few": unseen.FEW, "published": PUBLISHED}, figures
+    return {
+        "rows": rows,
+        "left_out": left_out,
+        "seeds": SEEDS,
+        "few": unseen.FEW,
+        "published": PUBLISHED,
+    }, figures
 
 
 def text(results: dict) -> str:
     """The section of the page."""
-    rows = [[row["dataset"], f"{row['train']:,}", f"{row['test']:,}", markdown.spread(row["few"]),
-             markdown.spread(row["every"])] for row in results["rows"]]
-    published = "; ".join(f"{name} {100 * share:.1f} %" for name, share in results["published"].items())
-    left_out = f"\nNot on this disk, and so not run: {', '.join(results['left_out'])}.\n" if results["left_out"] else ""
-    parts, newline = [], "\n"  # no backslash may stand in the braces of an f-string before Python 3.12
+    rows = [
+        [
+            row["dataset"],
+            f"{row['train']:,}",
+            f"{row['test']:,}",
+            markdown.spread(row["few"]),
+            markdown.spread(row["every"]),
+        ]
+        for row in results["rows"]
+    ]
+    published = "; ".join(
+        f"{name} {100 * share:.1f} %" for name, share in results["published"].items()
+    )
+    left_out = (
+        f"\nNot on this disk, and so not run: {', '.join(results['left_out'])}.\n"
+        if results["left_out"]
+        else ""
+    )
+    parts, newline = (
+        [],
+        "\n",
+    )  # no backslash may stand in the braces of an f-string before Python 3.12
     for row in results["rows"]:
-        pairs = [[pair["label"], pair["said"], markdown.spread(pair["share"])] for pair in row["confused"]]
-        beside = f"[The data set's page]({SOURCE}) has: {published}. " if row["name"] == "fashion-mnist" else ""
+        pairs = [
+            [pair["label"], pair["said"], markdown.spread(pair["share"])]
+            for pair in row["confused"]
+        ]
+        beside = (
+            f"[The data set's page]({SOURCE}) has: {published}. "
+            if row["name"] == "fashion-mnist"
+            else ""
+        )
         parts.append(f"""### {row["dataset"]}
 
 The network has {markdown.spread(row["every"])} of the test images right. {beside}What it confuses most, as a share of

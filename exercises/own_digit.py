@@ -30,7 +30,14 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 from torch import nn
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # not EPS, which Pillow hands to another program
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "WEBP",
+)  # not EPS, which Pillow hands to another program
 LARGEST_PICTURE = 50_000_000  # pixels
 LARGEST_MODEL = 100_000_000  # bytes, unpacked; 10,000 hidden units take 32 million
 MOST_HIDDEN = 10_000
@@ -41,18 +48,32 @@ DRAWN = 60  # pictures, at most
 MODELS = tuple(PROJECT / "outputs" / run / "model.pt" for run in ("mnist_mlp_all", "mnist_mlp"))
 
 # The preparation: lengths are in pixels of the working picture, whose longer side has 200 to 1200 of them.
-LARGE, SMALL = 800, 200  # a longer picture is shrunk to about LARGE, a shorter one enlarged to at least SMALL
+LARGE, SMALL = (
+    800,
+    200,
+)  # a longer picture is shrunk to about LARGE, a shorter one enlarged to at least SMALL
 CELLS = 32  # along the longer side: squares whose mean colours show paper and desk
 STROKE_CELLS = 5  # no stroke is as wide, no sheet of paper as narrow
 DESK = 0.6  # a desk is darker than this share of the paper's brightness
-PAPER_AT_EDGE, PAPER_INSIDE = 0.2, 0.3  # the least share of the picture, if the paper reaches its edge and if not
+PAPER_AT_EDGE, PAPER_INSIDE = (
+    0.2,
+    0.3,
+)  # the least share of the picture, if the paper reaches its edge and if not
 ROUNDS = 20  # of fitting the paper's light
-LEAST_CONTRAST = 25  # between ink and paper; black and white have 441, their distance in red, green and blue
+LEAST_CONTRAST = (
+    25  # between ink and paper; black and white have 441, their distance in red, green and blue
+)
 LINE = 9 / 800  # of the longer side: a ruled line is thinner, and runs from edge to edge
 LINE_TILT = 0.08  # the steepest line: its rise by its length
 LINE_PARTS, LINE_SHARE = 8, 0.4  # in each of 8 parts of a line, 40 % of the columns have ink
-SPECK_AREA, SPECK_LENGTH = 0.03, 0.2  # of the largest area and the tallest component: what is less is dust
-LOW, NEAR = 0.4, 0.2  # of the tallest: what is lower is no digit, but a part of one that is nearer than this
+SPECK_AREA, SPECK_LENGTH = (
+    0.03,
+    0.2,
+)  # of the largest area and the tallest component: what is less is dust
+LOW, NEAR = (
+    0.4,
+    0.2,
+)  # of the tallest: what is lower is no digit, but a part of one that is nearer than this
 OVERLAP = 0.3  # of the narrower width: components that share more of their columns are one digit
 THINNEST = 0.11  # of a digit's longer side: nine of ten digits of MNIST have wider strokes
 FIELD, SIDE = 20, 28  # a digit fills 20x20 of 28x28
@@ -167,17 +188,23 @@ def find_desk(colours: NDArray) -> NDArray[np.uint8]:
     side = cell_side(colours)
     cells = block_means(colours.mean(axis=2), side)
     paper = cells > otsu(cells)
-    for extreme in (ndimage.maximum_filter, ndimage.minimum_filter, ndimage.minimum_filter, ndimage.maximum_filter):
+    for extreme in (
+        ndimage.maximum_filter,
+        ndimage.minimum_filter,
+        ndimage.minimum_filter,
+        ndimage.maximum_filter,
+    ):
         paper = extreme(paper, STROKE_CELLS, mode="nearest")
     desk = np.zeros(cells.shape, np.uint8)
     at_edge = border(paper).any()
     if (PAPER_AT_EDGE if at_edge else PAPER_INSIDE) <= paper.mean() < 1 and (
-            cells[~paper].mean() < DESK * cells[paper].mean()):
+        cells[~paper].mean() < DESK * cells[paper].mean()
+    ):
         label, _ = ndimage.label(~paper)
         dark = np.isin(label, np.unique(border(label))) & ~paper
         desk = ndimage.maximum_filter(dark, 3, mode="nearest").astype(np.uint8)
         desk[ndimage.minimum_filter(dark, 3, mode="nearest")] = 2
-    return np.kron(desk, np.ones((side, side), np.uint8))[:colours.shape[0], :colours.shape[1]]
+    return np.kron(desk, np.ones((side, side), np.uint8))[: colours.shape[0], : colours.shape[1]]
 
 
 def border(array: NDArray) -> NDArray:
@@ -206,7 +233,9 @@ def paper_light(colours: NDArray, desk: NDArray) -> NDArray:
         distance = np.linalg.norm(values - paper, axis=1)
         quarter = max(np.sort(distance)[len(distance) // 4], 1)
         weighted = terms / (1 + (distance[:, None] / quarter) ** 2)
-        factors = np.linalg.solve(weighted.T @ terms + 1e-6 * np.eye(6), weighted.T @ values)  # (6, 3)
+        factors = np.linalg.solve(
+            weighted.T @ terms + 1e-6 * np.eye(6), weighted.T @ values
+        )  # (6, 3)
         paper = terms @ factors  # (cells, 3)
     height, width = desk.shape
     return polynomial(np.arange(height) + 0.5, np.arange(width) + 0.5, colours.shape) @ factors
@@ -231,7 +260,7 @@ def contrast(colours: NDArray, desk: NDArray) -> NDArray:
     if grey.mean() > 127.5:
         difference *= 255 / grey.clip(32)
     known = difference[desk == 0]
-    direction = ((known ** 2).sum(axis=1, keepdims=True) * known).sum(axis=0)
+    direction = ((known**2).sum(axis=1, keepdims=True) * known).sum(axis=0)
     ink = difference @ (direction / max(np.linalg.norm(direction), 1e-9))
     ink[desk == 2] = 255
     return ink
@@ -240,7 +269,9 @@ def contrast(colours: NDArray, desk: NDArray) -> NDArray:
 def blurred(array: NDArray) -> NDArray:
     """Blurred slightly, with the weights 1 4 6 4 1 along both axes: noise of single pixels goes, strokes stay."""
     weights = np.array([1, 4, 6, 4, 1]) / 16
-    return ndimage.correlate1d(ndimage.correlate1d(array, weights, axis=0, mode="nearest"), weights, mode="nearest")
+    return ndimage.correlate1d(
+        ndimage.correlate1d(array, weights, axis=0, mode="nearest"), weights, mode="nearest"
+    )
 
 
 def ink_mask(ink: NDArray, desk: NDArray) -> NDArray[np.bool_]:
@@ -276,16 +307,22 @@ def without_rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if len(thin_y) < LINE_SHARE * width:
         return mask
     is_line = np.zeros(len(thin_y), bool)
-    most = int(LINE_TILT * width / 2)  # pixels that a line rises or falls from the middle to the edge
+    most = int(
+        LINE_TILT * width / 2
+    )  # pixels that a line rises or falls from the middle to the edge
     rows = np.arange(-most, height + most)  # where a line crosses the middle
     middles = (np.arange(LINE_PARTS) + 0.5) * width / LINE_PARTS - width / 2
     for rise in range(-most, most + 1, 2):
         slope = 2 * rise / width
         row = np.rint(y - slope * (x - width / 2)).astype(int) + most
-        counts = np.bincount(row * LINE_PARTS + part, minlength=len(rows) * LINE_PARTS).reshape(-1, LINE_PARTS)
+        counts = np.bincount(row * LINE_PARTS + part, minlength=len(rows) * LINE_PARTS).reshape(
+            -1, LINE_PARTS
+        )
         level = rows[:, None] + slope * middles
         inside = (level >= 0) & (level < height)
-        lines = ((counts >= LINE_SHARE * width / LINE_PARTS) | ~inside).all(axis=1) & inside.any(axis=1)
+        lines = ((counts >= LINE_SHARE * width / LINE_PARTS) | ~inside).all(axis=1) & inside.any(
+            axis=1
+        )
         lines = ndimage.maximum_filter1d(lines, 5)
         is_line |= lines[np.rint(thin_y - slope * (thin_x - width / 2)).astype(int) + most]
     mask = mask.copy()
@@ -307,12 +344,17 @@ def digits_in(mask: NDArray[np.bool_], desk: NDArray) -> list[tuple[NDArray[np.b
     for number, (rows, columns) in enumerate(places, start=1):
         if number not in on_desk:
             height, width = rows.stop - rows.start, columns.stop - columns.start
-            parts.append((columns.start, columns.stop, height, max(height, width), areas[number], number))
+            parts.append(
+                (columns.start, columns.stop, height, max(height, width), areas[number], number)
+            )
     if not parts:
         return []
     tallest, largest = max(part[2] for part in parts), max(part[4] for part in parts)
-    parts = sorted(part for part in parts
-                   if part[3] >= SPECK_LENGTH * tallest and part[4] >= SPECK_AREA * largest)
+    parts = sorted(
+        part
+        for part in parts
+        if part[3] >= SPECK_LENGTH * tallest and part[4] >= SPECK_AREA * largest
+    )
     groups: list[tuple[int, int, list[int]]] = []  # (left, right, numbers of components)
     for left, right, height, _, _, number in parts:
         if height < LOW * tallest:
@@ -332,7 +374,13 @@ def digits_in(mask: NDArray[np.bool_], desk: NDArray) -> list[tuple[NDArray[np.b
     for _, _, numbers in groups:
         digit = np.isin(label, numbers)
         rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
-        digits.append((digit[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1], int(rows[0]), int(columns[0])))
+        digits.append(
+            (
+                digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
+                int(rows[0]),
+                int(columns[0]),
+            )
+        )
     return digits
 
 
@@ -366,7 +414,9 @@ def fitted(digit: NDArray[np.bool_]) -> NDArray:
 
 def area_means(array: NDArray, rows: int) -> NDArray:
     """`array` with `rows` rows, each the mean of the stretch of old rows that it covers, part of a row by its part."""
-    sums = np.concatenate([np.zeros_like(array[:1]), np.cumsum(array, axis=0)])  # of the rows above each edge
+    sums = np.concatenate(
+        [np.zeros_like(array[:1]), np.cumsum(array, axis=0)]
+    )  # of the rows above each edge
     edges = np.arange(rows + 1) * (len(array) / rows)
     low = np.minimum(edges.astype(int), len(array) - 1)
     return np.diff(sums[low] + (edges - low)[:, None] * array[low], axis=0) * (rows / len(array))
@@ -380,7 +430,9 @@ def centred(small: NDArray) -> NDArray[np.uint8]:
         corner.append(min(max(int(np.floor(SIDE / 2 + 1 - middle)), 0), SIDE - size))
     top, left = corner
     image = np.zeros((SIDE, SIDE), np.uint8)
-    image[top:top + small.shape[0], left:left + small.shape[1]] = (255 * small + 0.5).astype(np.uint8)
+    image[top : top + small.shape[0], left : left + small.shape[1]] = (255 * small + 0.5).astype(
+        np.uint8
+    )
     return image
 
 
@@ -399,8 +451,10 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         with path.open("rb") as file:
             start = file.read(12)
         if start[4:8] == b"ftyp":
-            raise RunError(f"{path}: HEIC or AVIF, as iPhones write it, cannot be read here; export it as JPEG from a "
-                           "photo app, or on a Mac: sips -s format jpeg FILE --out photo.jpg")
+            raise RunError(
+                f"{path}: HEIC or AVIF, as iPhones write it, cannot be read here; export it as JPEG from a "
+                "photo app, or on a Mac: sips -s format jpeg FILE --out photo.jpg"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what surrounds the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -411,16 +465,22 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     except RunError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise RunError(f"{path}: more than {LARGEST_PICTURE:,} pixels; make the picture smaller") from None
+        raise RunError(
+            f"{path}: more than {LARGEST_PICTURE:,} pixels; make the picture smaller"
+        ) from None
     except Exception as error:  # what a damaged file makes of Pillow's readers has no common class
         what = type(error).__name__ if start else "it is empty"
-        raise RunError(f"{path}: not a picture that can be read ({what}); expected {', '.join(FORMATS)}") from None
+        raise RunError(
+            f"{path}: not a picture that can be read ({what}); expected {', '.join(FORMATS)}"
+        ) from None
 
 
 def pixels(picture: Image.Image) -> NDArray[np.uint8]:
     """An opened picture's colours and opacity."""
     upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith(("I", "F")):  # greys of 16 bits and more, which Pillow would cut off at 255
+    if upright.mode.startswith(
+        ("I", "F")
+    ):  # greys of 16 bits and more, which Pillow would cut off at 255
         grey = np.nan_to_num(np.asarray(upright, np.float64))
         grey -= grey.min()
         upright = Image.fromarray((255 * grey / max(grey.max(), 1e-9)).astype(np.uint8))
@@ -437,7 +497,9 @@ def load_model(path: Path) -> nn.Sequential:
     bias = state.get("0.bias") if isinstance(state, dict) else None
     hidden = len(bias) if isinstance(bias, torch.Tensor) and bias.dim() == 1 else 1
     model = mnist_mlp.glorot_model(min(max(hidden, 1), MOST_HIDDEN), generator(0, "model"))
-    folder.check_like(path, dict(state) if isinstance(state, dict) else state, dict(model.state_dict()))
+    folder.check_like(
+        path, dict(state) if isinstance(state, dict) else state, dict(model.state_dict())
+    )
     model.load_state_dict(state)
     return model
 
@@ -462,7 +524,9 @@ def origin(path: Path) -> str:
         return "of unknown origin"
     if results["dataset"] != "mnist":
         warn(f"the model was trained on {title}, not on MNIST: do not trust its answers")
-    return f"trained on {count:,} images of {title}, right for {accuracy:.1%} of its test images".replace("%", " %")
+    return f"trained on {count:,} images of {title}, right for {accuracy:.1%} of its test images".replace(
+        "%", " %"
+    )
 
 
 def warn(text: str) -> None:
@@ -482,14 +546,24 @@ def read(path: Path, model: nn.Sequential) -> figures.Reading:
     picture = read_picture(path)
     found = prepare(picture)
     if not found:
-        raise RunError(f"{path}: no ink found; expected digits that stand out from their background")
+        raise RunError(
+            f"{path}: no ink found; expected digits that stand out from their background"
+        )
     if len(found) > MOST_DIGITS:
-        raise RunError(f"{path}: {len(found)} pieces of ink; expected one line of at most {MOST_DIGITS} digits")
+        raise RunError(
+            f"{path}: {len(found)} pieces of ink; expected one line of at most {MOST_DIGITS} digits"
+        )
     images = np.stack([digit.image for digit in found])
     probabilities = mnist_mlp.predict(model, mnist_mlp.as_vectors(torch.from_numpy(images))).numpy()
     name = "".join(letter if letter.isprintable() else "?" for letter in path.name)
-    return figures.Reading(name, picture, [digit.box for digit in found], images, probabilities,
-                           [answer(row) for row in probabilities])
+    return figures.Reading(
+        name,
+        picture,
+        [digit.box for digit in found],
+        images,
+        probabilities,
+        [answer(row) for row in probabilities],
+    )
 
 
 def answer(probabilities: NDArray) -> str:
@@ -511,17 +585,30 @@ def sentence(answers: list[str], probabilities: NDArray) -> str:
 def arguments() -> argparse.Namespace:
     """The options, see --help."""
     parser = options.parser(__doc__.splitlines()[0])
-    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help=f"a file: {', '.join(FORMATS)}")
-    parser.add_argument("--model", type=Path, metavar="FILE",
-                        help="a model.pt of mnist_mlp.py (default: that of outputs/mnist_mlp_all, else of mnist_mlp)")
-    parser.add_argument("--output-dir", type=options.folder, default=PROJECT / "outputs" / "own_digit", metavar="DIR",
-                        help="where classified.png is written")
+    parser.add_argument(
+        "pictures", type=Path, nargs="+", metavar="PICTURE", help=f"a file: {', '.join(FORMATS)}"
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="a model.pt of mnist_mlp.py (default: that of outputs/mnist_mlp_all, else of mnist_mlp)",
+    )
+    parser.add_argument(
+        "--output-dir",
+        type=options.folder,
+        default=PROJECT / "outputs" / "own_digit",
+        metavar="DIR",
+        help="where classified.png is written",
+    )
     args = parser.parse_args()
     if args.model is None:
         args.model = next((path for path in MODELS if path.exists()), MODELS[-1])
         if not args.model.exists():
-            raise RunError(f"there is no {args.model}; train one with python lectures/mnist_mlp.py, or name one with "
-                           "--model")
+            raise RunError(
+                f"there is no {args.model}; train one with python lectures/mnist_mlp.py, or name one with "
+                "--model"
+            )
     return args
 
 
@@ -545,7 +632,9 @@ def main() -> None:
             title += f"\nThe first {DRAWN} of {len(readings)} pictures"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of signs in a file's name that the font lacks
-            folder.save(args.output_dir / "classified.png", figures.readings(readings[:DRAWN], title=title))
+            folder.save(
+                args.output_dir / "classified.png", figures.readings(readings[:DRAWN], title=title)
+            )
     lock.release()
     for other in errors[:-1]:
         print(f"error: {other}", file=sys.stderr)

@@ -42,9 +42,20 @@ def run(number: int, data_dir: Path) -> None:
         old.unlink()
     for name, figure in figures.items():
         folder.save(folder_of(number) / name, figure)
-    environment = {"python": platform.python_version(), "torch": torch.__version__, "cores": os.cpu_count()}
-    folder.save(folder_of(number) / "metrics.json", {
-        "exercise": number, "environment": environment, "seconds": time.perf_counter() - begin, "results": results})
+    environment = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cores": os.cpu_count(),
+    }
+    folder.save(
+        folder_of(number) / "metrics.json",
+        {
+            "exercise": number,
+            "environment": environment,
+            "seconds": time.perf_counter() - begin,
+            "results": results,
+        },
+    )
     lock.release()
 
 
@@ -52,15 +63,19 @@ def section(number: int) -> str:
     """An exercise's part of the page, from what its folder holds."""
     metrics = json.loads((folder_of(number) / "metrics.json").read_text(encoding="utf-8"))
     environment = ", ".join(f"{name} {value}" for name, value in metrics["environment"].items())
-    return (f"{EXERCISES[number].text(metrics['results'])}\n`python exercises/page.py {number}`: "
-            f"{metrics['seconds']:.0f} s with {environment}\n")
+    return (
+        f"{EXERCISES[number].text(metrics['results'])}\n`python exercises/page.py {number}`: "
+        f"{metrics['seconds']:.0f} s with {environment}\n"
+    )
 
 
 def small(figure: Path) -> bytes:
     """A figure with 256 colours, which take a third of the bytes."""
     content = io.BytesIO()
     with Image.open(figure) as picture:
-        picture.convert("RGB").quantize(dither=Image.Dither.NONE).save(content, format="png", optimize=True)
+        picture.convert("RGB").quantize(dither=Image.Dither.NONE).save(
+            content, format="png", optimize=True
+        )
     return content.getvalue()
 
 
@@ -68,25 +83,41 @@ def publish(numbers: list[int]) -> None:
     """Writes these exercises' sections of docs/exercises.md and their figures; the others' stay as they are."""
     path = DOCS / "exercises.md"
     page = path.read_text(encoding="utf-8") if path.exists() else ""
-    parts = {int(part[3]): part for part in re.split(r"^(?=## \d\. )", page, flags=re.MULTILINE)[1:]}
+    parts = {
+        int(part[3]): part for part in re.split(r"^(?=## \d\. )", page, flags=re.MULTILINE)[1:]
+    }
     for number in numbers:
         parts[number] = section(number)
         for old in (DOCS / "figures").glob(f"exercise_{number}_*.png"):
             old.unlink()
         for figure in folder_of(number).glob("*.png"):
             folder.save(DOCS / "figures" / f"exercise_{number}_{figure.name}", small(figure))
-    head = ("# The lecture's exercises, answered\n\n"
-            "Written by `make exercises`; every number and figure comes from its runs.\n")
-    folder.save(path, "\n".join([head, *(parts[number].strip() + "\n" for number in sorted(parts))]).encode())
+    head = (
+        "# The lecture's exercises, answered\n\n"
+        "Written by `make exercises`; every number and figure comes from its runs.\n"
+    )
+    folder.save(
+        path,
+        "\n".join([head, *(parts[number].strip() + "\n" for number in sorted(parts))]).encode(),
+    )
 
 
 def main() -> None:
     parser = options.parser(__doc__.splitlines()[0])
-    parser.add_argument("exercises", type=options.whole_number(1, len(EXERCISES)), nargs="*", default=list(EXERCISES),
-                        help="their numbers, 1 to 5")
-    parser.add_argument("--data-dir", type=options.folder, metavar="DIR",
-                        default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
-                        help="the folder of MNIST/raw/; the variable MNIST_ROOT sets it")
+    parser.add_argument(
+        "exercises",
+        type=options.whole_number(1, len(EXERCISES)),
+        nargs="*",
+        default=list(EXERCISES),
+        help="their numbers, 1 to 5",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=options.folder,
+        metavar="DIR",
+        default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
+        help="the folder of MNIST/raw/; the variable MNIST_ROOT sets it",
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)  # as the lectures do: no step here is large enough to gain from more
     torch.set_flush_denormal(True)  # as the lectures do while they train

@@ -20,7 +20,10 @@ from lectures import linear_recovery as linear
 STARTS, PAIRS, NOISE, RATE = 1_000, 10_000, 0.2, 0.01
 LEAST = 6  # pairs that least squares needs
 TOGETHER = 50  # starts trained in one call: their iterates are 48 MB
-NEAR, MOST = (0.1, 0.05), 0.95  # errors that are near enough, and the share of the starts that shall have them
+NEAR, MOST = (
+    (0.1, 0.05),
+    0.95,
+)  # errors that are near enough, and the share of the starts that shall have them
 SWEPT = 1_000  # pairs, and steps, of the search for the largest stable learning rate
 
 
@@ -36,7 +39,11 @@ class Recipe(NamedTuple):
 
 
 ESTIMATES = ("last iterate", "averaged iterate", "least squares")
-PRINTED, CENTRED, QUICKSTART = Recipe("printed", 5, False), Recipe("centred", 5, True), Recipe("quickstart", 0, False)
+PRINTED, CENTRED, QUICKSTART = (
+    Recipe("printed", 5, False),
+    Recipe("centred", 5, True),
+    Recipe("quickstart", 0, False),
+)
 
 
 class Runs(NamedTuple):
@@ -51,15 +58,22 @@ class Runs(NamedTuple):
 
 def train(recipe: Recipe, seeds: range) -> Runs:
     """The lecture's runs with these seeds."""
-    pairs = [linear.training_data(PAIRS, recipe.low, recipe.low + 5, NOISE, generator(seed, "pairs")) for seed in seeds]
+    pairs = [
+        linear.training_data(PAIRS, recipe.low, recipe.low + 5, NOISE, generator(seed, "pairs"))
+        for seed in seeds
+    ]
     x, y = (torch.stack(column) for column in zip(*pairs))
     centres = x.mean(dim=1) if recipe.centred else torch.zeros_like(x[:, 0])
     x -= centres.unsqueeze(1)
     models = [nn.Sequential(linear.random_model(generator(seed, "model"))) for seed in seeds]
     iterates = torch.empty(len(seeds), PAIRS + 1, 12, dtype=torch.float64)
-    iterates[:, 0] = torch.stack([parameters_to_vector(model.parameters()).detach() for model in models])
+    iterates[:, 0] = torch.stack(
+        [parameters_to_vector(model.parameters()).detach() for model in models]
+    )
     made = np.empty((len(seeds), PAIRS, 12))
-    losses = fused.train_sgd(models, x.unsqueeze(2), y.unsqueeze(2), learning_rate=RATE, steps=PAIRS, iterates=made)
+    losses = fused.train_sgd(
+        models, x.unsqueeze(2), y.unsqueeze(2), learning_rate=RATE, steps=PAIRS, iterates=made
+    )
     iterates[:, 1:] = torch.from_numpy(made)
     return Runs(x, y, centres, losses, iterates)
 
@@ -69,7 +83,9 @@ def least_squares(x: Tensor, y: Tensor, counts: np.ndarray) -> Tensor:
 
     x has shape (starts, N, 5), y (starts, N, 2), the result (starts, counts, 12).
     """
-    centres = x.mean(dim=1, keepdim=True)  # taken out of x, without which the equations lose half of their digits
+    centres = x.mean(
+        dim=1, keepdim=True
+    )  # taken out of x, without which the equations lose half of their digits
     z = torch.cat([x - centres, torch.ones_like(x[..., :1]), y], dim=2)  # (starts, N, 8)
     parts = [z[:, a:b, :6].mT @ z[:, a:b] for a, b in itertools.pairwise([0, *counts.tolist()])]
     sums = torch.stack(parts, dim=1).cumsum(dim=1)  # (starts, counts, 6, 8)
@@ -81,8 +97,12 @@ def least_squares(x: Tensor, y: Tensor, counts: np.ndarray) -> Tensor:
 def estimates(runs: Runs, counts: np.ndarray) -> Tensor:
     """The last iterate, the averaged one and least squares after n steps, for each n of `counts`, with the centre
     folded back into b; shape (starts, 3, counts, 12)."""
-    averages = torch.stack([linear.averages(iterates, torch.from_numpy(counts)) for iterates in runs.iterates])
-    found = torch.stack([runs.iterates[:, counts], averages, least_squares(runs.x, runs.y, counts)], dim=1)
+    averages = torch.stack(
+        [linear.averages(iterates, torch.from_numpy(counts)) for iterates in runs.iterates]
+    )
+    found = torch.stack(
+        [runs.iterates[:, counts], averages, least_squares(runs.x, runs.y, counts)], dim=1
+    )
     return torch.stack([linear.fold(*pair) for pair in zip(found, runs.centres)])
 
 
@@ -95,7 +115,9 @@ class Courses(NamedTuple):
     """What was seen of some starts."""
 
     losses: np.ndarray  # (starts, looks), at the steps looks(1)
-    errors: dict[str, dict[str, np.ndarray]]  # of W and of b, for each estimate (starts, looks), at looks(LEAST)
+    errors: dict[
+        str, dict[str, np.ndarray]
+    ]  # of W and of b, for each estimate (starts, looks), at looks(LEAST)
 
 
 def follow(recipe: Recipe, first: int, bar: tqdm) -> tuple[np.ndarray, np.ndarray]:
@@ -113,9 +135,14 @@ def follow(recipe: Recipe, first: int, bar: tqdm) -> tuple[np.ndarray, np.ndarra
 def follow_all(recipe: Recipe) -> Courses:
     """What is seen of STARTS starts of a recipe."""
     with cores.bar(STARTS, "starts", str(recipe)) as bar:
-        parts = cores.spread(follow, itertools.repeat(recipe), range(0, STARTS, TOGETHER), itertools.repeat(bar))
+        parts = cores.spread(
+            follow, itertools.repeat(recipe), range(0, STARTS, TOGETHER), itertools.repeat(bar)
+        )
     losses, errors = (np.concatenate(column, axis=axis) for axis, column in enumerate(zip(*parts)))
-    return Courses(losses, {name: dict(zip(ESTIMATES, of_name.swapaxes(0, 1))) for name, of_name in zip("Wb", errors)})
+    return Courses(
+        losses,
+        {name: dict(zip(ESTIMATES, of_name.swapaxes(0, 1))) for name, of_name in zip("Wb", errors)},
+    )
 
 
 def enough(steps: np.ndarray, errors: np.ndarray, near: float) -> int | None:
@@ -132,38 +159,72 @@ def sweep(recipe: Recipe) -> dict:
     x = x - x.mean(dim=0) if recipe.centred else x
     limit = linear.stable_learning_rate(x)
     shares = np.union1d(np.geomspace(0.05, 2, 61), np.linspace(0.9, 1.1, 21))
-    batches = {"all pairs a step": (x[None], y[None], 1 / len(x)),
-               "one pair a step": (x.unsqueeze(1), y.unsqueeze(1), 1.0)}
+    batches = {
+        "all pairs a step": (x[None], y[None], 1 / len(x)),
+        "one pair a step": (x.unsqueeze(1), y.unsqueeze(1), 1.0),
+    }
     growth: dict[str, list[float]] = {name: [] for name in batches}
     for share in shares:
         for name, (inputs, targets, scale) in batches.items():
             model = nn.Sequential(linear.random_model(generator(0, "model")))
-            losses = fused.train_sgd(model, inputs, targets, learning_rate=share * limit, steps=SWEPT, scale=scale)
-            growth[name].append(losses[-100:].mean() / losses[0] if np.isfinite(losses).all() else np.inf)
-    stable = {name: float(limit * shares[np.array(values) < 1][-1]) for name, values in growth.items()}
+            losses = fused.train_sgd(
+                model, inputs, targets, learning_rate=share * limit, steps=SWEPT, scale=scale
+            )
+            growth[name].append(
+                losses[-100:].mean() / losses[0] if np.isfinite(losses).all() else np.inf
+            )
+    stable = {
+        name: float(limit * shares[np.array(values) < 1][-1]) for name, values in growth.items()
+    }
     return {"limit": limit, "shares": shares, "growth": growth, "stable": stable}
 
 
-def draw(courses: dict[Recipe, Courses], losses: dict[Recipe, np.ndarray],
-         sweeps: dict[Recipe, dict]) -> dict[str, Figure]:
+def draw(
+    courses: dict[Recipe, Courses], losses: dict[Recipe, np.ndarray], sweeps: dict[Recipe, dict]
+) -> dict[str, Figure]:
     """The figures by file name; `losses` are those of seed 0, as far as they are finite."""
     settings = f"learning rate {RATE}, noise {NOISE}"
-    drawn = {f"{recipe.name}.png": figures.error_bands(
-        looks(LEAST), seen.errors, title=f"Error of the parameters, mean of {STARTS:,} starts and 10-90 %\n{recipe}, "
-        f"{settings}") for recipe, seen in courses.items()}
+    drawn = {
+        f"{recipe.name}.png": figures.error_bands(
+            looks(LEAST),
+            seen.errors,
+            title=f"Error of the parameters, mean of {STARTS:,} starts and 10-90 %\n{recipe}, "
+            f"{settings}",
+        )
+        for recipe, seen in courses.items()
+    }
     return drawn | {
-        "every_step.png": plotting.loss_curve(losses[CENTRED], window=100, floor=2 * NOISE**2,
-                                              title=f"Loss at every step\n{CENTRED}, {settings}, seed 0"),
+        "every_step.png": plotting.loss_curve(
+            losses[CENTRED],
+            window=100,
+            floor=2 * NOISE**2,
+            title=f"Loss at every step\n{CENTRED}, {settings}, seed 0",
+        ),
         "recipes.png": figures.lines(
-            {f"{PRINTED}, seed 0 alone": (np.arange(len(losses[PRINTED])) + 1, losses[PRINTED]),
-             **{str(recipe): (looks(1), seen.losses) for recipe, seen in courses.items()}},
-            title=f"Loss of the three recipes, mean of {STARTS:,} starts and 10-90 %\n{settings}", xlabel="steps",
-            ylabel="loss", scales=("log", "log"), ylim=(1e-3, 1e12), horizontal={"noise floor": 2 * NOISE**2}),
+            {
+                f"{PRINTED}, seed 0 alone": (np.arange(len(losses[PRINTED])) + 1, losses[PRINTED]),
+                **{str(recipe): (looks(1), seen.losses) for recipe, seen in courses.items()},
+            },
+            title=f"Loss of the three recipes, mean of {STARTS:,} starts and 10-90 %\n{settings}",
+            xlabel="steps",
+            ylabel="loss",
+            scales=("log", "log"),
+            ylim=(1e-3, 1e12),
+            horizontal={"noise floor": 2 * NOISE**2},
+        ),
         "rates.png": figures.lines(
-            {f"{recipe.name}, {way}": (found["shares"], np.minimum(found["growth"][way], 1e200))
-             for way in ("all pairs a step", "one pair a step") for recipe, found in sweeps.items()},
-            title=f"Loss after {SWEPT:,} steps on {SWEPT:,} pairs, seed 0", xlabel="learning rate / (2 / λmax)",
-            ylabel="last loss / first loss", scales=("log", "log"), ylim=(1e-8, 1e8), vertical={"predicted edge": 1}),
+            {
+                f"{recipe.name}, {way}": (found["shares"], np.minimum(found["growth"][way], 1e200))
+                for way in ("all pairs a step", "one pair a step")
+                for recipe, found in sweeps.items()
+            },
+            title=f"Loss after {SWEPT:,} steps on {SWEPT:,} pairs, seed 0",
+            xlabel="learning rate / (2 / λmax)",
+            ylabel="last loss / first loss",
+            scales=("log", "log"),
+            ylim=(1e-8, 1e8),
+            vertical={"predicted edge": 1},
+        ),
     }
 
 
@@ -174,14 +235,31 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     losses = {recipe: of_recipe[np.isfinite(of_recipe)] for recipe, of_recipe in losses.items()}
     sweeps = {recipe: sweep(recipe) for recipe in (PRINTED, CENTRED, QUICKSTART)}
     results = {
-        "starts": STARTS, "pairs": PAIRS, "near": NEAR, "share": MOST, "looks": len(looks(LEAST)),
-        "centre": CENTRED.low + 2.5, "overflow": len(losses[PRINTED]),
-        "estimates": [{"recipe": recipe.name, "estimate": way,
-                       "enough": [enough(looks(LEAST), seen.errors[name][way], near) for name in "Wb" for near in NEAR],
-                       "final": [float(seen.errors[name][way][:, -1].mean()) for name in "Wb"]}
-                      for recipe, seen in courses.items() for way in ESTIMATES],
-        "rates": [{"recipe": recipe.name, "limit": found["limit"], **found["stable"]}
-                  for recipe, found in sweeps.items()],
+        "starts": STARTS,
+        "pairs": PAIRS,
+        "near": NEAR,
+        "share": MOST,
+        "looks": len(looks(LEAST)),
+        "centre": CENTRED.low + 2.5,
+        "overflow": len(losses[PRINTED]),
+        "estimates": [
+            {
+                "recipe": recipe.name,
+                "estimate": way,
+                "enough": [
+                    enough(looks(LEAST), seen.errors[name][way], near)
+                    for name in "Wb"
+                    for near in NEAR
+                ],
+                "final": [float(seen.errors[name][way][:, -1].mean()) for name in "Wb"],
+            }
+            for recipe, seen in courses.items()
+            for way in ESTIMATES
+        ],
+        "rates": [
+            {"recipe": recipe.name, "limit": found["limit"], **found["stable"]}
+            for recipe, found in sweeps.items()
+        ],
         "tried": [len(sweeps[PRINTED]["shares"]), *sweeps[PRINTED]["shares"][[0, -1]].tolist()],
     }
     return results, draw(courses, losses, sweeps)
@@ -193,44 +271,81 @@ def verdict(numbers: Sequence[int | None], results: dict) -> str:
     for_w, for_w_nearer, for_b = numbers[:3]
     who = f"every entry of W within {near:g} in {100 * results['share']:g} % of\n{results['starts']:,} starts"
     if for_w is None:
-        w = ("For W even that is not enough: with centred inputs the averaged iterate does not have "
-             f"{who} by {given:,} steps.")
+        w = (
+            "For W even that is not enough: with centred inputs the averaged iterate does not have "
+            f"{who} by {given:,} steps."
+        )
     else:
         needed = "it does not" if for_w < given else "it does"
-        more = f"but within {nearer:g} not by {given:,}" if for_w_nearer is None else (
-            f"and within {nearer:g} after {for_w_nearer:,}")
+        more = (
+            f"but within {nearer:g} not by {given:,}"
+            if for_w_nearer is None
+            else (f"and within {nearer:g} after {for_w_nearer:,}")
+        )
         w = f"For W {needed}: with centred inputs the averaged iterate has {who} after {for_w:,} steps, {more}."
-    b = f"{near:g} is not reached by {given:,} steps" if for_b is None else f"{near:g} takes\n{for_b:,}"
+    b = (
+        f"{near:g} is not reached by {given:,} steps"
+        if for_b is None
+        else f"{near:g} takes\n{for_b:,}"
+    )
     return f"{w} For b, {b}"
 
 
 def text(results: dict) -> str:
     """The section of the page."""
     found = {(row["recipe"], row["estimate"]): row for row in results["estimates"]}
-    average, exact, last = (found["centred", way] for way in ("averaged iterate", "least squares", "last iterate"))
+    average, exact, last = (
+        found["centred", way] for way in ("averaged iterate", "least squares", "last iterate")
+    )
     near, wanted = results["near"], f"{100 * results['share']:g} %"
-    rows = [[row["recipe"], row["estimate"], *(markdown.steps(number, results["pairs"]) for number in row["enough"]),
-             *(f"{error:.2g}" for error in row["final"])] for row in results["estimates"]]
-    rates = [[row["recipe"], *(f"{row[key]:.4g}" for key in ("limit", "all pairs a step", "one pair a step"))]
-             for row in results["rates"]]
+    rows = [
+        [
+            row["recipe"],
+            row["estimate"],
+            *(markdown.steps(number, results["pairs"]) for number in row["enough"]),
+            *(f"{error:.2g}" for error in row["final"]),
+        ]
+        for row in results["estimates"]
+    ]
+    rates = [
+        [
+            row["recipe"],
+            *(f"{row[key]:.4g}" for key in ("limit", "all pairs a step", "one pair a step")),
+        ]
+        for row in results["rates"]
+    ]
     tried, low, high = results["tried"]
     return f"""## 1. Does N really have to be {results["pairs"]:,}?
 
-{verdict(average["enough"], results)}: b is extrapolated from the inputs' centre, at {results["centre"]:g}, to 0.
+{verdict(average["enough"], results)}: b is extrapolated from the inputs' centre, at {
+        results["centre"]:g}, to 0.
 After {results["pairs"]:,} steps the mean errors of W and b are
 {average["final"][0]:.2g} and {average["final"][1]:.2g} for the averaged iterate, against
-{exact["final"][0]:.2g} and {exact["final"][1]:.2g} for least squares on the same pairs, and {last["final"][0]:.2g} and
+{exact["final"][0]:.2g} and {exact["final"][1]:.2g} for least squares on the same pairs, and {
+        last["final"][0]:.2g} and
 {last["final"][1]:.2g} for the last iterate, which goes on jumping with the noise of single pairs.
 
 Start k is the run `python lectures/linear_recovery.py --seed k`. The loss of the first one, for all steps:
 
 ![The loss of one start at every step](figures/exercise_1_every_step.png)
 
-The smallest N from which on {wanted} of the starts are near the truth (of {results["looks"]} numbers looked at), and
+The smallest N from which on {wanted} of the starts are near the truth (of {
+        results["looks"]
+    } numbers looked at), and
 the mean error at the end:
 
-{markdown.table(["recipe", "estimate", *(f"{name} within {bound:g}" for name in "Wb" for bound in near), "error of W",
-                 "error of b"], rows)}
+{
+        markdown.table(
+            [
+                "recipe",
+                "estimate",
+                *(f"{name} within {bound:g}" for name in "Wb" for bound in near),
+                "error of W",
+                "error of b",
+            ],
+            rows,
+        )
+    }
 
 ![Errors for centred inputs](figures/exercise_1_centred.png)
 ![Errors for Flux's quickstart](figures/exercise_1_quickstart.png)
@@ -248,5 +363,10 @@ the mean error at the end:
 Steps on all pairs keep to the predicted edge; a step on one pair, with its own |z|², needs a smaller rate. The rates
 tried are {tried} from {low:g} to {high:g} times the edge.
 
-{markdown.table(["recipe", "2 / λmax", "largest stable rate, all pairs a step", "one pair a step"], rates)}
+{
+        markdown.table(
+            ["recipe", "2 / λmax", "largest stable rate, all pairs a step", "one pair a step"],
+            rates,
+        )
+    }
 """

@@ -18,7 +18,9 @@ from lectures import ann_revisited as ann
 
 STARTS, STEPS, RATE = 1_000, 1_000_000, 0.01
 FEWER_STARTS = 200  # of the settings that are not gradient descent
-PLAIN_STEPS = 5_000  # of PyTorch's optimizers, slow ones: twice what those need that get MOST starts there
+PLAIN_STEPS = (
+    5_000  # of PyTorch's optimizers, slow ones: twice what those need that get MOST starts there
+)
 GROWTH = 0.05  # of the number of steps, from one look at the points to the next
 MOST = 0.9  # of the starts: the share that is asked for
 SHOWN = 5  # seeds of those starts that end alike
@@ -39,7 +41,9 @@ class Together(nn.Module):
     def __init__(self, models: list[nn.Sequential]):
         super().__init__()
         self.kinds = [type(module) for module in models[0]]
-        columns = [*zip(*(model.parameters() for model in models))]  # for each parameter those of all starts
+        columns = [
+            *zip(*(model.parameters() for model in models))
+        ]  # for each parameter those of all starts
         self.weights = nn.ParameterList(torch.stack(column).detach() for column in columns)
         for column, stacked in zip(columns, self.weights):
             for parameter, part in zip(column, stacked.detach()):
@@ -49,7 +53,10 @@ class Together(nn.Module):
         weights = iter(self.weights)
         for kind in self.kinds:
             if kind is nn.Linear:
-                weight, bias = next(weights), next(weights)  # (starts, outputs, inputs), (starts, outputs)
+                weight, bias = (
+                    next(weights),
+                    next(weights),
+                )  # (starts, outputs, inputs), (starts, outputs)
                 x = x @ weight.mT + bias.unsqueeze(1)
             else:
                 x = kind()(x)
@@ -73,8 +80,14 @@ class GradientDescent:
         self.together = Together(self.models)
 
     def advance(self, count: int) -> None:
-        fused.train_sgd(self.models, ann.POINTS[None], ann.LABELS[None], learning_rate=self.rate, steps=count,
-                        scale=0.5 / 10)
+        fused.train_sgd(
+            self.models,
+            ann.POINTS[None],
+            ann.LABELS[None],
+            learning_rate=self.rate,
+            steps=count,
+            scale=0.5 / 10,
+        )
 
 
 class OnePoint:
@@ -89,9 +102,17 @@ class OnePoint:
         self.draws = generator(0, "points")
 
     def advance(self, count: int) -> None:
-        points = torch.randint(len(ann.POINTS), (count, 1), generator=self.draws)  # (steps, points a step)
-        fused.train_sgd(self.models, ann.POINTS[points], ann.LABELS[points], learning_rate=self.rate, steps=count,
-                        scale=0.5)
+        points = torch.randint(
+            len(ann.POINTS), (count, 1), generator=self.draws
+        )  # (steps, points a step)
+        fused.train_sgd(
+            self.models,
+            ann.POINTS[points],
+            ann.LABELS[points],
+            learning_rate=self.rate,
+            steps=count,
+            scale=0.5,
+        )
 
 
 class Optimizer:
@@ -120,16 +141,29 @@ class Setting(NamedTuple):
 
 
 SETTINGS = [
-    Setting(f"gradient descent at {RATE} (the lecture)", STARTS, STEPS, GradientDescent, {"rate": RATE}),
+    Setting(
+        f"gradient descent at {RATE} (the lecture)", STARTS, STEPS, GradientDescent, {"rate": RATE}
+    ),
     Setting("gradient descent at 0.1", STARTS, 200_000, GradientDescent, {"rate": 0.1}),
     Setting("gradient descent at 1", STARTS, 50_000, GradientDescent, {"rate": 1.0}),
     Setting("gradient descent at 5", STARTS, 20_000, GradientDescent, {"rate": 5.0}),
-    Setting("one point a step at 0.05 (Higham & Higham)", FEWER_STARTS, STEPS, OnePoint, {"rate": 0.05}),
+    Setting(
+        "one point a step at 0.05 (Higham & Higham)", FEWER_STARTS, STEPS, OnePoint, {"rate": 0.05}
+    ),
     Setting("one point a step at 0.5", FEWER_STARTS, 200_000, OnePoint, {"rate": 0.5}),
-    Setting("momentum 0.9 at 0.5", FEWER_STARTS, PLAIN_STEPS, Optimizer,
-            {"make": torch.optim.SGD, "lr": 0.5, "momentum": 0.9}),
-    Setting("Adam at 0.01", FEWER_STARTS, PLAIN_STEPS, Optimizer, {"make": torch.optim.Adam, "lr": 0.01}),
-    Setting("Adam at 0.1", FEWER_STARTS, PLAIN_STEPS, Optimizer, {"make": torch.optim.Adam, "lr": 0.1}),
+    Setting(
+        "momentum 0.9 at 0.5",
+        FEWER_STARTS,
+        PLAIN_STEPS,
+        Optimizer,
+        {"make": torch.optim.SGD, "lr": 0.5, "momentum": 0.9},
+    ),
+    Setting(
+        "Adam at 0.01", FEWER_STARTS, PLAIN_STEPS, Optimizer, {"make": torch.optim.Adam, "lr": 0.01}
+    ),
+    Setting(
+        "Adam at 0.1", FEWER_STARTS, PLAIN_STEPS, Optimizer, {"make": torch.optim.Adam, "lr": 0.1}
+    ),
 ]
 
 
@@ -158,7 +192,9 @@ def follow(setting: Setting, bar: tqdm) -> Course:
         made = count
         right.append(ann.points_correct(together).numpy())
         with torch.no_grad():
-            losses.append((0.5 / 10 * ((together(ann.POINTS) - ann.LABELS) ** 2).sum(dim=(1, 2))).numpy())
+            losses.append(
+                (0.5 / 10 * ((together(ann.POINTS) - ann.LABELS) ** 2).sum(dim=(1, 2))).numpy()
+            )
     return Course(looks(setting.steps), np.array(right), np.array(losses))
 
 
@@ -175,7 +211,10 @@ def rises(steps: np.ndarray, counts: np.ndarray) -> dict[int, str]:
     `steps` and `counts`, of right points, have shape (looks,).
     """
     least = np.minimum.accumulate(counts[::-1])[::-1][1:]
-    return {int(steps[1 + look]): f"{least[look]:g} right" for look in np.flatnonzero(np.diff(least, prepend=-1))}
+    return {
+        int(steps[1 + look]): f"{least[look]:g} right"
+        for look in np.flatnonzero(np.diff(least, prepend=-1))
+    }
 
 
 def at_least(counts: np.ndarray) -> np.ndarray:
@@ -193,9 +232,18 @@ def stuck(course: Course) -> list[dict]:
     groups: dict[tuple[str, ...], list[int]] = {}
     for start in np.flatnonzero(~course.right[-1].all(axis=1)).tolist():
         groups.setdefault(tuple(names(~course.right[-1, start])), []).append(start)
-    return [{"wrong": list(wrong), "starts": len(starts), "seeds": starts[:SHOWN],
-             "losses": [float(course.losses[-1, starts].min()), float(course.losses[-1, starts].max())]}
-            for wrong, starts in sorted(groups.items(), key=lambda group: -len(group[1]))]
+    return [
+        {
+            "wrong": list(wrong),
+            "starts": len(starts),
+            "seeds": starts[:SHOWN],
+            "losses": [
+                float(course.losses[-1, starts].min()),
+                float(course.losses[-1, starts].max()),
+            ],
+        }
+        for wrong, starts in sorted(groups.items(), key=lambda group: -len(group[1]))
+    ]
 
 
 def of_the_lecture(course: Course) -> dict:
@@ -204,15 +252,28 @@ def of_the_lecture(course: Course) -> dict:
     tenths = [int(np.searchsorted(course.steps, last // tenth)) for tenth in (1000, 100, 10, 1)]
     early = course.right[tenths[-2]]  # (starts, 10)
     return {
-        "all_right_at_the_end": float(course.right[-1].all(axis=1).mean()), "steps_to_most": until(course, MOST),
+        "all_right_at_the_end": float(course.right[-1].all(axis=1).mean()),
+        "steps_to_most": until(course, MOST),
         "band": figures.BAND,
-        "loss": [{"steps": int(course.steps[look]), "mean": float(course.losses[look].mean()),
-                  **dict(zip(("low", "high"), np.percentile(course.losses[look], figures.BAND).tolist()))}
-                 for look in tenths],
-        "early": {"steps": int(course.steps[tenths[-2]]), "all_right": int(early.all(axis=1).sum()),
-                  "half": int(at_least(early.sum(axis=1))),
-                  "wrong": [{"point": name, "starts": int(count)}
-                            for name, count in zip(names(np.full(10, True)), (~early).sum(axis=0))]},
+        "loss": [
+            {
+                "steps": int(course.steps[look]),
+                "mean": float(course.losses[look].mean()),
+                **dict(
+                    zip(("low", "high"), np.percentile(course.losses[look], figures.BAND).tolist())
+                ),
+            }
+            for look in tenths
+        ],
+        "early": {
+            "steps": int(course.steps[tenths[-2]]),
+            "all_right": int(early.all(axis=1).sum()),
+            "half": int(at_least(early.sum(axis=1))),
+            "wrong": [
+                {"point": name, "starts": int(count)}
+                for name, count in zip(names(np.full(10, True)), (~early).sum(axis=0))
+            ],
+        },
         "stuck": stuck(course),
     }
 
@@ -223,32 +284,61 @@ def draw(courses: list[Course], losses: np.ndarray) -> dict[str, Figure]:
     right = lecture.right.sum(axis=2)  # (looks, starts)
     return {
         "every_step.png": plotting.loss_curve(
-            losses, marks=rises(lecture.steps, right[:, 0]),
-            title=f"Loss at every step, and from when on how many points are right\nLearning rate {RATE}, seed 0"),
+            losses,
+            marks=rises(lecture.steps, right[:, 0]),
+            title=f"Loss at every step, and from when on how many points are right\nLearning rate {RATE}, seed 0",
+        ),
         "loss.png": figures.loss_bands(
-            lecture.steps, lecture.losses.T, marks=rises(lecture.steps, at_least(right)),
+            lecture.steps,
+            lecture.losses.T,
+            marks=rises(lecture.steps, at_least(right)),
             title="Loss, and from when on how many points half of the starts have right\n"
-                  f"Learning rate {RATE}, seeds 0 to {right.shape[1] - 1:,}"),
+            f"Learning rate {RATE}, seeds 0 to {right.shape[1] - 1:,}",
+        ),
         "share.png": figures.lines(
-            {setting.name: (course.steps, 100 * course.right.all(axis=2).mean(axis=1))
-             for setting, course in zip(settings, courses)},
+            {
+                setting.name: (course.steps, 100 * course.right.all(axis=2).mean(axis=1))
+                for setting, course in zip(settings, courses)
+            },
             title=f"Starts that have all ten points right\nSeeds from 0 on: {STARTS:,} starts of gradient descent, "
-            f"{FEWER_STARTS:,} of one point a step", xlabel="steps",
-            ylabel="share of the starts in %", scales=("log", "linear"), ylim=(-3, 103)),
+            f"{FEWER_STARTS:,} of one point a step",
+            xlabel="steps",
+            ylabel="share of the starts in %",
+            scales=("log", "linear"),
+            ylim=(-3, 103),
+        ),
     }
 
 
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name."""
-    with cores.bar(sum(setting.starts * setting.steps for setting in SETTINGS), "steps", "all starts") as bar:
+    with cores.bar(
+        sum(setting.starts * setting.steps for setting in SETTINGS), "steps", "all starts"
+    ) as bar:
         courses = cores.spread(follow, SETTINGS, itertools.repeat(bar))
-    rows = [{"setting": setting.name, "steps": setting.steps, "starts": setting.starts,
-             "reached": int(course.right.all(axis=2).any(axis=0).sum()), "half": until(course, 0.5),
-             "most": until(course, MOST)} for setting, course in zip(SETTINGS, courses)]
+    rows = [
+        {
+            "setting": setting.name,
+            "steps": setting.steps,
+            "starts": setting.starts,
+            "reached": int(course.right.all(axis=2).any(axis=0).sum()),
+            "half": until(course, 0.5),
+            "most": until(course, MOST),
+        }
+        for setting, course in zip(SETTINGS, courses)
+    ]
     (first,) = networks(1)
-    losses = fused.train_sgd(first, ann.POINTS[None], ann.LABELS[None], learning_rate=RATE, steps=SETTINGS[0].steps,
-                             scale=0.5 / 10)
-    return {"settings": rows, "growth": GROWTH, "share": MOST} | of_the_lecture(courses[0]), draw(courses, losses)
+    losses = fused.train_sgd(
+        first,
+        ann.POINTS[None],
+        ann.LABELS[None],
+        learning_rate=RATE,
+        steps=SETTINGS[0].steps,
+        scale=0.5 / 10,
+    )
+    return {"settings": rows, "growth": GROWTH, "share": MOST} | of_the_lecture(courses[0]), draw(
+        courses, losses
+    )
 
 
 def text(results: dict) -> str:
@@ -256,20 +346,49 @@ def text(results: dict) -> str:
     lecture, share = results["settings"][0], f"{100 * results['share']:g} %"
     starts, given = lecture["starts"], lecture["steps"]
     most = results["steps_to_most"]
-    begin = (f"it takes {most:,} steps until {share} of {starts:,} starts have all ten points right" if most else
-             f"{given:,} steps do not suffice for {share} of {starts:,} starts to have all ten points right")
-    quick = min((row for row in results["settings"] if row["most"]), key=lambda row: row["most"], default=lecture)
-    fewer = "" if quick is lecture else (
-        f"With another setting far fewer do: {quick['setting']} has half of {quick['starts']:,} starts there after "
-        f"{markdown.steps(quick['half'], quick['steps'])} steps and {share} after {quick['most']:,}.")
+    begin = (
+        f"it takes {most:,} steps until {share} of {starts:,} starts have all ten points right"
+        if most
+        else f"{given:,} steps do not suffice for {share} of {starts:,} starts to have all ten points right"
+    )
+    quick = min(
+        (row for row in results["settings"] if row["most"]),
+        key=lambda row: row["most"],
+        default=lecture,
+    )
+    fewer = (
+        ""
+        if quick is lecture
+        else (
+            f"With another setting far fewer do: {quick['setting']} has half of {quick['starts']:,} starts there after "
+            f"{markdown.steps(quick['half'], quick['steps'])} steps and {share} after {quick['most']:,}."
+        )
+    )
     early, (low, high) = results["early"], results["band"]
     hardest = sorted(early["wrong"], key=lambda point: -point["starts"])[:3]
-    losses = [[f"{row['steps']:,}", *(f"{row[key]:.3g}" for key in ("mean", "low", "high"))] for row in results["loss"]]
-    ends = [[", ".join(group["wrong"]), f"{group['starts']:,}", *(f"{loss:.3g}" for loss in group["losses"]),
-             ", ".join(map(str, group["seeds"]))] for group in results["stuck"]]
-    rows = [[row["setting"], f"{row['steps']:,}", f"{row['reached']:,} of {row['starts']:,}",
-             markdown.steps(row["half"], row["steps"]), markdown.steps(row["most"], row["steps"])]
-            for row in results["settings"]]
+    losses = [
+        [f"{row['steps']:,}", *(f"{row[key]:.3g}" for key in ("mean", "low", "high"))]
+        for row in results["loss"]
+    ]
+    ends = [
+        [
+            ", ".join(group["wrong"]),
+            f"{group['starts']:,}",
+            *(f"{loss:.3g}" for loss in group["losses"]),
+            ", ".join(map(str, group["seeds"])),
+        ]
+        for group in results["stuck"]
+    ]
+    rows = [
+        [
+            row["setting"],
+            f"{row['steps']:,}",
+            f"{row['reached']:,} of {row['starts']:,}",
+            markdown.steps(row["half"], row["steps"]),
+            markdown.steps(row["most"], row["steps"]),
+        ]
+        for row in results["settings"]
+    ]
     return f"""## 2. Do we need a million data points?
 
 They are {given:,} steps on the same ten points. With the lecture's learning rate {begin}; at the end

@@ -3,7 +3,9 @@
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
+sys.path.insert(
+    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+)  # common/ is found from any folder
 
 from common.run import Run  # first: it hears Ctrl-C while PyTorch loads
 from common import fused, program
@@ -29,8 +31,9 @@ def f_true(x: Tensor) -> Tensor:
 
 
 # Step 2, the training data: x_i = 5 + 5 u_i and y_i = F_true(x_i) + 0.2 v_i.
-def training_data(samples: int, low: float, high: float, noise: float,
-                  generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def training_data(
+    samples: int, low: float, high: float, noise: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """x, shape (N, 5), uniform in [low, high), and y = F_true(x) + noise * v, shape (N, 2), v standard normal."""
     x = low + (high - low) * torch.rand(samples, 5, generator=generator, dtype=torch.float64)
     return x, f_true(x) + noise * torch.randn(samples, 2, generator=generator, dtype=torch.float64)
@@ -64,7 +67,13 @@ def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 # Step 5, the optimizer: gradient descent moves every parameter by -learning_rate times the loss's derivative.
 # Step 6, the training.
-def train(model: nn.Module, optimizer: optim.SGD, train_data: Iterable, losses: np.ndarray, iterates: Tensor) -> None:
+def train(
+    model: nn.Module,
+    optimizer: optim.SGD,
+    train_data: Iterable,
+    losses: np.ndarray,
+    iterates: Tensor,
+) -> None:
     """One step for each (step, (x, y)) of `train_data`, and the parameters after it into `iterates`, (steps, 12)."""
     for step, (x, y) in train_data:
         # Forward pass
@@ -116,45 +125,80 @@ def evaluate(model: nn.Module, found: dict[str, Tensor], x: Tensor, y: Tensor) -
     for name, parameters in zip(("", "_average", "_least_squares"), found.values()):
         results["weight" + name], results["bias" + name] = split(parameters)
     weight_error, bias_error = largest_errors(found["averaged"])
-    return results | {"max_weight_error": weight_error.item(), "max_bias_error": bias_error.item(),
-                      "final_loss": loss(model, x, y).item() / len(x)}  # the mean over all pairs
+    return results | {
+        "max_weight_error": weight_error.item(),
+        "max_bias_error": bias_error.item(),
+        "final_loss": loss(model, x, y).item() / len(x),
+    }  # the mean over all pairs
 
 
 def table(found: dict[str, Tensor]) -> str:
     """The entries of W and b, a line each: true, and as they were found."""
     names = [f"W[{i},{j}]" for i in (1, 2) for j in range(1, 6)] + ["b[1]", "b[2]"]
     rows = torch.stack([torch.cat([W_TRUE.flatten(), B_TRUE]), *found.values()], dim=1).tolist()
-    lines = [f"{name:8}{row[0]:6g}" + "".join(f"{value:15.5g}" for value in row[1:]) for name, row in zip(names, rows)]
+    lines = [
+        f"{name:8}{row[0]:6g}" + "".join(f"{value:15.5g}" for value in row[1:])
+        for name, row in zip(names, rows)
+    ]
     return "\n".join([f"{'':8}{'true':>6}" + "".join(f"{name:>15}" for name in found), *lines])
 
 
-def draw(losses: np.ndarray, iterates: Tensor, found: dict[str, Tensor], floor: float, title: str) -> dict:
+def draw(
+    losses: np.ndarray, iterates: Tensor, found: dict[str, Tensor], floor: float, title: str
+) -> dict:
     """The figures by name; `floor` is the loss that the noise leaves."""
     from common import plotting  # here, because matplotlib takes its time to import
 
     steps = np.unique(np.geomspace(1, max(1, len(iterates) - 1), 200).astype(int))
     grid = torch.from_numpy(steps).clamp(max=len(iterates) - 1)
     last, mean = largest_errors(iterates[grid]), largest_errors(averages(iterates, grid))
-    panels = {name: {"last iterate": a.numpy(), "averaged iterate": b.numpy()} for name, a, b in zip("Wb", last, mean)}
-    return {"loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100, floor=floor),
-            "parameter_error": plotting.error_curves(
-                steps, panels, title=f"Error of the parameters\n{title}", overflow=plotting.until_overflow(losses)[1],
-                limits=dict(zip("Wb", map(float, largest_errors(found["least squares"])))))}
+    panels = {
+        name: {"last iterate": a.numpy(), "averaged iterate": b.numpy()}
+        for name, a, b in zip("Wb", last, mean)
+    }
+    return {
+        "loss": plotting.loss_curve(
+            losses, title=f"Loss at every step\n{title}", window=100, floor=floor
+        ),
+        "parameter_error": plotting.error_curves(
+            steps,
+            panels,
+            title=f"Error of the parameters\n{title}",
+            overflow=plotting.until_overflow(losses)[1],
+            limits=dict(zip("Wb", map(float, largest_errors(found["least squares"])))),
+        ),
+    }
 
 
 def arguments() -> argparse.Namespace:
     parser = lecture_parser(__doc__, "linear_recovery", lr=0.01)
-    parser.add_argument("--samples", type=whole_number(1, 10**7), default=10_000, help="pairs, a step each; 1 to 10^7")
-    parser.add_argument("--noise", type=real_number(0, 1000), default=0.2, help="deviation of y's noise, 0 to 1000")
-    parser.add_argument("--low", type=real_number(-1000, 1000), default=5.0, help="inputs from here, -1000 to 1000")
-    parser.add_argument("--high", type=real_number(-1000, 1000), help="to here, -1000 to 1000 (default: LOW + 5)")
-    parser.add_argument("--raw", action="store_true",
-                        help="do not centre the inputs: the printed recipe; with --low 0 Flux's quickstart")
+    parser.add_argument(
+        "--samples",
+        type=whole_number(1, 10**7),
+        default=10_000,
+        help="pairs, a step each; 1 to 10^7",
+    )
+    parser.add_argument(
+        "--noise", type=real_number(0, 1000), default=0.2, help="deviation of y's noise, 0 to 1000"
+    )
+    parser.add_argument(
+        "--low", type=real_number(-1000, 1000), default=5.0, help="inputs from here, -1000 to 1000"
+    )
+    parser.add_argument(
+        "--high", type=real_number(-1000, 1000), help="to here, -1000 to 1000 (default: LOW + 5)"
+    )
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="do not centre the inputs: the printed recipe; with --low 0 Flux's quickstart",
+    )
     add_engine_option(parser)
     args = parser.parse_args()
     args.high = args.low + 5 if args.high is None else args.high
     if args.high <= args.low:
-        parser.error(f"argument --high: expected a number above --low ({args.low:g}), got {args.high:g}")
+        parser.error(
+            f"argument --high: expected a number above --low ({args.low:g}), got {args.high:g}"
+        )
     return args
 
 
@@ -163,36 +207,72 @@ def main() -> None:
     run = Run(args, memory=700 * args.samples)  # bytes
 
     # Steps 1 and 2, the task and the training data. With the inputs centred, the printed learning rate is stable.
-    x, y = training_data(args.samples, args.low, args.high, args.noise, run.generator("pairs"))  # (N, 5), (N, 2)
+    x, y = training_data(
+        args.samples, args.low, args.high, args.noise, run.generator("pairs")
+    )  # (N, 5), (N, 2)
     centre = torch.zeros_like(x[0]) if args.raw else x.mean(dim=0)
     x_train, y_train = (x - centre).to(args.device), y.to(args.device)
     limit, floor = stable_learning_rate(x - centre), 2 * args.noise**2
     setting = f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}, learning rate {args.lr:g}"
-    print(f"samples: {args.samples:,}; {setting}\nlargest stable rate, 2 / lambda_max of the Hessian: {limit:.3g}")
+    print(
+        f"samples: {args.samples:,}; {setting}\nlargest stable rate, 2 / lambda_max of the Hessian: {limit:.3g}"
+    )
 
     # Steps 3 to 6, the model, the loss, the optimizer and the training: one step for each pair.
     model = random_model(run.generator("model")).to(args.device)
-    iterates = torch.zeros(args.samples + 1, 12, dtype=torch.float64)  # the first is the model before training
+    iterates = torch.zeros(
+        args.samples + 1, 12, dtype=torch.float64
+    )  # the first is the model before training
     iterates[0] = parameters_to_vector(model.parameters()).detach()
     losses = run.begin(args.samples, model=model, iterates=iterates[1:])
-    if args.engine == "fused":  # the same steps in one compiled loop; tests/test_fused.py compares them
-        run.follow(fused.sgd(nn.Sequential(model), x_train[:, None], y_train[:, None], losses, learning_rate=args.lr,
-                             iterates=iterates[1:].numpy(), first=run.made))
+    if (
+        args.engine == "fused"
+    ):  # the same steps in one compiled loop; tests/test_fused.py compares them
+        run.follow(
+            fused.sgd(
+                nn.Sequential(model),
+                x_train[:, None],
+                y_train[:, None],
+                losses,
+                learning_rate=args.lr,
+                iterates=iterates[1:].numpy(),
+                first=run.made,
+            )
+        )
     else:
         pairs = ((x_train[step], y_train[step]) for step in range(args.samples))
-        train(model, optim.SGD(model.parameters(), lr=args.lr), run.steps(enumerate(pairs)), losses, iterates[1:])
+        train(
+            model,
+            optim.SGD(model.parameters(), lr=args.lr),
+            run.steps(enumerate(pairs)),
+            losses,
+            iterates[1:],
+        )
 
     # The results. The centre is folded back into b, so that the model takes the inputs as they are.
-    iterates = fold(iterates[:run.made + 1], centre)
+    iterates = fold(iterates[: run.made + 1], centre)
     vector_to_parameters(iterates[-1], model.cpu().parameters())
-    found = {"last": iterates[-1], "averaged": averages(iterates, torch.tensor([run.made]))[0],
-             "least squares": least_squares(x, y)}
+    found = {
+        "last": iterates[-1],
+        "averaged": averages(iterates, torch.tensor([run.made]))[0],
+        "least squares": least_squares(x, y),
+    }
     results = evaluate(model, found, x, y) | {"noise_floor": floor, "stable_lr_limit": limit}
-    figures = draw(losses[:run.made + 1], iterates, found, floor, f"{run.ending(results)}, {setting}, seed {args.seed}")
+    figures = draw(
+        losses[: run.made + 1],
+        iterates,
+        found,
+        floor,
+        f"{run.ending(results)}, {setting}, seed {args.seed}",
+    )
     initial = dict(zip(("weight", "bias"), split(iterates[0])))
-    run.finish(results, {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": initial, **figures}, table(found),
-               f"{run.ending(results)}: averaged W within {results['max_weight_error']:.2g} of the truth, b within "
-               f"{results['max_bias_error']:.2g}{'; the learning rate is beyond the stable one' * (args.lr > limit)}")
+    run.finish(
+        results,
+        {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": initial, **figures},
+        table(found),
+        f"{run.ending(results)}: averaged W within {results['max_weight_error']:.2g} of the truth, b within "
+        f"{results['max_bias_error']:.2g}{'; the learning rate is beyond the stable one' * (args.lr > limit)}",
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # common/ is found from any folder
+sys.path.insert(
+    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+)  # common/ is found from any folder
 
 from common.run import Run  # first: it hears Ctrl-C while PyTorch loads
 from common import digits, program
@@ -60,24 +62,41 @@ def adam(model: nn.Module, args: argparse.Namespace, steps: int) -> tuple[optim.
     Adam divides a running mean of each gradient by the root of a running mean of its square, so that every parameter
     has steps of its own size (Kingma & Ba 2015); 0.9 and 0.999, the means' memories, are PyTorch's and Flux's defaults.
     """
-    optimizer = optim.Adam(model.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True)  # in one kernel
+    optimizer = optim.Adam(
+        model.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True
+    )  # in one kernel
     if args.schedule == "one-cycle":
-        return optimizer, OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)  # 0.9 stays
+        return optimizer, OneCycleLR(
+            optimizer, args.lr, total_steps=steps, cycle_momentum=False
+        )  # 0.9 stays
     return optimizer, ConstantLR(optimizer, factor=1)  # --lr at every step
 
 
 # Step 6, training the model.
-def batches(images: Tensor, labels: Tensor, args: argparse.Namespace,
-            generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    images: Tensor, labels: Tensor, args: argparse.Namespace, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The images and labels of each step; they are shuffled anew in every epoch."""
     for _ in range(args.epochs):
-        for batch in torch.randperm(len(images), generator=generator).to(images.device).split(args.batch_size):
+        for batch in (
+            torch.randperm(len(images), generator=generator)
+            .to(images.device)
+            .split(args.batch_size)
+        ):
             x = images.index_select(0, batch)
-            yield (digits.distorted(x, generator) if args.distort else x), labels.index_select(0, batch)
+            yield (
+                (digits.distorted(x, generator) if args.distort else x),
+                labels.index_select(0, batch),
+            )
 
 
-def train(model: nn.Sequential, optimizer: optim.Adam, scheduler: LRScheduler, train_data: Iterable,
-          losses: np.ndarray) -> None:
+def train(
+    model: nn.Sequential,
+    optimizer: optim.Adam,
+    scheduler: LRScheduler,
+    train_data: Iterable,
+    losses: np.ndarray,
+) -> None:
     """One step for each (step, (x, y)) of `train_data`."""
     for step, (x, y) in train_data:
         # Forward pass
@@ -107,93 +126,176 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
 def evaluate(model: nn.Module, data: digits.Digits, count: int, test: Tensor, unseen: int) -> dict:
     """The results of training on `count` images; `test` has the test images' probabilities, one of them is `unseen`."""
     train, five = (predict(model, as_vectors(data.x_train[:n])) for n in (count, 5))
-    return {"dataset": data.name, "parameters": sum(p.numel() for p in model.parameters()), "train_images": count,
-            "test_images": len(test), "train_accuracy": accuracy(train, data.y_train[:count]),
-            "test_accuracy": accuracy(test, data.y_test),
-            "first_five": [{"label": int(y), "prediction": int(one_cold(p))} for y, p in zip(data.y_train, five)],
-            "unseen": {"index": unseen, "label": int(data.y_test[unseen]), "prediction": int(one_cold(test[unseen])),
-                       "probabilities": test[unseen]}}
+    return {
+        "dataset": data.name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "train_images": count,
+        "test_images": len(test),
+        "train_accuracy": accuracy(train, data.y_train[:count]),
+        "test_accuracy": accuracy(test, data.y_test),
+        "first_five": [
+            {"label": int(y), "prediction": int(one_cold(p))} for y, p in zip(data.y_train, five)
+        ],
+        "unseen": {
+            "index": unseen,
+            "label": int(data.y_test[unseen]),
+            "prediction": int(one_cold(test[unseen])),
+            "probabilities": test[unseen],
+        },
+    }
 
 
-def draw(data: digits.Digits, models: Sequence[nn.Sequential], losses: np.ndarray, unseen: int, title: str) -> dict:
+def draw(
+    data: digits.Digits,
+    models: Sequence[nn.Sequential],
+    losses: np.ndarray,
+    unseen: int,
+    title: str,
+) -> dict:
     """The figures by name; `models` before and after training."""
     from common import plotting  # here, because matplotlib takes its time to import
 
     names, labels, images = data.classes, data.y_test.numpy(), data.x_test.numpy()
-    five, test = (predict(models[1], as_vectors(x)).numpy() for x in (data.x_train[:5], data.x_test))
+    five, test = (
+        predict(models[1], as_vectors(x)).numpy() for x in (data.x_train[:5], data.x_test)
+    )
     wrong, right = plotting.worst_mistakes(test, labels), np.mean(test.argmax(axis=1) == labels)
     before, after = ([p.detach().cpu().numpy() for p in model.parameters()] for model in models)
     return {
-        "first_five": plotting.judged_images(data.x_train[:5].numpy(), data.y_train[:5].numpy(), five, names,
-                                             title=f"The first five training images\n{title}"),
+        "first_five": plotting.judged_images(
+            data.x_train[:5].numpy(),
+            data.y_train[:5].numpy(),
+            five,
+            names,
+            title=f"The first five training images\n{title}",
+        ),
         "loss": plotting.loss_curve(losses, title=f"Loss at every step\n{title}", window=100),
         "unseen": plotting.images_with_probabilities(
-            images[[unseen]], test[[unseen]], names, title=f"Test image {unseen + 1:,}, never seen before\n{title}",
-            captions=plotting.captions(test[[unseen]], labels[[unseen]], names)),
-        "confusion": plotting.confusion(np.bincount(10 * labels + test.argmax(axis=1), minlength=100).reshape(10, 10),
-                                        names, title=f"{len(test):,} test images, {100 * right:.1f} % right\n{title}"),
-        "mistakes": plotting.judged_images(images[wrong], labels[wrong], test[wrong], names,
-                                           title=f"The most confident mistakes in the test set\n{title}"),
+            images[[unseen]],
+            test[[unseen]],
+            names,
+            title=f"Test image {unseen + 1:,}, never seen before\n{title}",
+            captions=plotting.captions(test[[unseen]], labels[[unseen]], names),
+        ),
+        "confusion": plotting.confusion(
+            np.bincount(10 * labels + test.argmax(axis=1), minlength=100).reshape(10, 10),
+            names,
+            title=f"{len(test):,} test images, {100 * right:.1f} % right\n{title}",
+        ),
+        "mistakes": plotting.judged_images(
+            images[wrong],
+            labels[wrong],
+            test[wrong],
+            names,
+            title=f"The most confident mistakes in the test set\n{title}",
+        ),
         "hidden_units": plotting.hidden_units(
-            after[0].reshape(-1, 28, 28), title=f"Ink that excites the hidden units: blue; inhibits: orange\n{title}"),
-        "layers": plotting.layers({"before training": before, "after training": after}, inputs=data.x_train[0].numpy(),
-                                  outputs=names, title=f"The network in short\n{title}")}
+            after[0].reshape(-1, 28, 28),
+            title=f"Ink that excites the hidden units: blue; inhibits: orange\n{title}",
+        ),
+        "layers": plotting.layers(
+            {"before training": before, "after training": after},
+            inputs=data.x_train[0].numpy(),
+            outputs=names,
+            title=f"The network in short\n{title}",
+        ),
+    }
 
 
 def arguments() -> argparse.Namespace:
     parser = lecture_parser(__doc__, "mnist_mlp", lr=0.001)
     digits.add_options(parser)
     parser.add_argument("--epochs", type=whole_number(1, 100_000), default=100, help="1 to 100000")
-    parser.add_argument("--batch-size", type=whole_number(1, 60_000), help="1 to 60000 (default: all images at once)")
-    parser.add_argument("--schedule", choices=("constant", "one-cycle"), default="constant",
-                        help="of the learning rate; one-cycle: it rises to LR and falls to nearly 0")
-    parser.add_argument("--weight-decay", type=real_number(0, 1), default=0.0, metavar="DECAY",
-                        help="Adam's: adds DECAY times each parameter to its gradient, 0 to 1")
-    parser.add_argument("--distort", action="store_true", help="turn, scale, shear and shift the images at random")
-    parser.add_argument("--hidden", type=whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000")
+    parser.add_argument(
+        "--batch-size",
+        type=whole_number(1, 60_000),
+        help="1 to 60000 (default: all images at once)",
+    )
+    parser.add_argument(
+        "--schedule",
+        choices=("constant", "one-cycle"),
+        default="constant",
+        help="of the learning rate; one-cycle: it rises to LR and falls to nearly 0",
+    )
+    parser.add_argument(
+        "--weight-decay",
+        type=real_number(0, 1),
+        default=0.0,
+        metavar="DECAY",
+        help="Adam's: adds DECAY times each parameter to its gradient, 0 to 1",
+    )
+    parser.add_argument(
+        "--distort", action="store_true", help="turn, scale, shear and shift the images at random"
+    )
+    parser.add_argument(
+        "--hidden", type=whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = arguments()
-    run = Run(args, memory=5e8 + 24 * args.hidden * (60_000 if args.images == "all" else max(args.images, 10_000)))
+    run = Run(
+        args,
+        memory=5e8
+        + 24 * args.hidden * (60_000 if args.images == "all" else max(args.images, 10_000)),
+    )
     data = digits.load_chosen(args)
     args.batch_size = min(args.batch_size or args.images, args.images)
 
     # Steps 1 and 2, representing the labels and the images as vectors.
-    labels = one_hot(data.y_train[:args.images]).to(args.device)  # (images, 10)
-    images = as_vectors(data.x_train[:args.images]).to(args.device)  # (images, 784)
+    labels = one_hot(data.y_train[: args.images]).to(args.device)  # (images, 10)
+    images = as_vectors(data.x_train[: args.images]).to(args.device)  # (images, 784)
 
     # Step 3, defining the model. To test whether it is valid, it is evaluated at the 10th image.
     model = glorot_model(args.hidden, run.generator("model")).to(args.device)
     if not args.quiet:
         tenth = predict(model, as_vectors(data.x_train[[9]]))
-        print(describe(model), digits.table(["10th image, untrained"], tenth, data.y_train[[9]], data), sep="\n")
+        print(
+            describe(model),
+            digits.table(["10th image, untrained"], tenth, data.y_train[[9]], data),
+            sep="\n",
+        )
     # Steps 4, 5 and 6, the loss, the optimizer and the training.
     steps = args.epochs * math.ceil(args.images / args.batch_size)
     optimizer, scheduler = adam(model, args, steps)
     losses = run.begin(steps, model=model, optimizer=optimizer, scheduler=scheduler)
-    train_data = run.steps(enumerate(batches(images, labels, args, run.generator("batches"))),
-                           progress=lambda: f"loss(images, labels) = {loss(model, images, labels):.4f}")
+    train_data = run.steps(
+        enumerate(batches(images, labels, args, run.generator("batches"))),
+        progress=lambda: f"loss(images, labels) = {loss(model, images, labels):.4f}",
+    )
     train(model, optimizer, scheduler, train_data, losses)
 
     # The results.
     test = predict(model, as_vectors(data.x_test))
     known = int(torch.randint(args.images, (), generator=run.generator("training image")))
     unseen = int(torch.randint(len(test), (), generator=run.generator("unseen image")))
-    results = evaluate(model, data, args.images, test, unseen) | {"final_loss": loss(model, images, labels).item()}
+    results = evaluate(model, data, args.images, test, unseen) | {
+        "final_loss": loss(model, images, labels).item()
+    }
     shown = torch.cat([data.x_train[[0, 1, 2, 3, 4, known]], data.x_test[[unseen]]])
     right = torch.cat([data.y_train[[0, 1, 2, 3, 4, known]], data.y_test[[unseen]]])
-    names = [*(f"image {i}" for i in range(1, 6)), f"training image {known + 1}", f"unseen test image {unseen + 1}"]
+    names = [
+        *(f"image {i}" for i in range(1, 6)),
+        f"training image {known + 1}",
+        f"unseen test image {unseen + 1}",
+    ]
     table = digits.table(names, predict(model, as_vectors(shown)), right, data)
     done = f"{run.ending(results)} (epoch {round(run.made / steps * args.epochs, 2):,g} of {args.epochs:,})"
     images_used = f"{data.title}, {args.images:,} of {len(data.x_train):,} images{', distorted' * args.distort}"
     adam_at = f"Adam at {args.lr:g} ({args.schedule}), weight decay {args.weight_decay:g}, seed {args.seed}"
     title = f"{images_used}; {done}\nBatches of {args.batch_size:,}, {adam_at}"
-    models = glorot_model(args.hidden, run.generator("model")), model  # the same start again, and what became of it
-    run.finish(results, draw(data, models, losses[:run.made + 1], unseen, title), table,
-               f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the images "
-               f"trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images")
+    models = (
+        glorot_model(args.hidden, run.generator("model")),
+        model,
+    )  # the same start again, and what became of it
+    run.finish(
+        results,
+        draw(data, models, losses[: run.made + 1], unseen, title),
+        table,
+        f"{done}: loss {results['final_loss']:.4f}; right are {results['train_accuracy']:.1%} of the images "
+        f"trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images",
+    )
 
 
 if __name__ == "__main__":

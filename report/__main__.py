@@ -20,13 +20,25 @@ def arguments() -> argparse.Namespace:
     """The options, see --help."""
     parser = options.parser(__doc__.splitlines()[0])
     parser.prog = "python -m report"
-    parser.add_argument("--runs", type=options.folder, default=PROJECT / "outputs", metavar="DIR",
-                        help="the folder that holds the runs' folders")
-    parser.add_argument("--page", type=options.folder, metavar="FILE",
-                        help="the page to write (default: report.html in the folder of the runs)")
-    parser.add_argument("--check", action="store_true",
-                        help="write no page; print what the runs measured beside what the lecture says, and end with 1 "
-                             "where they differ beyond the tolerance or a run of the lecture is missing")
+    parser.add_argument(
+        "--runs",
+        type=options.folder,
+        default=PROJECT / "outputs",
+        metavar="DIR",
+        help="the folder that holds the runs' folders",
+    )
+    parser.add_argument(
+        "--page",
+        type=options.folder,
+        metavar="FILE",
+        help="the page to write (default: report.html in the folder of the runs)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write no page; print what the runs measured beside what the lecture says, and end with 1 "
+        "where they differ beyond the tolerance or a run of the lecture is missing",
+    )
     return parser.parse_args()
 
 
@@ -39,9 +51,13 @@ def check(lines: list[claims.Verdict]) -> None:
     print(claims.table(lines))
     for line in lines:
         if line.mark in (claims.DIFFERS, claims.EXPLAINED) and (line.claim.hint or line.claim.note):
-            print(f"{line.sign} {line.claim.run}, {line.claim.text}: {line.claim.hint or line.claim.note}")
+            print(
+                f"{line.sign} {line.claim.run}, {line.claim.text}: {line.claim.hint or line.claim.note}"
+            )
     needed = {source.name: source.command for source in SOURCES if source.needed}
-    missing = [run for run in needed if any(v.claim.run == run and v.mark == claims.MISSING for v in lines)]
+    missing = [
+        run for run in needed if any(v.claim.run == run and v.mark == claims.MISSING for v in lines)
+    ]
     differ = sum(line.mark == claims.DIFFERS for line in lines)
     faults = [f"{differ} of {len(lines)} claims differ, see above"] if differ else []
     faults += [f"{run} was not run: {needed[run]}" for run in missing]
@@ -49,8 +65,10 @@ def check(lines: list[claims.Verdict]) -> None:
         raise RunError("; ".join(faults))
     explained = sum(line.mark == claims.EXPLAINED for line in lines)
     absent = sum(line.mark == claims.MISSING for line in lines)
-    print(f"{len(lines) - explained - absent} agree, {explained} differ{'s' if explained == 1 else ''} for a known "
-          f"reason, {absent} not run")
+    print(
+        f"{len(lines) - explained - absent} agree, {explained} differ{'s' if explained == 1 else ''} for a known "
+        f"reason, {absent} not run"
+    )
 
 
 def write(runs: Path, path: Path) -> None:

@@ -19,10 +19,25 @@ from report import claims
 from report.runs import SOURCES, Run, curve, read, vector
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ("shared.js", "chart.js", "network.js", "train.js", "rate.js", "prepare.js", "digit.js")  # in this order
+SCRIPTS = (
+    "shared.js",
+    "chart.js",
+    "network.js",
+    "train.js",
+    "rate.js",
+    "prepare.js",
+    "digit.js",
+)  # in this order
 
 FIGURES_LIMIT = 2_300_000  # characters of all figures together, so that the page stays under 3 MB
-SMALL_NETWORK = [(2, 2), (2,), (3, 2), (3,), (2, 3), (2,)]  # the shapes of the 2-2-3-2 network's parameters
+SMALL_NETWORK = [
+    (2, 2),
+    (2,),
+    (3, 2),
+    (3,),
+    (2, 3),
+    (2,),
+]  # the shapes of the 2-2-3-2 network's parameters
 HIDDEN_LIMIT = 80  # of a digit network in the page
 
 
@@ -52,18 +67,39 @@ def render(runs: dict[str, Run]) -> str:
     """The page, as HTML in one piece."""
     _keep_small(runs)
     lines = claims.verdicts(runs)
-    sections = [Section(name, title, [runs[run] for run in names], [v for v in lines if v.claim.run in names])
-                for name, title, names in SECTIONS]
+    sections = [
+        Section(
+            name, title, [runs[run] for run in names], [v for v in lines if v.claim.run in names]
+        )
+        for name, title, names in SECTIONS
+    ]
     style = (HERE / "page.css").read_text(encoding="utf-8")
     scripts = [(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["tied"] = tied
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # NaN is no JSON: a browser stops at it
-    return environment.get_template("page.html").render(
-        sections=sections, counts=Counter(line.mark for line in lines), data=data(runs), claims=claims,
-        fast=plateau()["fast"], style=Markup(style), scripts=[Markup(script) for script in scripts],
-        policy=policy(style, scripts)).lstrip()
+    environment.policies["json.dumps_kwargs"] = {
+        "allow_nan": False
+    }  # NaN is no JSON: a browser stops at it
+    return (
+        environment.get_template("page.html")
+        .render(
+            sections=sections,
+            counts=Counter(line.mark for line in lines),
+            data=data(runs),
+            claims=claims,
+            fast=plateau()["fast"],
+            style=Markup(style),
+            scripts=[Markup(script) for script in scripts],
+            policy=policy(style, scripts),
+        )
+        .lstrip()
+    )
 
 
 def tied(text: str) -> str:
@@ -74,8 +110,10 @@ def tied(text: str) -> str:
 def policy(style: str, scripts: list[str]) -> str:
     """The page's Content-Security-Policy: these scripts and this style, pictures from within, and nothing else."""
     allowed = " ".join(_hash(script) for script in scripts)
-    return (f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data: blob:; "
-            "base-uri 'none'; form-action 'none'")
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _hash(text: str) -> str:
@@ -85,9 +123,15 @@ def _hash(text: str) -> str:
 def data(runs: dict[str, Run]) -> dict[str, Any]:
     """What the scripts of the page work with."""
     models = [digit_model(runs[name]) for name in ("mnist_mlp_all", "mnist_mlp")]
-    return {"points": POINTS.tolist(), "labels": LABELS.tolist(), "weight": W_TRUE.tolist(), "bias": B_TRUE.tolist(),
-            "start": start(runs["ann_revisited"]), "plateau": plateau()["weights"],
-            "models": [model for model in models if model]}
+    return {
+        "points": POINTS.tolist(),
+        "labels": LABELS.tolist(),
+        "weight": W_TRUE.tolist(),
+        "bias": B_TRUE.tolist(),
+        "start": start(runs["ann_revisited"]),
+        "plateau": plateau()["weights"],
+        "models": [model for model in models if model],
+    }
 
 
 def plateau() -> dict[str, Any]:
@@ -101,19 +145,28 @@ def start(run: Run) -> dict[str, Any] | None:
     if run.state != "read" or weights is None:
         return None
     rate = run.metrics["config"].get("lr")
-    return {"weights": weights, "rate": rate if isinstance(rate, float) and math.isfinite(rate) else None,
-            "curve": curve(run.losses)}
+    return {
+        "weights": weights,
+        "rate": rate if isinstance(rate, float) and math.isfinite(rate) else None,
+        "curve": curve(run.losses),
+    }
 
 
 def digit_model(run: Run) -> dict[str, Any] | None:
     """A trained digit network: its float32 parameters one after another in base64; None if it cannot be used."""
-    hidden = len(run.model["0.bias"]) if run.model and run.model.get("0.bias", np.empty(0)).ndim == 1 else 0
+    hidden = (
+        len(run.model["0.bias"])
+        if run.model and run.model.get("0.bias", np.empty(0)).ndim == 1
+        else 0
+    )
     numbers = vector(run.model, [(hidden, 784), (hidden,), (10, hidden), (10,)])
     if not 0 < hidden <= HIDDEN_LIMIT or numbers is None:
         return None
     results = run.metrics["results"]
     share, images = results.get("test_accuracy"), results.get("train_images")
-    name = f"{images:,} images" if isinstance(images, int) and abs(images) < 1e9 else "unknown images"
+    name = (
+        f"{images:,} images" if isinstance(images, int) and abs(images) < 1e9 else "unknown images"
+    )
     if results.get("dataset") != "mnist":
         name += ", not MNIST's"
     if isinstance(share, float) and 0 <= share <= 1:
@@ -131,4 +184,6 @@ def _keep_small(runs: dict[str, Run]) -> None:
             if total > FIGURES_LIMIT:
                 total -= len(figure.address)
                 figure.address = ""
-                figure.fault = f"{figure.file} is in the run's folder; with it the page would be too large"
+                figure.fault = (
+                    f"{figure.file} is in the run's folder; with it the page would be too large"
+                )

@@ -16,21 +16,34 @@ from lectures.ann_revisited import LABELS, POINTS, points_correct, random_model
 
 FILE = Path(__file__).resolve().parent / "plateau.json"
 STEPS, RATE, LAST_SEED = 1_000_000, 0.01, 200
-FAST_STEPS, FAST_RATE, FAST_STARTS = 20_000, 5.0, 200  # the page's slider ends at FAST_STEPS for this rate
+FAST_STEPS, FAST_RATE, FAST_STARTS = (
+    20_000,
+    5.0,
+    200,
+)  # the page's slider ends at FAST_STEPS for this rate
 
 
 def train(seed: int) -> tuple[list[float], int, float]:
     """A start's 23 weights, and the points right and the last loss after STEPS steps at RATE."""
     model = random_model(generator(seed, "model"))
     weights = parameters_to_vector(model.parameters()).tolist()
-    losses = fused.train_sgd(model, POINTS[None], LABELS[None], learning_rate=RATE, steps=STEPS, scale=0.5 / 10)
+    losses = fused.train_sgd(
+        model, POINTS[None], LABELS[None], learning_rate=RATE, steps=STEPS, scale=0.5 / 10
+    )
     return weights, int(points_correct(model).sum()), float(losses[-1])
 
 
 def fast() -> dict[str, float]:
     """How many of the starts with the seeds from 0 on have all ten points right after FAST_STEPS at FAST_RATE."""
     models = [random_model(generator(seed, "model")) for seed in range(FAST_STARTS)]
-    fused.train_sgd(models, POINTS[None], LABELS[None], learning_rate=FAST_RATE, steps=FAST_STEPS, scale=0.5 / 10)
+    fused.train_sgd(
+        models,
+        POINTS[None],
+        LABELS[None],
+        learning_rate=FAST_RATE,
+        steps=FAST_STEPS,
+        scale=0.5 / 10,
+    )
     right = sum(bool(points_correct(model).all()) for model in models)
     return {"lr": FAST_RATE, "steps": FAST_STEPS, "starts": FAST_STARTS, "all_right": right}
 

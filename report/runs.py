@@ -24,7 +24,15 @@ SIDE_LIMIT = 5_000  # pixels of a figure, across and down
 MODEL_LIMIT = 2_000_000  # bytes of a model.pt that is read, unpacked
 TEXT_LIMIT = 120  # characters of an option or a name that are shown
 LINES_LIMIT = 60  # options, versions or phases that are shown
-NOT_SHOWN = ("output_dir", "data_dir", "format", "quiet", "show", "resume", "animate")  # they change no number
+NOT_SHOWN = (
+    "output_dir",
+    "data_dir",
+    "format",
+    "quiet",
+    "show",
+    "resume",
+    "animate",
+)  # they change no number
 CURVE_POINTS = 400  # of a run's losses in the page
 
 KINDS = {  # the figures a page can show: how a file of that kind begins, and its type
@@ -104,61 +112,142 @@ class Run:
         """Where the run was made, and how long it took."""
         environment, seconds = self.metrics.get("environment", {}), self.metrics.get("seconds", {})
         labels = {"device": "{}", "torch": "PyTorch {}", "python": "Python {}"}
-        parts = [label.format(short(environment[key])) for key, label in labels.items() if key in environment]
+        parts = [
+            label.format(short(environment[key]))
+            for key, label in labels.items()
+            if key in environment
+        ]
         if seconds and all(isinstance(value, float) for value in seconds.values()):
-            parts.append(f"{sum(seconds.values()):.1f} s in all, {seconds.get('training', 0):.2g} s of them training")
+            parts.append(
+                f"{sum(seconds.values()):.1f} s in all, {seconds.get('training', 0):.2g} s of them training"
+            )
         return "; ".join(parts)
 
     def lines(self, part: str) -> list[tuple[str, str]]:
         """The entries of one of metrics.json's dicts as short texts, such as the options of "config"."""
-        entries = [entry for entry in self.metrics.get(part, {}).items() if entry[0] not in NOT_SHOWN]
+        entries = [
+            entry for entry in self.metrics.get(part, {}).items() if entry[0] not in NOT_SHOWN
+        ]
         return [(short(name), short(value)) for name, value in entries[:LINES_LIMIT]]
 
 
 LOSS = Picture("loss", "The loss at every step.", "Curve of the loss against the step, falling.")
-UNSEEN = Picture("unseen", "Exercise 4: an image that the network was not trained on, and the ten probabilities.",
-                 "A handwritten digit beside bars for the ten probabilities.")
-CONFUSION = Picture("confusion", "The test set: how many images of each label got each answer.",
-                    "Ten by ten table of counts, the largest on its diagonal.")
-MISTAKES = Picture("mistakes", "The mistakes that the network is most sure of.",
-                   "Handwritten digits with their labels and what the network said.")
-LAYERS = Picture("layers", "The network before training and after, with its largest weights.",
-                 "Two drawings of the network, from 784 pixels over the hidden units to ten outputs.")
-HIDDEN = Picture("hidden_units", "Where ink excites each hidden unit and where it inhibits it.",
-                 "Forty small squares of 28 by 28 weights in blue and orange, one for each hidden unit.")
+UNSEEN = Picture(
+    "unseen",
+    "Exercise 4: an image that the network was not trained on, and the ten probabilities.",
+    "A handwritten digit beside bars for the ten probabilities.",
+)
+CONFUSION = Picture(
+    "confusion",
+    "The test set: how many images of each label got each answer.",
+    "Ten by ten table of counts, the largest on its diagonal.",
+)
+MISTAKES = Picture(
+    "mistakes",
+    "The mistakes that the network is most sure of.",
+    "Handwritten digits with their labels and what the network said.",
+)
+LAYERS = Picture(
+    "layers",
+    "The network before training and after, with its largest weights.",
+    "Two drawings of the network, from 784 pixels over the hidden units to ten outputs.",
+)
+HIDDEN = Picture(
+    "hidden_units",
+    "Where ink excites each hidden unit and where it inhibits it.",
+    "Forty small squares of 28 by 28 weights in blue and orange, one for each hidden unit.",
+)
 
 SOURCES = (
-    Source("linear_recovery", "The lecture's run, with centred inputs", "python lectures/linear_recovery.py", True, (
-        Picture("loss", "The loss of each step, one pair (x, y) each, with its mean over some steps around; the noise "
-                        "lets no model stay under the dashed line.",
-                "Curve of the loss against the step, on a logarithmic scale."),
-        Picture("parameter_error", "The largest error of W and of b after each number of steps: the last iterate goes "
-                                   "on jumping with the noise, the mean of the last half of the iterates settles.",
-                "Two panels, for W and for b: the error against the number of steps, both on logarithmic scales."))),
-    Source("linear_recovery_raw", "The recipe as it is printed",
-           "python lectures/linear_recovery.py --raw --output-dir outputs/linear_recovery_raw", False, (
-        Picture("loss", "The loss of the printed recipe: inputs from 5 to 10, not centred, at 0.01. It grows until it "
-                        "overflows.",
-                "Curve of the loss against the step, rising by hundreds of powers of ten."),)),
-    Source("ann_revisited", "The lecture's run", "python lectures/ann_revisited.py", True, (
-        Picture("regions", "Where each of the two outputs wins at the end, with the ten points.",
-                "The unit square in two colours with a curved boundary between the five circles and the five squares."),
-        Picture("surfaces", "The two outputs over the unit square, with the ten points.",
-                "Two maps of the unit square, each high on one side of a steep, curved slope and low on the other."),
-        Picture("layers", "The weights between the neurons, and the biases in them, before training and after.",
-                "Two drawings of the 2-2-3-2 network; after training most of its lines are far stronger."),
-        Picture("loss", "The loss at every step, and from which step on how many points stay right.",
-                "Curve of the loss against the step, nearly level for a long time, then falling."),
-        Picture("training", "The network while it trains: where each output wins, and the loss.",
-                "Animation: the boundary bends until the circles and the squares are apart, while the loss falls."))),
-    Source("mnist_mlp", "The lecture's run, on 100 images", "python lectures/mnist_mlp.py", True, (
-        Picture("first_five", "The first five images: label, prediction and its probability.",
-                "Five handwritten digits with their labels and predictions."),
-        *(LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN))),
-    Source("mnist_mlp_all", "The same network on distorted copies of all 60,000 images",
-           "python lectures/mnist_mlp.py --output-dir outputs/mnist_mlp_all --images all --batch-size 128 --epochs 40 "
-           "--lr 0.015 --schedule one-cycle --distort", False, (
-        LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN)),
+    Source(
+        "linear_recovery",
+        "The lecture's run, with centred inputs",
+        "python lectures/linear_recovery.py",
+        True,
+        (
+            Picture(
+                "loss",
+                "The loss of each step, one pair (x, y) each, with its mean over some steps around; the noise "
+                "lets no model stay under the dashed line.",
+                "Curve of the loss against the step, on a logarithmic scale.",
+            ),
+            Picture(
+                "parameter_error",
+                "The largest error of W and of b after each number of steps: the last iterate goes "
+                "on jumping with the noise, the mean of the last half of the iterates settles.",
+                "Two panels, for W and for b: the error against the number of steps, both on logarithmic scales.",
+            ),
+        ),
+    ),
+    Source(
+        "linear_recovery_raw",
+        "The recipe as it is printed",
+        "python lectures/linear_recovery.py --raw --output-dir outputs/linear_recovery_raw",
+        False,
+        (
+            Picture(
+                "loss",
+                "The loss of the printed recipe: inputs from 5 to 10, not centred, at 0.01. It grows until it "
+                "overflows.",
+                "Curve of the loss against the step, rising by hundreds of powers of ten.",
+            ),
+        ),
+    ),
+    Source(
+        "ann_revisited",
+        "The lecture's run",
+        "python lectures/ann_revisited.py",
+        True,
+        (
+            Picture(
+                "regions",
+                "Where each of the two outputs wins at the end, with the ten points.",
+                "The unit square in two colours with a curved boundary between the five circles and the five squares.",
+            ),
+            Picture(
+                "surfaces",
+                "The two outputs over the unit square, with the ten points.",
+                "Two maps of the unit square, each high on one side of a steep, curved slope and low on the other.",
+            ),
+            Picture(
+                "layers",
+                "The weights between the neurons, and the biases in them, before training and after.",
+                "Two drawings of the 2-2-3-2 network; after training most of its lines are far stronger.",
+            ),
+            Picture(
+                "loss",
+                "The loss at every step, and from which step on how many points stay right.",
+                "Curve of the loss against the step, nearly level for a long time, then falling.",
+            ),
+            Picture(
+                "training",
+                "The network while it trains: where each output wins, and the loss.",
+                "Animation: the boundary bends until the circles and the squares are apart, while the loss falls.",
+            ),
+        ),
+    ),
+    Source(
+        "mnist_mlp",
+        "The lecture's run, on 100 images",
+        "python lectures/mnist_mlp.py",
+        True,
+        (
+            Picture(
+                "first_five",
+                "The first five images: label, prediction and its probability.",
+                "Five handwritten digits with their labels and predictions.",
+            ),
+            *(LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN),
+        ),
+    ),
+    Source(
+        "mnist_mlp_all",
+        "The same network on distorted copies of all 60,000 images",
+        "python lectures/mnist_mlp.py --output-dir outputs/mnist_mlp_all --images all --batch-size 128 --epochs 40 "
+        "--lr 0.015 --schedule one-cycle --distort",
+        False,
+        (LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN),
+    ),
 )
 
 
@@ -167,7 +256,7 @@ def short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT - 1] + "…"
+    return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
 
 
 def read(source: Source, runs: Path, *, figures: bool = True) -> Run:
@@ -212,7 +301,9 @@ def _metrics(path: Path) -> dict[str, dict[str, Any]]:
     except (ValueError, RecursionError):
         raise RunError(f"{path.name} is damaged: it is not JSON") from None
     parts = ("config", "environment", "seconds", "results")
-    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in parts):
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(part), dict) for part in parts
+    ):
         raise RunError(f"{path.name} is damaged: it lacks {', '.join(parts)}")
     return {part: content[part] for part in parts}
 
@@ -224,7 +315,9 @@ def _losses(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise RunError(f"{path.name} cannot be read ({type(error).__name__})") from None
     if losses.ndim != 1 or losses.dtype.kind != "f":
-        raise RunError(f"{path.name} holds {losses.dtype} of shape {losses.shape}, expected one loss a step")
+        raise RunError(
+            f"{path.name} holds {losses.dtype} of shape {losses.shape}, expected one loss a step"
+        )
     return losses
 
 
@@ -233,9 +326,13 @@ def _state(path: Path) -> dict[str, Tensor]:
     try:
         state = folder.load(path, largest=MODEL_LIMIT)
     except RunError:
-        raise RunError(f"{path.name} is missing or damaged, or larger than {MODEL_LIMIT:,} bytes") from None
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) and tensor.layout == torch.strided
-                                              and tensor.is_floating_point() for tensor in state.values()):
+        raise RunError(
+            f"{path.name} is missing or damaged, or larger than {MODEL_LIMIT:,} bytes"
+        ) from None
+    if not isinstance(state, dict) or not all(
+        isinstance(tensor, Tensor) and tensor.layout == torch.strided and tensor.is_floating_point()
+        for tensor in state.values()
+    ):
         raise RunError(f"{path.name} holds no model's parameters")
     return state
 
@@ -258,7 +355,15 @@ def _figure(path: Path, picture: Picture) -> Figure | None:
         if file.suffix != ".svg":
             figure.width, figure.height, smaller = _measured(data)
             data, kind = (smaller, "image/webp") if smaller else (data, kind)
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError):
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    ):
         figure.fault = f"{file.name} is damaged, or larger than {FIGURE_LIMIT:,} bytes"
         return figure
     figure.address = f"data:{kind};base64,{base64.b64encode(data).decode()}"

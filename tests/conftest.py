@@ -22,12 +22,18 @@ torch.set_num_threads(1)  # the tests themselves run side by side, one process a
 
 PROJECT = Path(__file__).resolve().parent.parent
 FAULTS_OF_POSIX = [f"faults/test_{name}.py" for name in ("folder", "interruption", "user")]
-collect_ignore = FAULTS_OF_POSIX if os.name == "nt" else []  # signals, terminals, pipes and permissions
+collect_ignore = (
+    FAULTS_OF_POSIX if os.name == "nt" else []
+)  # signals, terminals, pipes and permissions
 
 
 def environment(**extra: str) -> dict[str, str]:
     """This process's environment without a display, a network (a proxy nobody listens at) and MNIST_ROOT."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "MNIST_ROOT")}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "MNIST_ROOT")
+    }
     nowhere = "http://127.0.0.1:9"
     return kept | {"http_proxy": nowhere, "https_proxy": nowhere, "no_proxy": ""} | extra
 
@@ -41,10 +47,25 @@ def run(tmp_path):
         elsewhere.mkdir(exist_ok=True)
         folder = elsewhere / "my run"
         done = subprocess.run(
-            [sys.executable, PROJECT / "lectures" / f"{script}.py", "--output-dir", folder, *map(str, options)],
-            cwd=elsewhere, env=environment(**extra), capture_output=True, text=True, timeout=300)
+            [
+                sys.executable,
+                PROJECT / "lectures" / f"{script}.py",
+                "--output-dir",
+                folder,
+                *map(str, options),
+            ],
+            cwd=elsewhere,
+            env=environment(**extra),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         done.folder = folder
-        done.metrics = json.loads((folder / "metrics.json").read_text()) if (folder / "metrics.json").exists() else None
+        done.metrics = (
+            json.loads((folder / "metrics.json").read_text())
+            if (folder / "metrics.json").exists()
+            else None
+        )
         return done
 
     return call
@@ -57,16 +78,25 @@ def run_here(tmp_path, monkeypatch, capfd):
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MNIST_ROOT", raising=False)
-    monkeypatch.setattr(urllib.request, "_opener", None)  # else it goes by the proxies of a test before
+    monkeypatch.setattr(
+        urllib.request, "_opener", None
+    )  # else it goes by the proxies of a test before
 
     def call(script: str, *options: str) -> SimpleNamespace:
         module = importlib.import_module(f"lectures.{script}")
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", "--output-dir", str(folder), *map(str, options)])
+        monkeypatch.setattr(
+            sys, "argv", [f"{script}.py", "--output-dir", str(folder), *map(str, options)]
+        )
         code = program.outcome(module.main)
         said = capfd.readouterr()
         metrics = folder / "metrics.json"
-        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err, folder=folder,
-                               metrics=json.loads(metrics.read_text()) if metrics.exists() else None)
+        return SimpleNamespace(
+            returncode=code,
+            stdout=said.out,
+            stderr=said.err,
+            folder=folder,
+            metrics=json.loads(metrics.read_text()) if metrics.exists() else None,
+        )
 
     return call
 
@@ -88,8 +118,14 @@ def write_idx(root: Path, train: int = 60, test: int = 30, packed: bool = False)
         labels = (np.arange(count) * 7 % 10).astype(np.uint8)
         images = np.random.default_rng(count).integers(0, 60, (count, 28, 28), dtype=np.uint8)
         for image, label in zip(images, labels):
-            image[4 + 10 * (label // 5):10 + 10 * (label // 5), 5 * (label % 5):5 * (label % 5) + 5] = 255
-        for key, kind, array in ((f"x_{part}", "images-idx3", images), (f"y_{part}", "labels-idx1", labels)):
+            image[
+                4 + 10 * (label // 5) : 10 + 10 * (label // 5),
+                5 * (label % 5) : 5 * (label % 5) + 5,
+            ] = 255
+        for key, kind, array in (
+            (f"x_{part}", "images-idx3", images),
+            (f"y_{part}", "labels-idx1", labels),
+        ):
             content = idx_bytes(array)
             path = folder / f"{name}-{kind}-ubyte{'.gz' if packed else ''}"
             path.write_bytes(gzip.compress(content) if packed else content)
@@ -108,10 +144,10 @@ def mnist_root() -> str:
 
 KEYS = {  # of `results`, by script
     "linear_recovery": "weight bias weight_average bias_average weight_least_squares bias_least_squares "
-                       "max_weight_error max_bias_error noise_floor final_loss stable_lr_limit engine steps ended",
+    "max_weight_error max_bias_error noise_floor final_loss stable_lr_limit engine steps ended",
     "ann_revisited": "parameters initial_loss final_loss points_correct engine steps microseconds_per_step ended",
     "mnist_mlp": "dataset parameters train_images test_images final_loss train_accuracy test_accuracy first_five "
-                 "unseen steps ended",
+    "unseen steps ended",
 }
 
 

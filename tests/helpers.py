@@ -18,13 +18,19 @@ from matplotlib.text import Text
 from common import device, plotting
 
 W_TRUE, B_TRUE = np.array([[1.0, 2, 3, 4, 5], [5, 4, 3, 2, 1]]), np.array([-1.0, -2])
-POINTS = np.array([[0.1, 0.3, 0.1, 0.6, 0.4, 0.6, 0.5, 0.9, 0.4, 0.7],
-                   [0.1, 0.4, 0.5, 0.9, 0.2, 0.3, 0.6, 0.2, 0.4, 0.6]]).T  # (10, 2)
+POINTS = np.array(
+    [
+        [0.1, 0.3, 0.1, 0.6, 0.4, 0.6, 0.5, 0.9, 0.4, 0.7],
+        [0.1, 0.4, 0.5, 0.9, 0.2, 0.3, 0.6, 0.2, 0.4, 0.6],
+    ]
+).T  # (10, 2)
 LABELS = np.array([[1.0, 0]] * 5 + [[0, 1]] * 5)  # (10, 2)
 SCRIPTS = ("linear_recovery", "ann_revisited", "mnist_mlp")
 
 
-def write_digits(root: Path, name: str = "MNIST", seed: int = 0, train: int = 60, test: int = 50) -> SimpleNamespace:
+def write_digits(
+    root: Path, name: str = "MNIST", seed: int = 0, train: int = 60, test: int = 50
+) -> SimpleNamespace:
     """Writes noisy images of ten classes, drawn at random, as torchvision keeps them under `root`/`name`/raw.
 
     They are so noisy that a model knows those it was trained on better than others. Returns the arrays x_train,
@@ -37,7 +43,9 @@ def write_digits(root: Path, name: str = "MNIST", seed: int = 0, train: int = 60
     data = SimpleNamespace()
     for part, file, count in (("train", "train", train), ("test", "t10k", test)):
         labels = draw.integers(0, 10, count).astype(np.uint8)
-        images = (255 * (0.2 * patterns[labels] + 0.8 * draw.random((count, 28, 28)))).astype(np.uint8)
+        images = (255 * (0.2 * patterns[labels] + 0.8 * draw.random((count, 28, 28)))).astype(
+            np.uint8
+        )
         (folder / f"{file}-images-idx3-ubyte").write_bytes(idx_bytes(images))
         (folder / f"{file}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
         setattr(data, f"x_{part}", images)
@@ -52,19 +60,31 @@ def load_state(path: Path) -> dict[str, np.ndarray]:
 
 def have_memory(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Makes the free memory `size` bytes on every system, Windows included, which tells nothing of it."""
-    monkeypatch.setattr(device, "Path", lambda name: SimpleNamespace(exists=lambda: False))  # no /proc/meminfo
-    monkeypatch.setattr(device.os, "sysconf", lambda name: size if name == "SC_AVPHYS_PAGES" else 1, raising=False)
+    monkeypatch.setattr(
+        device, "Path", lambda name: SimpleNamespace(exists=lambda: False)
+    )  # no /proc/meminfo
+    monkeypatch.setattr(
+        device.os, "sysconf", lambda name: size if name == "SC_AVPHYS_PAGES" else 1, raising=False
+    )
 
 
 def content(folder: Path, *without: str) -> dict[str, bytes]:
     """The bytes of a run's numbers by file: losses, both models, and the training data where there are some."""
     names = ("losses.npy", "model_initial.pt", "model.pt", "train_data.npz")
-    return {name: (folder / name).read_bytes() for name in names if name not in without and (folder / name).exists()}
+    return {
+        name: (folder / name).read_bytes()
+        for name in names
+        if name not in without and (folder / name).exists()
+    }
 
 
 def results_of(done) -> dict:
     """A run's results without the one that is a time."""
-    return {key: value for key, value in done.metrics["results"].items() if key != "microseconds_per_step"}
+    return {
+        key: value
+        for key, value in done.metrics["results"].items()
+        if key != "microseconds_per_step"
+    }
 
 
 # The lectures once more, in NumPy.
@@ -86,7 +106,9 @@ def sigmoid_network(state: dict[str, np.ndarray], x: np.ndarray) -> list[np.ndar
     """The values of each layer of the 2-2-3-2 network, its inputs first."""
     values = [x]
     for layer in ("0", "2", "4"):
-        values.append(1 / (1 + np.exp(-(values[-1] @ state[f"{layer}.weight"].T + state[f"{layer}.bias"]))))
+        values.append(
+            1 / (1 + np.exp(-(values[-1] @ state[f"{layer}.weight"].T + state[f"{layer}.bias"])))
+        )
     return values
 
 
@@ -105,7 +127,10 @@ def descend_on_ten_points(state: dict[str, np.ndarray], rate: float, steps: int)
         gradients = {}
         for layer, inputs, outputs in zip(("4", "2", "0"), values[-2::-1], values[:0:-1]):
             slope = slope * outputs * (1 - outputs)
-            gradients[f"{layer}.weight"], gradients[f"{layer}.bias"] = slope.T @ inputs, slope.sum(axis=0)
+            gradients[f"{layer}.weight"], gradients[f"{layer}.bias"] = (
+                slope.T @ inputs,
+                slope.sum(axis=0),
+            )
             slope = slope @ state[f"{layer}.weight"]
         state = {name: value - rate * gradients[name] for name, value in state.items()}
     return np.array(losses), state
@@ -134,7 +159,9 @@ def press(number: int = signal.SIGINT) -> None:
     os.kill(os.getpid(), number)
 
 
-def at_call(patch: pytest.MonkeyPatch, module: ModuleType, call: int, act: Callable[[], None]) -> list[None]:
+def at_call(
+    patch: pytest.MonkeyPatch, module: ModuleType, call: int, act: Callable[[], None]
+) -> list[None]:
     """Does `act` just before the lecture's `loss` is computed for the `call`-th time; returns a list of its calls."""
     calls: list[None] = []
     loss = module.loss
@@ -149,7 +176,9 @@ def at_call(patch: pytest.MonkeyPatch, module: ModuleType, call: int, act: Calla
     return calls
 
 
-def in_pieces(patch: pytest.MonkeyPatch, size: int, piece: int, act: Callable[[], None]) -> list[int]:
+def in_pieces(
+    patch: pytest.MonkeyPatch, size: int, piece: int, act: Callable[[], None]
+) -> list[int]:
     """Lets the engine make `size` steps at a time, and does `act` in the `piece`-th; returns a list of the lengths."""
     from common import fused
 
@@ -161,8 +190,15 @@ def in_pieces(patch: pytest.MonkeyPatch, size: int, piece: int, act: Callable[[]
 
         for begin in range(first, len(losses), size):
             end = min(begin + size, len(losses))
-            for made in engine(model, cut(inputs, end), cut(targets, end), losses[:end], first=begin,
-                               iterates=cut(iterates, end), **settings):
+            for made in engine(
+                model,
+                cut(inputs, end),
+                cut(targets, end),
+                losses[:end],
+                first=begin,
+                iterates=cut(iterates, end),
+                **settings,
+            ):
                 lengths.append(made)
                 if len(lengths) == piece:
                     act()
@@ -189,7 +225,11 @@ def watch_figures(patch: pytest.MonkeyPatch, *, draw: bool = False) -> dict[str,
         waiting.append(canvas.figure)
         if draw:
             return print_figure(canvas, file, *args, **settings)
-        return file.write(b"a figure") if hasattr(file, "write") else Path(file).write_bytes(b"a figure")
+        return (
+            file.write(b"a figure")
+            if hasattr(file, "write")
+            else Path(file).write_bytes(b"a figure")
+        )
 
     def replaced(source, path, **settings):
         if Path(path).suffix in (".png", ".svg", ".pdf") and waiting:
@@ -222,4 +262,6 @@ def _undrawn(signature: inspect.Signature, blank: Figure) -> Callable[..., Figur
 
 def texts(figure: Figure) -> list[str]:
     """Every text of a figure that is seen: titles, captions, labels, legends."""
-    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    return [
+        text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()
+    ]

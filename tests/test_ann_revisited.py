@@ -26,12 +26,16 @@ def test_loss_by_hand():
     with torch.no_grad():
         zero[4].bias.copy_(torch.tensor([math.log(3), 0]))  # the first output is 3/4 everywhere
     assert ann.loss(zero, ann.POINTS, ann.LABELS).item() == pytest.approx(
-        0.5 * (0.5 * (1 / 16 + 1 / 4) + 0.5 * (9 / 16 + 1 / 4)))
+        0.5 * (0.5 * (1 / 16 + 1 / 4) + 0.5 * (9 / 16 + 1 / 4))
+    )
 
 
 def test_loss_ignores_the_pairs_handed_to_it():
     m = model()
-    assert ann.loss(m, torch.randn(2), torch.randn(2)).item() == ann.loss(m, torch.zeros(2), torch.ones(2)).item()
+    assert (
+        ann.loss(m, torch.randn(2), torch.randn(2)).item()
+        == ann.loss(m, torch.zeros(2), torch.ones(2)).item()
+    )
 
 
 def test_gradient_of_the_loss_against_finite_differences():
@@ -39,17 +43,30 @@ def test_gradient_of_the_loss_against_finite_differences():
     names, values = zip(*m.named_parameters())
 
     def loss(*values):
-        return ann.loss(lambda x: torch.func.functional_call(m, dict(zip(names, values)), x), ann.POINTS, ann.LABELS)
+        return ann.loss(
+            lambda x: torch.func.functional_call(m, dict(zip(names, values)), x),
+            ann.POINTS,
+            ann.LABELS,
+        )
 
     assert torch.autograd.gradcheck(loss, values)
 
 
 def test_network_is_the_lecture_s():
     text = describe(model())
-    for line in ("# 6 parameters", "# 9 parameters", "# 8 parameters", "6 arrays, 23 parameters", "184 bytes", "568"):
+    for line in (
+        "# 6 parameters",
+        "# 9 parameters",
+        "# 8 parameters",
+        "6 arrays, 23 parameters",
+        "184 bytes",
+        "568",
+    ):
         assert line in text
     assert ann.POINTS.shape == (10, 2) and ann.LABELS.tolist() == [[1, 0]] * 5 + [[0, 1]] * 5
-    values = torch.cat([p.detach().ravel() for seed in range(200) for p in model(seed).parameters()])
+    values = torch.cat(
+        [p.detach().ravel() for seed in range(200) for p in model(seed).parameters()]
+    )
     assert values.dtype == torch.float64
     assert abs(values.std() - 0.5) < 0.02 and abs(values.mean()) < 0.02
 
@@ -67,7 +84,14 @@ def test_plain_loop_and_fused_engine_agree():
     plain, quick = np.full(500, np.nan), np.full(500, np.nan)
     pairs = zip(*ann.training_pairs("randn", 500, torch.Generator().manual_seed(0)))
     ann.train(one, torch.optim.SGD(one.parameters(), lr=0.01), enumerate(pairs), plain)
-    assert sum(fused.sgd(two, ann.POINTS[None], ann.LABELS[None], quick, learning_rate=0.01, scale=0.5 / 10)) == 500
+    assert (
+        sum(
+            fused.sgd(
+                two, ann.POINTS[None], ann.LABELS[None], quick, learning_rate=0.01, scale=0.5 / 10
+            )
+        )
+        == 500
+    )
     np.testing.assert_allclose(quick, plain, rtol=1e-9)
     for a, b in zip(one.parameters(), two.parameters()):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
@@ -86,13 +110,17 @@ def test_default_run(run):
     trained.load_state_dict(torch.load(done.folder / "model.pt", weights_only=True))
     assert ann.loss(trained, ann.POINTS, ann.LABELS).item() == results["final_loss"]
     trained.load_state_dict(torch.load(done.folder / "model_initial.pt", weights_only=True))
-    assert ann.loss(trained, ann.POINTS, ann.LABELS).item() == pytest.approx(results["initial_loss"], rel=1e-12)
+    assert ann.loss(trained, ann.POINTS, ann.LABELS).item() == pytest.approx(
+        results["initial_loss"], rel=1e-12
+    )
 
 
 def test_rand_for_randn_changes_nothing_bit_for_bit(run_here):
     files = {}
     for kind in ("randn", "rand"):
-        done = run_here("ann_revisited", "--train-data", kind, "--steps", 400, "--engine", "eager", "--quiet")
+        done = run_here(
+            "ann_revisited", "--train-data", kind, "--steps", 400, "--engine", "eager", "--quiet"
+        )
         assert done.returncode == 0, done.stderr
         files[kind] = [(done.folder / name).read_bytes() for name in ("losses.npy", "model.pt")]
     assert files["randn"] == files["rand"]

@@ -18,15 +18,31 @@ from common.program import RunError
 from lectures import ann_revisited, linear_recovery, mnist_mlp
 
 REFUSED = [
-    (linear_recovery, "--samples", "0"), (linear_recovery, "--samples", "1e4"), (linear_recovery, "--samples", "-5"),
-    (linear_recovery, "--lr", "nan"), (linear_recovery, "--lr", "-1"), (linear_recovery, "--lr", "0"),
-    (linear_recovery, "--noise", "-0.1"), (linear_recovery, "--high", "5"), (linear_recovery, "--low", "inf"),
-    (ann_revisited, "--steps", "0"), (ann_revisited, "--steps", "many"), (ann_revisited, "--lr", "1e400"),
-    (ann_revisited, "--output-dir", ""), (ann_revisited, "--engine", "warp"), (ann_revisited, "--seed", "-1"),
-    (ann_revisited, "--train-data", "sobol"), (ann_revisited, "--device", "tpu"),
-    (mnist_mlp, "--dataset", "cifar"), (mnist_mlp, "--images", "100000"), (mnist_mlp, "--images", "none"),
-    (mnist_mlp, "--batch-size", "0"), (mnist_mlp, "--hidden", "0"), (mnist_mlp, "--epochs", "1.5"),
-    (mnist_mlp, "--lr", "inf"), (mnist_mlp, "--seed", "99999999999"),
+    (linear_recovery, "--samples", "0"),
+    (linear_recovery, "--samples", "1e4"),
+    (linear_recovery, "--samples", "-5"),
+    (linear_recovery, "--lr", "nan"),
+    (linear_recovery, "--lr", "-1"),
+    (linear_recovery, "--lr", "0"),
+    (linear_recovery, "--noise", "-0.1"),
+    (linear_recovery, "--high", "5"),
+    (linear_recovery, "--low", "inf"),
+    (ann_revisited, "--steps", "0"),
+    (ann_revisited, "--steps", "many"),
+    (ann_revisited, "--lr", "1e400"),
+    (ann_revisited, "--output-dir", ""),
+    (ann_revisited, "--engine", "warp"),
+    (ann_revisited, "--seed", "-1"),
+    (ann_revisited, "--train-data", "sobol"),
+    (ann_revisited, "--device", "tpu"),
+    (mnist_mlp, "--dataset", "cifar"),
+    (mnist_mlp, "--images", "100000"),
+    (mnist_mlp, "--images", "none"),
+    (mnist_mlp, "--batch-size", "0"),
+    (mnist_mlp, "--hidden", "0"),
+    (mnist_mlp, "--epochs", "1.5"),
+    (mnist_mlp, "--lr", "inf"),
+    (mnist_mlp, "--seed", "99999999999"),
 ]
 
 
@@ -41,13 +57,17 @@ def test_nonsense_is_refused_in_one_line(script, option, value, monkeypatch, cap
     assert value in message
 
 
-NUMBERS = {linear_recovery: "--seed --samples --lr --noise --low --high",
-           ann_revisited: "--seed --steps --lr",
-           mnist_mlp: "--seed --images --epochs --batch-size --lr --weight-decay --hidden"}
+NUMBERS = {
+    linear_recovery: "--seed --samples --lr --noise --low --high",
+    ann_revisited: "--seed --steps --lr",
+    mnist_mlp: "--seed --images --epochs --batch-size --lr --weight-decay --hidden",
+}
 
 
 @pytest.mark.parametrize("script", NUMBERS)
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "-1e9", "1e99", "1" * 5000, "text", "", " ", "0x10"])
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", "-inf", "1e400", "-1e9", "1e99", "1" * 5000, "text", "", " ", "0x10"]
+)
 def test_every_number_refuses_what_is_none(script, value, monkeypatch, capsys):
     for option in NUMBERS[script].split():
         monkeypatch.setattr(sys, "argv", ["script", f"{option}={value}"])
@@ -65,7 +85,13 @@ def test_help_names_defaults(script, monkeypatch, capsys):
         script.arguments()
     text = " ".join(capsys.readouterr().out.split())
     assert caught.value.code == 0
-    for part in ("--seed", "(default: 0)", "--output-dir", "learning rate, above 0 and up to 1000", "(default: auto)"):
+    for part in (
+        "--seed",
+        "(default: 0)",
+        "--output-dir",
+        "learning rate, above 0 and up to 1000",
+        "(default: auto)",
+    ):
         assert part in text
 
 
@@ -81,27 +107,41 @@ def test_real_numbers_are_in_their_range_or_refused(number):
 GPU_TAKES_LONGER = "a GPU's launch costs more than a step of so small a network"
 
 
-@pytest.mark.parametrize("requested, small, available, chosen, reason", [
-    ("auto", False, [], "cpu", "no CUDA device here"),
-    ("auto", False, ["cuda"], "cuda", "there is one"),
-    ("auto", False, ["mps"], "cpu", "no CUDA device here; --device mps would take the other one"),
-    ("auto", False, ["cuda", "xpu"], "cuda", "there is one"),
-    ("auto", True, ["cuda", "mps"], "cpu", GPU_TAKES_LONGER),
-    ("auto", True, [], "cpu", GPU_TAKES_LONGER),
-    ("cpu", False, ["cuda"], "cpu", "as asked"),
-    ("cuda", True, ["cuda"], "cuda", "as asked"),
-    ("mps", False, ["mps"], "mps", "as asked"),
-])
+@pytest.mark.parametrize(
+    "requested, small, available, chosen, reason",
+    [
+        ("auto", False, [], "cpu", "no CUDA device here"),
+        ("auto", False, ["cuda"], "cuda", "there is one"),
+        (
+            "auto",
+            False,
+            ["mps"],
+            "cpu",
+            "no CUDA device here; --device mps would take the other one",
+        ),
+        ("auto", False, ["cuda", "xpu"], "cuda", "there is one"),
+        ("auto", True, ["cuda", "mps"], "cpu", GPU_TAKES_LONGER),
+        ("auto", True, [], "cpu", GPU_TAKES_LONGER),
+        ("cpu", False, ["cuda"], "cpu", "as asked"),
+        ("cuda", True, ["cuda"], "cuda", "as asked"),
+        ("mps", False, ["mps"], "mps", "as asked"),
+    ],
+)
 def test_the_device_and_its_reason(monkeypatch, requested, small, available, chosen, reason):
     monkeypatch.setattr(device, "_available", available.__contains__)
     assert device.choose_device(requested, small=small) == (chosen, reason)
 
 
-@pytest.mark.parametrize("requested, small, available, said", [
-    ("cuda", False, [], "finds no CUDA device here; use --device cpu"), ("cuda", True, ["mps"], "finds no CUDA device"),
-    ("mps", False, ["cuda"], "finds no MPS device"), ("mps", True, ["mps"], "computes in float64"),
-    ("xpu", True, ["xpu"], "computes in float64"),
-])
+@pytest.mark.parametrize(
+    "requested, small, available, said",
+    [
+        ("cuda", False, [], "finds no CUDA device here; use --device cpu"),
+        ("cuda", True, ["mps"], "finds no CUDA device"),
+        ("mps", False, ["cuda"], "finds no MPS device"),
+        ("mps", True, ["mps"], "computes in float64"),
+        ("xpu", True, ["xpu"], "computes in float64"),
+    ],
+)
 def test_a_device_that_cannot_be_had(monkeypatch, requested, small, available, said):
     monkeypatch.setattr(device, "_available", available.__contains__)
     with pytest.raises(RunError, match=said):
@@ -109,11 +149,19 @@ def test_a_device_that_cannot_be_had(monkeypatch, requested, small, available, s
 
 
 def test_the_engine_and_its_reason():
-    small, wide = (torch.nn.Sequential(torch.nn.Linear(2, n), torch.nn.Tanh(), torch.nn.Linear(n, 2)).double()
-                   for n in (3, 2000))
-    assert device.choose_engine("auto", small, "cpu", 1) == ("fused", "all steps in one compiled loop")
+    small, wide = (
+        torch.nn.Sequential(torch.nn.Linear(2, n), torch.nn.Tanh(), torch.nn.Linear(n, 2)).double()
+        for n in (3, 2000)
+    )
+    assert device.choose_engine("auto", small, "cpu", 1) == (
+        "fused",
+        "all steps in one compiled loop",
+    )
     assert device.choose_engine("eager", small, "cpu", 1) == ("eager", "as asked")
-    assert device.choose_engine("auto", small, "cuda", 1) == ("eager", "the fused engine computes on the CPU alone")
+    assert device.choose_engine("auto", small, "cuda", 1) == (
+        "eager",
+        "the fused engine computes on the CPU alone",
+    )
     with pytest.raises(RunError, match="on the CPU alone, not on cuda"):
         device.choose_engine("fused", small, "cuda", 1)
     assert device.choose_engine("auto", wide, "cpu", 1)[0] == "eager"
@@ -123,12 +171,17 @@ def test_the_engine_and_its_reason():
 
 def test_threads():
     assert device.choose_threads(31_810 * 128) == (1, "a step is too small to gain much from more")
-    assert device.choose_threads(10**10) == (torch.get_num_threads(), "as PyTorch chooses for large steps")
+    assert device.choose_threads(10**10) == (
+        torch.get_num_threads(),
+        "as PyTorch chooses for large steps",
+    )
 
 
 def test_too_much_memory_is_refused_with_its_size(monkeypatch):
     have_memory(monkeypatch, 3 * 2**29)
-    with pytest.raises(RunError, match=r"needs 1,000,000\.0 GiB of memory, 1\.5 GiB are free: choose fewer"):
+    with pytest.raises(
+        RunError, match=r"needs 1,000,000\.0 GiB of memory, 1\.5 GiB are free: choose fewer"
+    ):
         device.require_memory(1e6 * 2**30)
     device.require_memory(3 * 2**29)
 
@@ -172,26 +225,40 @@ def test_what_is_saved_is_read_back(tmp_path):
 
 
 def test_json_has_no_nan(tmp_path):
-    folder.save(tmp_path / "m.json", {"a": math.nan, "b": [np.float64(math.inf), np.int64(3)], "c": np.eye(2),
-                                      "d": torch.tensor([1.5, math.nan])})
+    folder.save(
+        tmp_path / "m.json",
+        {
+            "a": math.nan,
+            "b": [np.float64(math.inf), np.int64(3)],
+            "c": np.eye(2),
+            "d": torch.tensor([1.5, math.nan]),
+        },
+    )
     assert json.loads((tmp_path / "m.json").read_text(), parse_constant=pytest.fail) == {
-        "a": None, "b": [None, 3], "c": [[1, 0], [0, 1]], "d": [1.5, None]}
+        "a": None,
+        "b": [None, 3],
+        "c": [[1, 0], [0, 1]],
+        "d": [1.5, None],
+    }
 
 
 LIKE = {"a": torch.zeros(2), "b": [1, 2.0], "c": (None, "text")}
 
 
-@pytest.mark.parametrize("found, said", [
-    ({"a": torch.zeros(2), "b": [1, 2.0]}, "lacks 'c'"),
-    (LIKE | {"d": 1}, "has 'd'"),
-    (LIKE | {"a": torch.zeros(3)}, r"\['a'\] is \(3,\)"),
-    (LIKE | {"a": torch.zeros(2, dtype=torch.float64)}, "float64, expected"),
-    (LIKE | {"a": torch.tensor([0, torch.nan])}, "infinite or none"),
-    (LIKE | {"a": "text"}, "of type str, expected Tensor"),
-    (LIKE | {"b": [1, 2.0, 3]}, "3 entries, expected 2"),
-    (LIKE | {"b": [1, math.inf]}, r"\['b'\]\[1\] is inf"),
-    (3, "its content is of type int, expected dict"),
-])
+@pytest.mark.parametrize(
+    "found, said",
+    [
+        ({"a": torch.zeros(2), "b": [1, 2.0]}, "lacks 'c'"),
+        (LIKE | {"d": 1}, "has 'd'"),
+        (LIKE | {"a": torch.zeros(3)}, r"\['a'\] is \(3,\)"),
+        (LIKE | {"a": torch.zeros(2, dtype=torch.float64)}, "float64, expected"),
+        (LIKE | {"a": torch.tensor([0, torch.nan])}, "infinite or none"),
+        (LIKE | {"a": "text"}, "of type str, expected Tensor"),
+        (LIKE | {"b": [1, 2.0, 3]}, "3 entries, expected 2"),
+        (LIKE | {"b": [1, math.inf]}, r"\['b'\]\[1\] is inf"),
+        (3, "its content is of type int, expected dict"),
+    ],
+)
 def test_content_that_does_not_fit_is_named(tmp_path, found, said):
     folder.check_like(tmp_path, LIKE, LIKE)
     with pytest.raises(RunError, match=said):

@@ -13,7 +13,11 @@ from conftest import PROJECT
 from common import program
 from report import runs
 
-PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [
+    PROJECT / "README.md",
+    PROJECT / "CONTRIBUTING.md",
+    *sorted((PROJECT / "docs").glob("*.md")),
+]
 READ = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 
@@ -43,7 +47,7 @@ def below_banners(script: str) -> dict[str, list[str]]:
     return lines
 
 
-def test_each_quoted_line_of_pytorch_stands_below_its_steps_banner():
+def test_what_the_quoted_pytorch_names_stands_below_its_steps_banner():
     script, rows = None, 0
     for line in READ["from_flux_to_pytorch.md"].splitlines():
         if found := re.match(r"In \[`.*`\]\(\.\./(lectures/\w+\.py)\)", line):
@@ -51,15 +55,19 @@ def test_each_quoted_line_of_pytorch_stands_below_its_steps_banner():
         elif row := re.match(r"\| (\d|results) \| .* \| .* \| (.*) \|$", line):
             rows += 1
             for code in spans(row[2]):
-                here = below_banners(script)[row[1]]
-                assert any(code in text for text in here), f"{script}, step {row[1]}, has no line\n{code}"
+                here = "\n".join(below_banners(script)[row[1]])
+                names = set(re.findall(r"[A-Za-z_][\w.]*", code.split("  #")[0]))
+                missing = [name for name in names if name not in here]
+                assert not missing, f"{script}, step {row[1]}, lacks {missing}"
     assert rows > 25
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     plain = re.sub(r"`[^`]*`", "code", READ[page.name])
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)", plain) + re.findall(r'src="(?!https?:)([^"]+)"', plain):
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", plain) + re.findall(
+        r'src="(?!https?:)([^"]+)"', plain
+    ):
         assert (page.parent / link).exists(), link
 
 
@@ -102,8 +110,14 @@ def commands() -> list[tuple[str, list[str]]]:
         for code in spans(text) + typed(text):
             command = COMMAND.match(code)
             if command and (command[1] or command[3]):
-                script = command[2] if "/" in command[2] or command[2] == "-m report" else f"lectures/{command[2]}"
-                module = "report.__main__" if script == "-m report" else script[:-3].replace("/", ".")
+                script = (
+                    command[2]
+                    if "/" in command[2] or command[2] == "-m report"
+                    else f"lectures/{command[2]}"
+                )
+                module = (
+                    "report.__main__" if script == "-m report" else script[:-3].replace("/", ".")
+                )
                 found.append((module, command[3].split()))
     return found
 
@@ -139,15 +153,23 @@ def test_commands_name_files_and_options_that_exist():
 
 def test_lectures_accept_the_pages_commands(monkeypatch):
     for module, arguments in commands():
-        if module.startswith("lectures.") and "--help" not in arguments and "…" not in "".join(arguments):
-            monkeypatch.setattr(sys, "argv", [module, *("7" if word == "k" else word for word in arguments)])  # seed k
+        if (
+            module.startswith("lectures.")
+            and "--help" not in arguments
+            and "…" not in "".join(arguments)
+        ):
+            monkeypatch.setattr(
+                sys, "argv", [module, *("7" if word == "k" else word for word in arguments)]
+            )  # seed k
             importlib.import_module(module).arguments()  # ends the test where it refuses them
 
 
 def test_files_that_pages_name_exist():
     for name, text in READ.items():
         for file in re.findall(r"`([\w/.-]+\.(?:py|md|txt|toml|c|js))`", text):
-            assert (PROJECT / file).exists() or any(PROJECT.glob(f"*/{file}")), f"{name}: there is no {file}"
+            assert (PROJECT / file).exists() or any(PROJECT.glob(f"*/{file}")), (
+                f"{name}: there is no {file}"
+            )
 
 
 def test_make_has_the_targets_that_the_pages_name():
@@ -166,11 +188,17 @@ def test_no_page_names_a_machine_of_ours():
 
 
 def test_quoted_messages_are_the_programs():
-    source = "".join(path.read_text(encoding="utf-8") for room in ("common", "lectures", "exercises")
-                     for path in sorted((PROJECT / room).glob("*.py")))
+    source = "".join(
+        path.read_text(encoding="utf-8")
+        for room in ("common", "lectures", "exercises")
+        for path in sorted((PROJECT / room).glob("*.py"))
+    )
     source = re.sub(r'"\s*\n\s*f?"', "", source)  # a message may be broken into lines
-    for message in re.findall(r"^\| `((?:error|warning|interrupted|complete|no checkpoint)[^`]*)`",
-                              READ["troubleshooting.md"], re.MULTILINE):
+    for message in re.findall(
+        r"^\| `((?:error|warning|interrupted|complete|no checkpoint)[^`]*)`",
+        READ["troubleshooting.md"],
+        re.MULTILINE,
+    ):
         for part in re.sub(r"^(error|warning|interrupted): ", "", message).split("…"):
             assert len(part) < 8 or part.strip() in source, f"{message}: no program says {part!r}"
 

@@ -44,8 +44,13 @@ def test_training_data_is_the_lecture_s():
 
 
 def test_model_starts_in_the_unit_interval():
-    values = torch.cat([p.ravel() for seed in range(50)
-                        for p in linear.random_model(torch.Generator().manual_seed(seed)).parameters()])
+    values = torch.cat(
+        [
+            p.ravel()
+            for seed in range(50)
+            for p in linear.random_model(torch.Generator().manual_seed(seed)).parameters()
+        ]
+    )
     assert 0 <= values.min() < 0.05 and 0.95 < values.max() < 1
 
 
@@ -64,7 +69,7 @@ def test_largest_stable_rate_is_the_edge_of_stability():
 def test_averages_are_means_of_the_last_half():
     iterates = torch.rand(12, 12, dtype=torch.float64)  # the first before training
     steps = torch.tensor([1, 2, 5, 11])
-    expected = torch.stack([iterates[1 + n // 2:1 + n].mean(dim=0) for n in steps])
+    expected = torch.stack([iterates[1 + n // 2 : 1 + n].mean(dim=0) for n in steps])
     torch.testing.assert_close(linear.averages(iterates, steps), expected, rtol=1e-12, atol=0)
 
 
@@ -73,8 +78,9 @@ def test_centring_is_folded_back():
     centre = x.mean(dim=0)
     model = linear.random_model(torch.Generator().manual_seed(3))
     expected = model(x - centre)
-    nn.utils.vector_to_parameters(linear.fold(nn.utils.parameters_to_vector(model.parameters()), centre),
-                                  model.parameters())
+    nn.utils.vector_to_parameters(
+        linear.fold(nn.utils.parameters_to_vector(model.parameters()), centre), model.parameters()
+    )
     torch.testing.assert_close(model(x), expected)
 
 
@@ -87,11 +93,22 @@ def trained(samples, seed=0, plain=False):
     losses, iterates = np.full(samples, np.nan), torch.zeros(samples + 1, 12, dtype=torch.float64)
     iterates[0] = nn.utils.parameters_to_vector(model.parameters()).detach()
     if plain:
-        linear.train(model, torch.optim.SGD(model.parameters(), lr=0.01), enumerate(zip(x - centre, y)), losses,
-                     iterates[1:])
+        linear.train(
+            model,
+            torch.optim.SGD(model.parameters(), lr=0.01),
+            enumerate(zip(x - centre, y)),
+            losses,
+            iterates[1:],
+        )
     else:
-        for _ in fused.sgd(nn.Sequential(model), (x - centre)[:, None], y[:, None], losses, learning_rate=0.01,
-                           iterates=iterates[1:].numpy()):
+        for _ in fused.sgd(
+            nn.Sequential(model),
+            (x - centre)[:, None],
+            y[:, None],
+            losses,
+            learning_rate=0.01,
+            iterates=iterates[1:].numpy(),
+        ):
             pass
     return losses, linear.fold(iterates, centre), x, y
 
@@ -105,7 +122,9 @@ def test_plain_loop_and_fused_engine_agree():
 @pytest.mark.parametrize("seed", range(10))
 def test_every_seed_recovers_the_parameters(seed):
     _, iterates, _, _ = trained(10_000, seed)
-    weight_error, bias_error = linear.largest_errors(linear.averages(iterates, torch.tensor([10_000]))[0])
+    weight_error, bias_error = linear.largest_errors(
+        linear.averages(iterates, torch.tensor([10_000]))[0]
+    )
     assert weight_error < 0.01 and bias_error < 0.15
 
 
@@ -121,7 +140,9 @@ def test_default_run(run):
         model = nn.Linear(5, 2).double()
         model.load_state_dict(torch.load(done.folder / "model.pt", weights_only=True))
         assert (model(torch.from_numpy(data["x"])) - torch.from_numpy(data["y"])).std() < 0.25
-        exact = np.linalg.lstsq(np.column_stack([data["x"], np.ones(10_000)]), data["y"], rcond=None)[0]
+        exact = np.linalg.lstsq(
+            np.column_stack([data["x"], np.ones(10_000)]), data["y"], rcond=None
+        )[0]
     np.testing.assert_allclose(results["weight_least_squares"], exact[:5].T, rtol=1e-8)
     np.testing.assert_allclose(results["bias_least_squares"], exact[5], rtol=1e-6)
 
@@ -130,7 +151,9 @@ def test_printed_recipe_diverges_and_says_so(run_here):
     done = run_here("linear_recovery", "--raw", "--quiet")
     losses = np.load(done.folder / "losses.npy")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: the loss is not finite at step {len(losses) + 1} with learning rate 0.01")
+    assert done.stderr.startswith(
+        f"error: the loss is not finite at step {len(losses) + 1} with learning rate 0.01"
+    )
     assert done.stderr.count("\n") == 1
     assert 100 < len(losses) < 400 and np.isfinite(losses).all() and losses[-1] > 1e250
     assert (done.folder / "loss.png").exists()

@@ -14,7 +14,14 @@ from common.layers import describe
 from common.onehot import one_hot
 from lectures import mnist_mlp as mnist
 
-FIGURES = ("first_five.png", "unseen.png", "confusion.png", "mistakes.png", "hidden_units.png", "layers.png")
+FIGURES = (
+    "first_five.png",
+    "unseen.png",
+    "confusion.png",
+    "mistakes.png",
+    "hidden_units.png",
+    "layers.png",
+)
 
 
 def model(seed=0, hidden=40):
@@ -27,15 +34,22 @@ def test_loss_by_hand_and_as_the_lecture_writes_it():
         for parameter in even.parameters():
             parameter.zero_()
     images, labels = torch.rand(4, 784), one_hot(torch.tensor([5, 0, 4, 1]))
-    assert mnist.loss(even, images, labels).item() == pytest.approx(math.log(10))  # ten classes, equally likely
+    assert mnist.loss(even, images, labels).item() == pytest.approx(
+        math.log(10)
+    )  # ten classes, equally likely
     m = model().double()
     formula = -(labels * torch.log(m(images.double()))).sum(dim=1).mean()
-    assert mnist.loss(m, images.double(), labels.double()).item() == pytest.approx(formula.item(), rel=1e-12)
+    assert mnist.loss(m, images.double(), labels.double()).item() == pytest.approx(
+        formula.item(), rel=1e-12
+    )
 
 
 def test_gradient_of_the_loss_against_finite_differences():
     m = model().double()
-    images, labels = torch.rand(5, 784, dtype=torch.float64), one_hot(torch.arange(5), dtype=torch.float64)
+    images, labels = (
+        torch.rand(5, 784, dtype=torch.float64),
+        one_hot(torch.arange(5), dtype=torch.float64),
+    )
     mnist.loss(m, images, labels).backward()
     generator = torch.Generator().manual_seed(1)
     for parameter in m.parameters():
@@ -46,12 +60,19 @@ def test_gradient_of_the_loss_against_finite_differences():
                 flat[i] += step
                 values.append(mnist.loss(m, images, labels).item())
             flat[i] += 1e-6
-            assert (values[0] - values[1]) / 2e-6 == pytest.approx(parameter.grad.view(-1)[i].item(), abs=1e-7)
+            assert (values[0] - values[1]) / 2e-6 == pytest.approx(
+                parameter.grad.view(-1)[i].item(), abs=1e-7
+            )
 
 
 def test_network_is_the_lecture_s():
     text = describe(model())
-    for number in ("# 31,400 parameters", "# 410 parameters", "4 arrays, 31,810 parameters", "127,496"):
+    for number in (
+        "# 31,400 parameters",
+        "# 410 parameters",
+        "4 arrays, 31,810 parameters",
+        "127,496",
+    ):
         assert number in text  # 127,496 bytes are Flux's 124.508 KiB
     m = model()
     bound = math.sqrt(6 / (784 + 40))
@@ -66,13 +87,22 @@ def test_images_and_labels_as_vectors():
     image[1, 1, 0] = 51
     vectors = mnist.as_vectors(image)
     assert vectors.shape == (2, 784) and vectors.dtype == torch.float32
-    assert vectors[1, 1] == 1 and vectors[1, 28] == pytest.approx(0.2) and vectors.sum() == pytest.approx(1.2)
+    assert (
+        vectors[1, 1] == 1
+        and vectors[1, 28] == pytest.approx(0.2)
+        and vectors.sum() == pytest.approx(1.2)
+    )
     assert one_hot(torch.tensor(5)).tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
 
 
 def batches(count, size, epochs, **others):
     settings = SimpleNamespace(epochs=epochs, batch_size=size, distort=False, **others)
-    return mnist.batches(torch.arange(count)[:, None], torch.arange(count), settings, torch.Generator().manual_seed(0))
+    return mnist.batches(
+        torch.arange(count)[:, None],
+        torch.arange(count),
+        settings,
+        torch.Generator().manual_seed(0),
+    )
 
 
 def test_batches_cover_every_image_once_an_epoch():
@@ -87,7 +117,9 @@ def trained(data, count, seed):
     """The lecture's model: `count` images, 100 epochs over the one batch."""
     m = model(seed)
     images, labels = mnist.as_vectors(data.x_train[:count]), one_hot(data.y_train[:count])
-    optimizer, scheduler = mnist.adam(m, SimpleNamespace(lr=0.001, weight_decay=0.0, schedule="constant"), 100)
+    optimizer, scheduler = mnist.adam(
+        m, SimpleNamespace(lr=0.001, weight_decay=0.0, schedule="constant"), 100
+    )
     mnist.train(m, optimizer, scheduler, enumerate([(images, labels)] * 100), np.full(100, np.nan))
     return m
 
@@ -95,10 +127,16 @@ def trained(data, count, seed):
 @pytest.mark.parametrize("packed", [False, True])
 def test_made_up_data_set(run_here, tmp_path, packed):
     write_idx(tmp_path / "some data", packed=packed)
-    done = run_here("mnist_mlp", "--dataset", "mnist", "--data-dir", tmp_path / "some data", "--images", 50)
+    done = run_here(
+        "mnist_mlp", "--dataset", "mnist", "--data-dir", tmp_path / "some data", "--images", 50
+    )
     assert done.returncode == 0, done.stderr
     results = assert_contract(done, "mnist_mlp", *FIGURES)
-    assert results["dataset"] == "mnist" and results["train_images"] == 50 and results["test_images"] == 30
+    assert (
+        results["dataset"] == "mnist"
+        and results["train_images"] == 50
+        and results["test_images"] == 30
+    )
     assert results["train_accuracy"] == 1 and results["test_accuracy"] > 0.9
     assert [five["label"] for five in results["first_five"]] == [0, 7, 4, 1, 8]
     assert sum(results["unseen"]["probabilities"]) == pytest.approx(1)
@@ -122,7 +160,11 @@ def test_mnist_never_falls_back(run_here, tmp_path):
     done = run_here("mnist_mlp", "--dataset", "mnist", "--data-dir", tmp_path / "nothing")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: MNIST is not in") and done.stderr.count("\n") == 1
-    for part in (str(tmp_path / "nothing" / "MNIST" / "raw"), "train-images-idx3-ubyte", "--dataset digits"):
+    for part in (
+        str(tmp_path / "nothing" / "MNIST" / "raw"),
+        "train-images-idx3-ubyte",
+        "--dataset digits",
+    ):
         assert part in done.stderr
     assert not any((tmp_path / "nothing").iterdir())
 
@@ -136,8 +178,13 @@ def test_a_diverged_run_says_so_everywhere(run_here, tmp_path, monkeypatch):
         return plain(m, x, y) * (1e60 if len(calls) > 4 else 1)  # beyond float32
 
     monkeypatch.setattr(mnist, "loss", overflows)
-    done = run_here("mnist_mlp", "--data-dir", tmp_path / "data", "--images", 50, "--epochs", 9, "--quiet")
-    assert done.returncode == 1 and "the loss is not finite at step 5 with learning rate 0.001" in done.stderr
+    done = run_here(
+        "mnist_mlp", "--data-dir", tmp_path / "data", "--images", 50, "--epochs", 9, "--quiet"
+    )
+    assert (
+        done.returncode == 1
+        and "the loss is not finite at step 5 with learning rate 0.001" in done.stderr
+    )
     assert done.metrics["results"]["ended"] == "diverged" and done.metrics["results"]["steps"] == 4
     assert len(np.load(done.folder / "losses.npy")) == 4
 
@@ -161,12 +208,20 @@ def test_real_mnist_run(run, mnist_root):
     done = run("mnist_mlp", MNIST_ROOT=mnist_root)
     assert done.returncode == 0, done.stderr
     results = assert_contract(done, "mnist_mlp", *FIGURES)
-    assert results["dataset"] == "mnist" and results["parameters"] == 31_810 and results["test_images"] == 10_000
+    assert (
+        results["dataset"] == "mnist"
+        and results["parameters"] == 31_810
+        and results["test_images"] == 10_000
+    )
     assert results["train_accuracy"] == 1
-    assert json.dumps(results["first_five"]) == json.dumps([{"label": k, "prediction": k} for k in (5, 0, 4, 1, 9)])
+    assert json.dumps(results["first_five"]) == json.dumps(
+        [{"label": k, "prediction": k} for k in (5, 0, 4, 1, 9)]
+    )
 
 
-@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor computes with them only")
+@pytest.mark.skipif(
+    not torch.set_flush_denormal(False), reason="this processor computes with them only"
+)
 def test_training_takes_numbers_under_the_least_normal_one_for_zero(run_here, monkeypatch):
     """Adam with weight decay meets them, and such an epoch took three times as long."""
     products, ends = [], ["well", "diverged", "broken off"]

@@ -5,8 +5,10 @@ import sys
 import pytest
 from helpers import have_memory
 
-BROKEN = {"llvmlite": "raise ImportError('no llvmlite here')",
-          "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')"}
+BROKEN = {
+    "llvmlite": "raise ImportError('no llvmlite here')",
+    "torchvision": "raise RuntimeError('operator torchvision::nms does not exist')",
+}
 
 
 @pytest.fixture
@@ -27,7 +29,12 @@ def test_without_llvmlite_and_torchvision_the_plain_loop_with_one_warning(run, b
 def test_torchvision_that_does_not_fit(run, run_here, broken, tmp_path, monkeypatch):
     done = run("mnist_mlp", "--dataset", "mnist", "--data-dir", tmp_path, PYTHONPATH=broken)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    for part in ("operator torchvision::nms does not exist", "torch 2", "--force-reinstall", "--dataset digits"):
+    for part in (
+        "operator torchvision::nms does not exist",
+        "torch 2",
+        "--force-reinstall",
+        "--dataset digits",
+    ):
         assert part in done.stderr
     monkeypatch.setitem(sys.modules, "torchvision", None)  # importing it raises
     done = run_here("mnist_mlp", "--dataset", "digits", "--quiet")

@@ -14,13 +14,18 @@ from common.program import RunError
 
 # What a bad disk, a bad download or a bad hand does to a file's bytes: places are shares of its length.
 PLACE = st.floats(0, 1)
-DAMAGE = st.lists(st.one_of(
-    st.tuples(st.just("flip"), PLACE, st.integers(1, 255)),
-    st.tuples(st.just("flip in the header"), PLACE, st.integers(1, 255)),
-    st.tuples(st.just("cut"), PLACE, st.none()),
-    st.tuples(st.just("insert"), PLACE, st.binary(min_size=1, max_size=20)),
-    st.tuples(st.just("replace"), PLACE, st.binary(min_size=1, max_size=20)),
-    st.tuples(st.just("append"), PLACE, st.binary(min_size=1, max_size=20))), min_size=1, max_size=3)
+DAMAGE = st.lists(
+    st.one_of(
+        st.tuples(st.just("flip"), PLACE, st.integers(1, 255)),
+        st.tuples(st.just("flip in the header"), PLACE, st.integers(1, 255)),
+        st.tuples(st.just("cut"), PLACE, st.none()),
+        st.tuples(st.just("insert"), PLACE, st.binary(min_size=1, max_size=20)),
+        st.tuples(st.just("replace"), PLACE, st.binary(min_size=1, max_size=20)),
+        st.tuples(st.just("append"), PLACE, st.binary(min_size=1, max_size=20)),
+    ),
+    min_size=1,
+    max_size=3,
+)
 
 
 def damaged(content: bytes, damage) -> bytes:
@@ -29,13 +34,13 @@ def damaged(content: bytes, damage) -> bytes:
         if kind == "flip in the header":
             kind, at = "flip", int(place * 15)
         if kind == "flip" and at < len(content):
-            content = content[:at] + bytes([content[at] ^ what]) + content[at + 1:]
+            content = content[:at] + bytes([content[at] ^ what]) + content[at + 1 :]
         elif kind == "cut":
             content = content[:at]
         elif kind == "insert":
             content = content[:at] + what + content[at:]
         elif kind == "replace":
-            content = content[:at] + what + content[at + len(what):]
+            content = content[:at] + what + content[at + len(what) :]
         elif kind == "append":
             content += what
     return content
@@ -62,22 +67,30 @@ def check(files, which, damage):
         path.write_bytes(content)
     read = getattr(data, which).numpy().astype(np.uint8).tobytes()
     if path.suffix == ".gz":  # its checksum finds every change of the content
-        assert read == gzip.decompress(content)[16 if "x" in which else 8:]
+        assert read == gzip.decompress(content)[16 if "x" in which else 8 :]
     else:  # the header was whole, the rest is what stands there
         head = 16 if "x" in which else 8
-        assert changed[:head] == content[:head] and read == changed[head:] and len(changed) == len(content)
+        assert (
+            changed[:head] == content[:head]
+            and read == changed[head:]
+            and len(changed) == len(content)
+        )
         assert "x" in which or max(read) <= 9
 
 
 @given(which=st.sampled_from(["x_train", "y_train", "x_test", "y_test"]), damage=DAMAGE)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_changed_files(files, which, damage):
     check(files, which, damage)
 
 
 @pytest.mark.soak
 @given(which=st.sampled_from(["x_train", "y_train", "x_test", "y_test"]), damage=DAMAGE)
-@settings(max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_thousands_of_changed_files(files, which, damage):
     check(files, which, damage)
 

@@ -59,15 +59,30 @@ def mirrors(tmp_path, monkeypatch):
     server.files, server.asked, server.closing = files, [], threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(digits, "DOWNLOAD_TIMEOUT", 0.3)
-    monkeypatch.setattr(datasets.MNIST, "resources",
-                        [(name, hashlib.md5(content).hexdigest()) for name, content in files.items()])
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+    monkeypatch.setattr(
+        datasets.MNIST,
+        "resources",
+        [(name, hashlib.md5(content).hexdigest()) for name, content in files.items()],
+    )
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    ):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(urllib.request, "_opener", None)  # else it goes by the proxies of a test before
+    monkeypatch.setattr(
+        urllib.request, "_opener", None
+    )  # else it goes by the proxies of a test before
 
     def choose(*faults: str):
-        monkeypatch.setattr(datasets.MNIST, "mirrors",
-                            [f"http://127.0.0.1:{server.server_port}/{fault}/" for fault in faults])
+        monkeypatch.setattr(
+            datasets.MNIST,
+            "mirrors",
+            [f"http://127.0.0.1:{server.server_port}/{fault}/" for fault in faults],
+        )
         return server
 
     yield choose
@@ -77,7 +92,9 @@ def mirrors(tmp_path, monkeypatch):
 
 
 def files_in(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
 
 
 WHOLE = sorted(f"MNIST/raw/{name}" for name in digits.FILES)
@@ -88,7 +105,10 @@ def test_a_healthy_mirror_is_downloaded_once(mirrors, tmp_path, capsys):
     server = mirrors("healthy")
     data = digits.load("auto", tmp_path / "data")  # named, not there: made, which is said
     assert data.name == "mnist" and len(data.x_train) == 60
-    assert f"{tmp_path / 'data'} is no folder; MNIST is to be downloaded into it" in capsys.readouterr().err
+    assert (
+        f"{tmp_path / 'data'} is no folder; MNIST is to be downloaded into it"
+        in capsys.readouterr().err
+    )
     assert files_in(tmp_path / "data") == WHOLE and len(set(server.asked)) == 4
     server.asked.clear()
     digits.load("mnist", tmp_path / "data")
@@ -96,7 +116,9 @@ def test_a_healthy_mirror_is_downloaded_once(mirrors, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_download_leaves_nothing_and_the_second_mirror_is_asked(mirrors, tmp_path, capsys, fault):
+def test_a_broken_download_leaves_nothing_and_the_second_mirror_is_asked(
+    mirrors, tmp_path, capsys, fault
+):
     mirrors(fault, fault)
     (tmp_path / "data").mkdir()
     begin = time.monotonic()
@@ -108,7 +130,10 @@ def test_a_broken_download_leaves_nothing_and_the_second_mirror_is_asked(mirrors
 
     assert digits.load("auto", tmp_path / "new" / "data").name == "digits"
     said = capsys.readouterr().err
-    assert "bundled digits instead of MNIST" in said and f"{tmp_path / 'new' / 'data'} is no folder" in said
+    assert (
+        "bundled digits instead of MNIST" in said
+        and f"{tmp_path / 'new' / 'data'} is no folder" in said
+    )
     assert not (tmp_path / "new").exists()
 
     server = mirrors(fault, "healthy")
@@ -132,7 +157,13 @@ def test_two_downloads_at_once_end_with_one_good_copy(mirrors, tmp_path):
     mirrors("healthy")
     (tmp_path / "data").mkdir()
     where = json.dumps([datasets.MNIST.mirrors, datasets.MNIST.resources])
-    runs = [subprocess.Popen([sys.executable, "-c", DOWNLOAD, PROJECT, tmp_path / "data", where],
-                             stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", DOWNLOAD, PROJECT, tmp_path / "data", where],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
     assert [run.communicate(timeout=60)[0] for run in runs] == ["60\n", "60\n"]
     assert files_in(tmp_path / "data") == WHOLE

@@ -19,7 +19,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, environment
-from helpers import SCRIPTS, at_call, content, in_pieces, load_state, no_figures, press, results_of, write_digits
+from helpers import (
+    SCRIPTS,
+    at_call,
+    content,
+    in_pieces,
+    load_state,
+    no_figures,
+    press,
+    results_of,
+    write_digits,
+)
 from PIL import Image
 
 CHECKPOINT = "checkpoint.pt"
@@ -30,8 +40,23 @@ RUNS = {  # all of 60 steps
     "network, eager": ("ann_revisited", "--steps", 60, "--engine", "eager"),
     "network, fused": ("ann_revisited", "--steps", 60, "--engine", "fused"),
     "one batch": ("mnist_mlp", "--images", 40, "--epochs", 60, "--hidden", 8),
-    "batches": ("mnist_mlp", "--images", "all", "--epochs", 20, "--batch-size", 25, "--hidden", 8, "--schedule",
-                "one-cycle", "--lr", 0.01, "--weight-decay", 1e-3),
+    "batches": (
+        "mnist_mlp",
+        "--images",
+        "all",
+        "--epochs",
+        20,
+        "--batch-size",
+        25,
+        "--hidden",
+        8,
+        "--schedule",
+        "one-cycle",
+        "--lr",
+        0.01,
+        "--weight-decay",
+        1e-3,
+    ),
 }
 PLAIN = [name for name in RUNS if "fused" not in name]
 
@@ -63,7 +88,11 @@ def start(run_here, monkeypatch, tmp_path):
 
 def assert_error(done, *said: str) -> None:
     """A run that ended with 1 and one line that says what was wrong."""
-    assert done.returncode == 1 and done.stderr.startswith("error: "), (done.returncode, done.stdout, done.stderr)
+    assert done.returncode == 1 and done.stderr.startswith("error: "), (
+        done.returncode,
+        done.stdout,
+        done.stderr,
+    )
     assert done.stderr.count("\n") == 1, done.stderr
     for part in said:
         assert part in done.stderr
@@ -77,10 +106,17 @@ def assert_error(done, *said: str) -> None:
 def test_what_was_computed_is_saved(start, name, number, code):
     whole = start(name)
     assert whole.returncode == 0, whole.stderr
-    losses, initial = np.load(whole.folder / "losses.npy"), load_state(whole.folder / "model_initial.pt")
+    losses, initial = (
+        np.load(whole.folder / "losses.npy"),
+        load_state(whole.folder / "model_initial.pt"),
+    )
     shutil.rmtree(whole.folder)
     done = start(name, at=20, act=lambda: press(number))
-    assert done.returncode == code and done.stderr.startswith("interrupted: ") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == code
+        and done.stderr.startswith("interrupted: ")
+        and done.stderr.count("\n") == 1
+    )
     results = done.metrics["results"]
     assert results["ended"] == "interrupted" and results["steps"] == 20
     assert np.load(done.folder / "losses.npy").tobytes() == losses[:20].tobytes()
@@ -93,7 +129,9 @@ def test_what_was_computed_is_saved(start, name, number, code):
 def test_the_model_of_an_interrupted_run_is_the_one_after_its_last_step(start, run_here):
     done = start("network, eager", at=20)
     model = load_state(done.folder / "model.pt")
-    shorter = load_state(run_here("ann_revisited", "--steps", 20, "--engine", "eager").folder / "model.pt")
+    shorter = load_state(
+        run_here("ann_revisited", "--steps", 20, "--engine", "eager").folder / "model.pt"
+    )
     assert all((model[key] == shorter[key]).all() for key in model)
 
 
@@ -104,7 +142,11 @@ def test_a_second_request_ends_the_run_at_once(start, name):
         press()
 
     done = start(name, at=20, act=twice)
-    assert done.returncode == 130 and done.stderr.startswith("interrupted") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 130
+        and done.stderr.startswith("interrupted")
+        and done.stderr.count("\n") == 1
+    )
     assert done.made <= 20 and not (done.folder / "losses.npy").exists()
 
 
@@ -119,10 +161,18 @@ def test_a_job_scheduler_asks_more_than_once(start, name):
     assert done.metrics["results"]["ended"] == "interrupted" and (done.folder / CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize("script, function", [("linear_recovery", "training_data"), ("ann_revisited", "random_model"),
-                                              ("mnist_mlp", "glorot_model")])
+@pytest.mark.parametrize(
+    "script, function",
+    [
+        ("linear_recovery", "training_data"),
+        ("ann_revisited", "random_model"),
+        ("mnist_mlp", "glorot_model"),
+    ],
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_before_training_there_is_nothing_to_save(run_here, monkeypatch, tmp_path, script, function, number):
+def test_before_training_there_is_nothing_to_save(
+    run_here, monkeypatch, tmp_path, script, function, number
+):
     module = importlib.import_module(f"lectures.{script}")
     write_digits(tmp_path / "data")
     monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "data"))
@@ -151,7 +201,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(start, name):
     assert done.returncode == 0, done.stderr
     assert "30" in done.stdout + done.stderr  # where it goes on
     assert content(done.folder) == files and results_of(done) == results
-    assert 30 <= done.made <= 33  # it went on, and did not begin anew; the loss is also computed for the results
+    assert (
+        30 <= done.made <= 33
+    )  # it went on, and did not begin anew; the loss is also computed for the results
     assert not (done.folder / CHECKPOINT).exists()
 
 
@@ -172,11 +224,15 @@ def test_where_there_is_nothing_it_begins_and_says_so(start, script):
 def test_a_complete_run_says_so_and_is_not_made_again(start, script):
     name = next(name for name in RUNS if RUNS[name][0] == script)
     first = start(name)
-    before = {path.name: path.read_bytes() for path in first.folder.iterdir() if path.name[0] != "."}
+    before = {
+        path.name: path.read_bytes() for path in first.folder.iterdir() if path.name[0] != "."
+    }
     done = start(name, "--resume")
     assert done.returncode == 0 and done.made == 0, done.stderr
     assert "complete" in done.stdout + done.stderr
-    assert {path.name: path.read_bytes() for path in done.folder.iterdir() if path.name[0] != "."} == before
+    assert {
+        path.name: path.read_bytes() for path in done.folder.iterdir() if path.name[0] != "."
+    } == before
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -198,7 +254,9 @@ def test_checkpoints_are_kept_during_training(start, monkeypatch, tmp_path, name
         patch.setattr(run.Run, "CHECKPOINT_SECONDS", 0)
         done = start(name, at=40, act=lambda: shutil.copytree(whole.folder, tmp_path / "killed"))
     assert done.returncode == 0 and content(done.folder) == files  # keeping them changes nothing
-    assert {path.name for path in (tmp_path / "killed").iterdir()} - {".lock", ".owner"} == {CHECKPOINT}
+    assert {path.name for path in (tmp_path / "killed").iterdir()} - {".lock", ".owner"} == {
+        CHECKPOINT
+    }
     done = start(name, "--resume", "--output-dir", tmp_path / "killed")
     assert done.returncode == 0, done.stderr
     assert content(tmp_path / "killed") == files and done.made <= 60 - 30 + 3
@@ -210,18 +268,41 @@ def test_checkpoints_are_not_kept_at_every_step(start, monkeypatch):
     run = importlib.import_module("common.run")
     assert 1 <= run.Run.CHECKPOINT_SECONDS <= 60
     written, replace = [], os.replace
-    monkeypatch.setattr(os, "replace", lambda source, path, **more: (written.append(Path(path).name),
-                                                                      replace(source, path, **more))[1])
+    monkeypatch.setattr(
+        os,
+        "replace",
+        lambda source, path, **more: (
+            written.append(Path(path).name),
+            replace(source, path, **more),
+        )[1],
+    )
     start("network, eager")
     assert written and CHECKPOINT not in written
 
 
 OTHERS = {
-    "linear, eager": [("--lr", 0.02), ("--seed", 1), ("--samples", 70), ("--noise", 0.1), ("--low", 4.0),
-                      ("--high", 9.0), ("--raw",), ("--engine", "fused")],
+    "linear, eager": [
+        ("--lr", 0.02),
+        ("--seed", 1),
+        ("--samples", 70),
+        ("--noise", 0.1),
+        ("--low", 4.0),
+        ("--high", 9.0),
+        ("--raw",),
+        ("--engine", "fused"),
+    ],
     "network, eager": [("--lr", 0.02), ("--seed", 1), ("--steps", 70), ("--engine", "fused")],
-    "batches": [("--lr", 0.02), ("--seed", 1), ("--schedule", "constant"), ("--weight-decay", 0.0), ("--hidden", 9),
-                ("--epochs", 21), ("--batch-size", 30), ("--images", 50), ("--dataset", "fashion-mnist")],
+    "batches": [
+        ("--lr", 0.02),
+        ("--seed", 1),
+        ("--schedule", "constant"),
+        ("--weight-decay", 0.0),
+        ("--hidden", 9),
+        ("--epochs", 21),
+        ("--batch-size", 30),
+        ("--images", 50),
+        ("--dataset", "fashion-mnist"),
+    ],
 }
 
 
@@ -252,7 +333,13 @@ class Touch:
 
 def places(value, path=()):
     """The path to each entry of nested dicts and lists, with the entry."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         yield (*path, key), item
         yield from places(item, (*path, key))
@@ -294,8 +381,12 @@ def test_damaged_checkpoints_are_refused_or_do_no_harm(start, name):
     refused = 0
     for number, (place, item) in enumerate(places(whole)):
         options = list(changes_of(item))
-        if "batches" == name and len(place) > 2 and not (isinstance(item, torch.Tensor) and item.dim()):
-            options = options[number % len(options):][:1]
+        if (
+            "batches" == name
+            and len(place) > 2
+            and not (isinstance(item, torch.Tensor) and item.dim())
+        ):
+            options = options[number % len(options) :][:1]
         for change in options:
             shutil.rmtree(folder)
             shutil.copytree(kept, folder)
@@ -319,11 +410,24 @@ def test_checkpoints_that_are_none(start, tmp_path):
     checkpoint = torch.load(path, weights_only=True)
     torch.save({**checkpoint, "more": Touch(touched)}, path)
     executing = path.read_bytes()
-    for damaged in (b"", whole[:len(whole) // 2], whole[:-30], b"x" * 1000, pickle.dumps(Touch(touched)), executing):
+    for damaged in (
+        b"",
+        whole[: len(whole) // 2],
+        whole[:-30],
+        b"x" * 1000,
+        pickle.dumps(Touch(touched)),
+        executing,
+    ):
         path.write_bytes(damaged)
         assert_error(start("network, eager", "--resume"), str(path))
         assert path.read_bytes() == damaged
-    for other in ([1], {}, {"a": 1}, torch.zeros(3), checkpoint["model"] if "model" in checkpoint else 3):
+    for other in (
+        [1],
+        {},
+        {"a": 1},
+        torch.zeros(3),
+        checkpoint["model"] if "model" in checkpoint else 3,
+    ):
         torch.save(other, path)
         assert_error(start("network, eager", "--resume"), str(path))
     assert not touched.exists()
@@ -335,8 +439,12 @@ def test_checkpoints_that_are_none(start, tmp_path):
 
 # Divergence.
 
-OPTIMIZER = {"linear, eager": torch.optim.SGD, "network, eager": torch.optim.SGD, "one batch": torch.optim.Adam,
-             "batches": torch.optim.Adam}
+OPTIMIZER = {
+    "linear, eager": torch.optim.SGD,
+    "network, eager": torch.optim.SGD,
+    "one batch": torch.optim.Adam,
+    "batches": torch.optim.Adam,
+}
 
 
 @pytest.fixture
@@ -376,7 +484,9 @@ def test_divergence_ends_with_1_and_keeps_the_losses(overflow, start, name, step
     assert results["ended"] == "diverged" and results["steps"] == step
     assert (done.folder / "loss.png").exists() and not (done.folder / CHECKPOINT).exists()
     assert str(step + 1) in done.stderr or step == 60
-    assert overflow(name, step, "--resume").returncode == 1  # it is not complete, and does not become so
+    assert (
+        overflow(name, step, "--resume").returncode == 1
+    )  # it is not complete, and does not become so
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -430,19 +540,34 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def signalled(folder: Path, number: int) -> subprocess.CompletedProcess:
-    words = (sys.executable, "-c", SIGNALLED, PROJECT, int(number), PROJECT / "lectures" / "ann_revisited.py",
-             "--output-dir", folder, *PLAIN_NETWORK)
-    return subprocess.run(list(map(str, words)), env=environment(), capture_output=True, text=True, timeout=120)
+    words = (
+        sys.executable,
+        "-c",
+        SIGNALLED,
+        PROJECT,
+        int(number),
+        PROJECT / "lectures" / "ann_revisited.py",
+        "--output-dir",
+        folder,
+        *PLAIN_NETWORK,
+    )
+    return subprocess.run(
+        list(map(str, words)), env=environment(), capture_output=True, text=True, timeout=120
+    )
 
 
-def test_a_killed_process_leaves_a_checkpoint_that_a_new_one_goes_on_from(run, run_here, monkeypatch, tmp_path):
+def test_a_killed_process_leaves_a_checkpoint_that_a_new_one_goes_on_from(
+    run, run_here, monkeypatch, tmp_path
+):
     no_figures(monkeypatch)
     expected = content(run_here("ann_revisited", *PLAIN_NETWORK).folder)
     killed = signalled(tmp_path / "killed", signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL and (tmp_path / "killed" / CHECKPOINT).exists()
     done = run("ann_revisited", *PLAIN_NETWORK, "--resume", "--output-dir", tmp_path / "killed")
     assert done.returncode == 0, done.stderr
-    assert content(tmp_path / "killed") == expected and not list((tmp_path / "killed").glob(".*.partial"))
+    assert content(tmp_path / "killed") == expected and not list(
+        (tmp_path / "killed").glob(".*.partial")
+    )
 
 
 def test_a_signal_to_a_process(tmp_path):
@@ -480,25 +605,45 @@ def assert_whole(folder: Path) -> None:
             assert json.loads(path.read_text())["results"]
 
 
-LONG = {"linear_recovery": ("--samples", 5_000, "--engine", "eager"), "ann_revisited": ("--steps", 20_000_000),
-        "mnist_mlp": ("--images", "all", "--epochs", 250, "--batch-size", 4)}
+LONG = {
+    "linear_recovery": ("--samples", 5_000, "--engine", "eager"),
+    "ann_revisited": ("--steps", 20_000_000),
+    "mnist_mlp": ("--images", "all", "--epochs", 250, "--batch-size", 4),
+}
 
 
 def kill_and_resume(tmp_path: Path, script: str, kills: int) -> int:
     """Kills runs at random moments and goes on from their checkpoints; returns how often there was one."""
     write_digits(tmp_path / "data")
     folder, dice, resumed, killed = tmp_path / "run", random.Random(0), 0, 0
-    command = [sys.executable, "-c", OFTEN, PROJECT, PROJECT / "lectures" / f"{script}.py", "--quiet", "--output-dir",
-               folder, *LONG[script]]
-    command, surroundings = [str(word) for word in command], environment(MNIST_ROOT=str(tmp_path / "data"))
+    command = [
+        sys.executable,
+        "-c",
+        OFTEN,
+        PROJECT,
+        PROJECT / "lectures" / f"{script}.py",
+        "--quiet",
+        "--output-dir",
+        folder,
+        *LONG[script],
+    ]
+    command, surroundings = (
+        [str(word) for word in command],
+        environment(MNIST_ROOT=str(tmp_path / "data")),
+    )
     subprocess.run(command, env=surroundings, check=True, capture_output=True)
     expected = content(folder)
     shutil.rmtree(folder)
     while killed < kills:
         again = (folder / CHECKPOINT).exists()
         resumed += again
-        process = subprocess.Popen([*command, "--resume"], env=surroundings, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*command, "--resume"],
+            env=surroundings,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         try:
             _, errors = process.communicate(timeout=dice.uniform(1.5, 7))
         except subprocess.TimeoutExpired:

@@ -11,8 +11,21 @@ RUNS = {
     "network, fused": ("ann_revisited", "--steps", 20_000, "--engine", "fused"),
     "network, eager": ("ann_revisited", "--steps", 300, "--engine", "eager"),
     "the first hundred digits": ("mnist_mlp", "--dataset", "digits", "--epochs", 20),
-    "all digits": ("mnist_mlp", "--dataset", "digits", "--images", "all", "--epochs", 2, "--batch-size", 64,
-                   "--schedule", "one-cycle", "--weight-decay", 1e-4),
+    "all digits": (
+        "mnist_mlp",
+        "--dataset",
+        "digits",
+        "--images",
+        "all",
+        "--epochs",
+        2,
+        "--batch-size",
+        64,
+        "--schedule",
+        "one-cycle",
+        "--weight-decay",
+        1e-4,
+    ),
 }
 
 
@@ -42,7 +55,11 @@ def test_again_and_with_another_thread(outcome, name):
     assert outcome(name, threads=2) == once
     files, results = outcome(name, threads=1)
     assert files == once[0]
-    for key in ("weight_least_squares", "bias_least_squares", "stable_lr_limit"):  # LAPACK's order differs
+    for key in (
+        "weight_least_squares",
+        "bias_least_squares",
+        "stable_lr_limit",
+    ):  # LAPACK's order differs
         np.testing.assert_allclose(results.pop(key, 0), once[1].pop(key, 0), rtol=1e-9)
     assert results == once[1]
 
@@ -60,8 +77,11 @@ def test_what_was_drawn_before_changes_nothing(outcome):
 def test_losses_differ_with_the_seed(run_here, monkeypatch, tmp_path):
     no_figures(monkeypatch)
     write_digits(tmp_path / "data")
-    for script, *options in (("linear_recovery", "--samples", 50), ("ann_revisited", "--steps", 50),
-                             ("mnist_mlp", "--epochs", 3, "--images", 50, "--data-dir", tmp_path / "data")):
+    for script, *options in (
+        ("linear_recovery", "--samples", 50),
+        ("ann_revisited", "--steps", 50),
+        ("mnist_mlp", "--epochs", 3, "--images", 50, "--data-dir", tmp_path / "data"),
+    ):
         found = set()
         for seed in (0, 1, 2**32 - 1):
             done = run_here(script, "--quiet", "--seed", seed, *options)

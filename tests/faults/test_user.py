@@ -33,14 +33,22 @@ from matplotlib.backend_bases import FigureCanvasBase
 # Each would be a line on the user's screen; but Python does not show that a library uses something deprecated.
 pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
 
-QUICK = {"linear_recovery": ("--samples", 60, "--engine", "eager"),
-         "ann_revisited": ("--steps", 60, "--engine", "eager"),
-         "mnist_mlp": ("--images", 50, "--epochs", 60, "--hidden", 8)}
+QUICK = {
+    "linear_recovery": ("--samples", 60, "--engine", "eager"),
+    "ann_revisited": ("--steps", 60, "--engine", "eager"),
+    "mnist_mlp": ("--images", 50, "--epochs", 60, "--hidden", 8),
+}
 FILES = {"metrics.json", "losses.npy", "model_initial.pt", "model.pt", "loss.png"}
 
 
 def command(script: str, folder: Path, *options) -> list[str]:
-    words = (sys.executable, PROJECT / "lectures" / f"{script}.py", "--output-dir", folder, *options)
+    words = (
+        sys.executable,
+        PROJECT / "lectures" / f"{script}.py",
+        "--output-dir",
+        folder,
+        *options,
+    )
     return list(map(str, words))
 
 
@@ -63,8 +71,14 @@ def test_a_reader_that_leaves_early(made_up, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = subprocess.run(command("mnist_mlp", tmp_path / "run", *QUICK["mnist_mlp"]), stdout=writer,
-                              stderr=subprocess.PIPE, env=environment(MNIST_ROOT=str(made_up)), text=True, timeout=60)
+        done = subprocess.run(
+            command("mnist_mlp", tmp_path / "run", *QUICK["mnist_mlp"]),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=environment(MNIST_ROOT=str(made_up)),
+            text=True,
+            timeout=60,
+        )
     finally:
         os.close(writer)
     assert done.returncode == 0 and done.stderr == ""
@@ -74,20 +88,37 @@ def test_a_reader_that_leaves_early(made_up, tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_behind_stdout(run_here, tmp_path):
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command("linear_recovery", tmp_path / "run", *QUICK["linear_recovery"]), stdout=full,
-                              stderr=subprocess.PIPE, env=environment(), text=True, timeout=60)
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+        done = subprocess.run(
+            command("linear_recovery", tmp_path / "run", *QUICK["linear_recovery"]),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            text=True,
+            timeout=60,
+        )
+    assert (
+        done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    ), done.stderr
     assert "No space left on device" in done.stderr and FILES < files_in(tmp_path / "run")
-    here = run_here("linear_recovery", *QUICK["linear_recovery"])  # a process of its own makes the same numbers
+    here = run_here(
+        "linear_recovery", *QUICK["linear_recovery"]
+    )  # a process of its own makes the same numbers
     assert content(here.folder) == content(tmp_path / "run")
 
 
-@pytest.mark.parametrize("closed, script", [("2>&-", "linear_recovery"), ("<&- >&- 2>&-", "mnist_mlp")])
+@pytest.mark.parametrize(
+    "closed, script", [("2>&-", "linear_recovery"), ("<&- >&- 2>&-", "mnist_mlp")]
+)
 def test_closed_streams(made_up, tmp_path, closed, script):
     """As `2>&-`, or pythonw; the first file that is opened gets the free number, and must not get the messages."""
     words = command(script, tmp_path / "run", *QUICK[script])
-    done = subprocess.run(["bash", "-c", f'exec "$@" {closed}', "bash", *words],
-                          env=environment(MNIST_ROOT=str(made_up)), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", f'exec "$@" {closed}', "bash", *words],
+        env=environment(MNIST_ROOT=str(made_up)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     assert FILES < files_in(tmp_path / "run") and done.stderr == ""
     assert all(b"learning rate" not in path.read_bytes() for path in (tmp_path / "run").glob(".*"))
@@ -95,8 +126,13 @@ def test_closed_streams(made_up, tmp_path, closed, script):
 
 def test_an_error_that_nobody_can_read(tmp_path):
     (tmp_path / "run").write_text("no folder")
-    done = subprocess.run(["bash", "-c", 'exec "$@" 2>&-', "bash", *command("linear_recovery", tmp_path / "run")],
-                          env=environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", 'exec "$@" 2>&-', "bash", *command("linear_recovery", tmp_path / "run")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 1 and "error" not in done.stdout + done.stderr
     assert (tmp_path / "run").read_text() == "no folder"
 
@@ -114,13 +150,19 @@ program.execute(main)
 
 def test_what_a_library_says_to_a_closed_stream_goes_into_no_file(tmp_path):
     words = list(map(str, (sys.executable, "-c", OPENED, PROJECT, tmp_path / "file")))
-    assert subprocess.run(["bash", "-c", 'exec "$@" 2>&-', "bash", *words], timeout=60).returncode == 0
+    assert (
+        subprocess.run(["bash", "-c", 'exec "$@" 2>&-', "bash", *words], timeout=60).returncode == 0
+    )
     assert (tmp_path / "file").read_bytes() == b""
 
 
 def test_a_folder_that_the_encoding_has_no_letters_for(run, tmp_path):
-    folder = tmp_path / os.fsdecode("数字".encode() + b"\xff")  # and one byte that is no letter at all
-    done = run("ann_revisited", *QUICK["ann_revisited"], "--output-dir", folder, PYTHONIOENCODING="cp1252")
+    folder = tmp_path / os.fsdecode(
+        "数字".encode() + b"\xff"
+    )  # and one byte that is no letter at all
+    done = run(
+        "ann_revisited", *QUICK["ann_revisited"], "--output-dir", folder, PYTHONIOENCODING="cp1252"
+    )
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert r"\u6570\u5b57\udcff" in done.stdout and FILES < files_in(folder)
     assert json.loads((folder / "metrics.json").read_text())["config"]["output_dir"] == str(folder)
@@ -131,8 +173,13 @@ def test_a_folder_that_the_encoding_has_no_letters_for(run, tmp_path):
 
 def test_a_notebook_s_backend_without_windows_and_a_home_that_cannot_be_written(run, made_up):
     """No warning of matplotlib's; the one line is --show's."""
-    nowhere = {"HOME": "/dev/null", "XDG_CONFIG_HOME": "/dev/null/a", "XDG_CACHE_HOME": "/dev/null/b",
-               "MPLCONFIGDIR": "", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    nowhere = {
+        "HOME": "/dev/null",
+        "XDG_CONFIG_HOME": "/dev/null/a",
+        "XDG_CACHE_HOME": "/dev/null/b",
+        "MPLCONFIGDIR": "",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
     done = run("ann_revisited", *QUICK["ann_revisited"], "--show", **nowhere)
     assert done.returncode == 0 and FILES < files_in(done.folder), done.stderr
     assert done.stderr.startswith("warning: --show") and done.stderr.count("\n") == 1
@@ -170,19 +217,28 @@ def test_the_folder_above_is_recognised(run_here, made_up, monkeypatch, below):
     monkeypatch.setenv("MNIST_ROOT", str(made_up / below))
     done = run_here("mnist_mlp", *QUICK["mnist_mlp"])
     assert done.returncode == 0 and done.stderr == ""
-    assert done.metrics["results"]["dataset"] == "mnist" and not (made_up / below / "MNIST").exists()
+    assert (
+        done.metrics["results"]["dataset"] == "mnist" and not (made_up / below / "MNIST").exists()
+    )
 
 
 # Ctrl-C before PyTorch is there, and while the figures are drawn.
 
 
-@pytest.mark.parametrize("module, script, number", [("argparse", "linear_recovery", signal.SIGINT),
-                                                    ("torch.types", "mnist_mlp", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    "module, script, number",
+    [("argparse", "linear_recovery", signal.SIGINT), ("torch.types", "mnist_mlp", signal.SIGTERM)],
+)
 def test_while_it_is_imported(tmp_path, module, script, number):
     """`-X importtime` says on stderr which module has been imported: the signal comes at once after one of them."""
     python, *rest = command(script, tmp_path / "run")
-    process = subprocess.Popen([python, "-X", "importtime", *rest], env=environment(), stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [python, "-X", "importtime", *rest],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     said = []
     for line in process.stderr:
         if not line.startswith("import time:"):
@@ -205,6 +261,7 @@ def test_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, monkeyp
     shutil.rmtree(whole.folder)
     drawn = FigureCanvasBase.print_figure
     with monkeypatch.context() as patch:
+
         def pressed(self, *values, **settings):
             patch.setattr(FigureCanvasBase, "print_figure", drawn)
             press()
@@ -212,10 +269,18 @@ def test_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, monkeyp
 
         patch.setattr(FigureCanvasBase, "print_figure", pressed)
         done = run_here(script, *QUICK[script])
-    assert done.returncode == 130 and done.stderr.startswith("interrupted: ") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 130
+        and done.stderr.startswith("interrupted: ")
+        and done.stderr.count("\n") == 1
+    )
     done = run_here(script, *QUICK[script], "--resume")
     assert done.returncode == 0, done.stderr
-    assert files_in(done.folder) == names and content(done.folder) == files and results_of(done) == results
+    assert (
+        files_in(done.folder) == names
+        and content(done.folder) == files
+        and results_of(done) == results
+    )
     assert results["ended"] == "finished" and figures
 
 
@@ -231,12 +296,16 @@ def test_twice_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, m
     shutil.rmtree(whole.folder)
     with monkeypatch.context() as patch:
         patch.setattr(Run, "CHECKPOINT_SECONDS", 0)
-        patch.setattr(FigureCanvasBase, "print_figure", lambda *values, **settings: (press(), press()))
+        patch.setattr(
+            FigureCanvasBase, "print_figure", lambda *values, **settings: (press(), press())
+        )
         assert run_here(script, *QUICK[script]).returncode == 130
     calls = at_call(monkeypatch, importlib.import_module(f"lectures.{script}"), 0, press)
     done = run_here(script, *QUICK[script], "--resume", "--quiet")
     assert len(calls) <= 3  # for the results alone
-    assert done.returncode == 0 and content(done.folder) == files and results_of(done) == results, done.stderr
+    assert done.returncode == 0 and content(done.folder) == files and results_of(done) == results, (
+        done.stderr
+    )
 
 
 # What the titles and sentences say.
@@ -244,7 +313,11 @@ def test_twice_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, m
 
 def test_titles_of_an_interrupted_run_say_how_far_it_came(run_here, made_up, monkeypatch):
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
-    for script, planned in (("linear_recovery", "--samples"), ("ann_revisited", "--steps"), ("mnist_mlp", "--epochs")):
+    for script, planned in (
+        ("linear_recovery", "--samples"),
+        ("ann_revisited", "--steps"),
+        ("mnist_mlp", "--epochs"),
+    ):
         with monkeypatch.context() as patch:
             figures = watch_figures(patch)
             at_call(patch, importlib.import_module(f"lectures.{script}"), 35, press)
@@ -256,30 +329,62 @@ def test_titles_of_an_interrupted_run_say_how_far_it_came(run_here, made_up, mon
             plan = re.sub(r"\b35 of 1,?234\b", "", said)
             assert not re.search(r"1,?234", plan), f"{name}: {said}"
         assert any(re.search(r"\b35\b", text) for text in texts(figures["loss"]))
-        assert re.search(r"\b35\b", done.stdout) and not re.search(r"after 1,?234 steps", done.stdout)
+        assert re.search(r"\b35\b", done.stdout) and not re.search(
+            r"after 1,?234 steps", done.stdout
+        )
 
 
 def test_titles_of_a_diverged_run_say_where_it_diverged(run_here, monkeypatch):
     figures = watch_figures(monkeypatch)
     done = run_here("linear_recovery", "--raw", "--quiet")
     losses = np.load(done.folder / "losses.npy")
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    )
     assert 100 < len(losses) < 400 and losses[-1] > 1e250
     assert f"step {len(losses) + 1} " in done.stderr and "learning rate 0.01" in done.stderr
     limit = done.metrics["results"]["stable_lr_limit"]
     assert f"{limit:.3g}" in done.stdout + done.stderr
     for figure in figures.values():
         said = "\n".join(texts(figure))
-        assert "10,000 pairs" not in said and "10,000 random pairs" not in said and "10,000 steps" not in said
+        assert (
+            "10,000 pairs" not in said
+            and "10,000 random pairs" not in said
+            and "10,000 steps" not in said
+        )
         assert str(len(losses) + 1) in said or str(len(losses)) in said
 
 
 def test_titles_of_a_finished_run_name_its_settings(run_here, made_up, monkeypatch):
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
     figures = watch_figures(monkeypatch)
-    run_here("mnist_mlp", "--images", 50, "--epochs", 7, "--batch-size", 25, "--lr", 0.0123, "--weight-decay", 0.0456,
-             "--schedule", "one-cycle", "--seed", 3)
-    for part in ("MNIST", "50 of 60 images", "epoch 7 of 7", "25", "0.0123", "0.0456", "one-cycle", "seed 3"):
+    run_here(
+        "mnist_mlp",
+        "--images",
+        50,
+        "--epochs",
+        7,
+        "--batch-size",
+        25,
+        "--lr",
+        0.0123,
+        "--weight-decay",
+        0.0456,
+        "--schedule",
+        "one-cycle",
+        "--seed",
+        3,
+    )
+    for part in (
+        "MNIST",
+        "50 of 60 images",
+        "epoch 7 of 7",
+        "25",
+        "0.0123",
+        "0.0456",
+        "one-cycle",
+        "seed 3",
+    ):
         assert part in " ".join(" ".join(texts(figures["loss"])).split()), part
     run_here("linear_recovery", "--samples", 77, "--lr", 0.0123, "--low", 2, "--high", 6)
     for part in ("77", "0.0123", "[2, 6)", "centred"):
@@ -300,14 +405,25 @@ def test_a_rate_far_too_large_is_called_so(run_here, monkeypatch):
     assert "rate" in said.split("points right")[-1] and "too large" in said and "0 or 1" in said
 
 
-@pytest.mark.parametrize("options", [("--steps", 1), ("--steps", 1500, "--lr", 0.3, "--seed", 1), ("--steps", 900),
-                                     ("--steps", 5_000, "--lr", 0.001), ("--steps", 12_000, "--lr", 1),
-                                     ("--steps", 8_000, "--lr", 0.3, "--seed", 3)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--steps", 1),
+        ("--steps", 1500, "--lr", 0.3, "--seed", 1),
+        ("--steps", 900),
+        ("--steps", 5_000, "--lr", 0.001),
+        ("--steps", 12_000, "--lr", 1),
+        ("--steps", 8_000, "--lr", 0.3, "--seed", 3),
+    ],
+)
 def test_a_plateau_is_only_called_one_where_the_loss_shows_it(run_here, monkeypatch, options):
     no_figures(monkeypatch)
     done = run_here("ann_revisited", *options)
     losses, right = np.load(done.folder / "losses.npy"), done.metrics["results"]["points_correct"]
-    flat = len(losses) >= 1000 and 0 <= losses[-len(losses) // 10] - losses[-1] < 0.01 * losses[-len(losses) // 10]
+    flat = (
+        len(losses) >= 1000
+        and 0 <= losses[-len(losses) // 10] - losses[-1] < 0.01 * losses[-len(losses) // 10]
+    )
     assert ("plateau" in done.stdout.replace(str(done.folder), "")) == (flat and right < 10)
 
 
@@ -318,10 +434,15 @@ def test_an_interrupted_run_is_on_no_plateau(run_here, monkeypatch):
     assert done.returncode == 130 and "plateau" not in done.stdout.replace(str(done.folder), "")
 
 
-ONES = {"linear_recovery": ("--samples", 1), "ann_revisited": ("--steps", 1),
-        "mnist_mlp": ("--images", 1, "--epochs", 1, "--hidden", 1, "--batch-size", 1)}
-PLURAL = re.compile(r"(?<![\d.,])1 (?:[a-z]+ )?(?:steps|pairs|points|starts|images|epochs|batches|units|threads|"
-                    r"parameters|cores|seconds|minutes|samples|arrays)\b")
+ONES = {
+    "linear_recovery": ("--samples", 1),
+    "ann_revisited": ("--steps", 1),
+    "mnist_mlp": ("--images", 1, "--epochs", 1, "--hidden", 1, "--batch-size", 1),
+}
+PLURAL = re.compile(
+    r"(?<![\d.,])1 (?:[a-z]+ )?(?:steps|pairs|points|starts|images|epochs|batches|units|threads|"
+    r"parameters|cores|seconds|minutes|samples|arrays)\b"
+)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -330,7 +451,11 @@ def test_one_of_a_thing_is_not_many(run_here, made_up, monkeypatch, script):
     figures = watch_figures(monkeypatch)
     done = run_here(script, *ONES[script])
     assert done.returncode == 0 and done.metrics["results"]["steps"] == 1, done.stderr
-    said = done.stdout + done.stderr + "\n".join("\n".join(texts(figure)) for figure in figures.values())
+    said = (
+        done.stdout
+        + done.stderr
+        + "\n".join("\n".join(texts(figure)) for figure in figures.values())
+    )
     assert not PLURAL.search(said), PLURAL.search(said).group()
     assert "nan" not in said.replace("tenan", "") and "of 1 to test" not in said
 
@@ -340,12 +465,23 @@ def test_no_engine_is_said_with_what_it_costs(run_here, monkeypatch):
     for name in ("llvmlite", "llvmlite.binding"):
         monkeypatch.setitem(sys.modules, name, None)  # an ImportError, as where it is missing
     done = run_here("ann_revisited", "--steps", 100)
-    assert done.returncode == 0 and done.metrics["results"]["engine"] == "eager" == done.metrics["config"]["engine"]
-    assert done.stderr.startswith("warning: ") and done.stderr.count("\n") == 1 and "llvmlite" in done.stderr
+    assert (
+        done.returncode == 0
+        and done.metrics["results"]["engine"] == "eager" == done.metrics["config"]["engine"]
+    )
+    assert (
+        done.stderr.startswith("warning: ")
+        and done.stderr.count("\n") == 1
+        and "llvmlite" in done.stderr
+    )
     times = re.findall(r"\d+ (?:s|seconds?|minutes?)\b", done.stderr)
     assert len(set(times)) == len(times), done.stderr  # not "about 1 s instead of 1 s"
     done = run_here("ann_revisited", "--engine", "fused")
-    assert done.returncode == 1 and done.stderr.startswith("error: --engine fused") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 1
+        and done.stderr.startswith("error: --engine fused")
+        and done.stderr.count("\n") == 1
+    )
 
 
 # The progress bar.
@@ -370,11 +506,15 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def on_a_terminal(words: list, surroundings: dict[str, str], columns: int = 150) -> tuple[int, list[str], str]:
+def on_a_terminal(
+    words: list, surroundings: dict[str, str], columns: int = 150
+) -> tuple[int, list[str], str]:
     """Runs a program with a terminal; returns its exit code, the lines on the screen at its end, and all it wrote."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    process = subprocess.Popen(list(map(str, words)), env=surroundings, stdin=theirs, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(
+        list(map(str, words)), env=surroundings, stdin=theirs, stdout=theirs, stderr=theirs
+    )
     os.close(theirs)
     written = b""
     try:
@@ -398,16 +538,39 @@ def on_a_terminal(words: list, surroundings: dict[str, str], columns: int = 150)
 
 
 def test_what_is_printed_while_the_bar_is_shown_stands_above_it(made_up, tmp_path):
-    words = [sys.executable, "-c", HURRIED, PROJECT, PROJECT / "lectures" / "mnist_mlp.py", "--output-dir",
-             tmp_path / "run", "--images", 60, "--batch-size", 4, "--epochs", 150]
+    words = [
+        sys.executable,
+        "-c",
+        HURRIED,
+        PROJECT,
+        PROJECT / "lectures" / "mnist_mlp.py",
+        "--output-dir",
+        tmp_path / "run",
+        "--images",
+        60,
+        "--batch-size",
+        4,
+        "--epochs",
+        150,
+    ]
     code, lines, text = on_a_terminal(words, environment(MNIST_ROOT=str(made_up), TERM="xterm"))
     assert code == 0, text
     bars = [line for line in lines if line.startswith("training:")]
-    assert len(bars) == 1 and "100%" in bars[0] and "loss" in bars[0]  # redrawn in its place, and whole at the end
-    assert text.count("training:") > 3 and all("%|" not in line for line in lines if line not in bars)
-    progress = [line for line in lines if re.search(r"\bloss\b.*\d\.\d{3,}", line) and "training:" not in line]
+    assert (
+        len(bars) == 1 and "100%" in bars[0] and "loss" in bars[0]
+    )  # redrawn in its place, and whole at the end
+    assert text.count("training:") > 3 and all(
+        "%|" not in line for line in lines if line not in bars
+    )
+    progress = [
+        line
+        for line in lines
+        if re.search(r"\bloss\b.*\d\.\d{3,}", line) and "training:" not in line
+    ]
     warnings = [line for line in lines if "no checkpoint" in line]
-    assert len(progress) >= 2 and warnings and all(line.startswith("warning: ") for line in warnings)
+    assert (
+        len(progress) >= 2 and warnings and all(line.startswith("warning: ") for line in warnings)
+    )
 
 
 def test_a_bar_is_for_terminals_and_not_when_quiet(run_here, monkeypatch):
@@ -423,4 +586,6 @@ def test_a_bar_is_for_terminals_and_not_when_quiet(run_here, monkeypatch):
         monkeypatch.setattr(program._Stream, "isatty", lambda stream, terminal=terminal: terminal)
         for options in ((), ("--quiet",)):
             done = run_here("ann_revisited", *QUICK["ann_revisited"], *options)
-            assert done.returncode == 0 and ("training:" in done.stderr) == (terminal and not options)
+            assert done.returncode == 0 and ("training:" in done.stderr) == (
+                terminal and not options
+            )
