@@ -13,7 +13,6 @@ says so: that is why the results are the same bits on every processor.
 import contextlib
 import ctypes
 import functools
-import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 
@@ -55,13 +54,20 @@ class Vector:
         )
 
     __add__ = functools.partialmethod(each, "fadd {0} {1}, {2}")
+    __radd__ = functools.partialmethod(each, "fadd {0} {2}, {1}")
     __sub__ = functools.partialmethod(each, "fsub {0} {1}, {2}")
+    __rsub__ = functools.partialmethod(each, "fsub {0} {2}, {1}")
     __mul__ = functools.partialmethod(each, "fmul {0} {1}, {2}")
+    __rmul__ = functools.partialmethod(each, "fmul {0} {2}, {1}")
     __truediv__ = functools.partialmethod(each, "fdiv {0} {1}, {2}")
     __rtruediv__ = functools.partialmethod(each, "fdiv {0} {2}, {1}")
     __neg__ = functools.partialmethod(each, "fneg {0} {1}")
     __lt__ = functools.partialmethod(each, "fcmp olt {0} {1}, {2}")
     __gt__ = functools.partialmethod(each, "fcmp ogt {0} {1}, {2}")
+
+    def constant(self, number: float) -> "Vector":
+        """A number in every lane of as many parts."""
+        return Vector(self.program, *[_constant(number)] * len(self.parts))
 
     def split(self) -> list["Vector"]:
         """Its parts, a Vector each."""
@@ -99,70 +105,6 @@ def dot(a: Sequence[Vector], b: Sequence[Vector], start: Vector | None = None) -
     return start
 
 
-def quotients(above: Sequence[Vector], below: Sequence[Vector]) -> list[Vector]:
-    """Numbers by numbers, of which the product of any two is finite.
-
-    A division takes as long as a dozen products, so two share one: a / c = a d (1 / (c d)), b / d = b c (1 / (c d)).
-    """
-    results = []
-    for i in range(0, len(above) - 1, 2):
-        (a, b), (c, d) = above[i : i + 2], below[i : i + 2]
-        inverse = 1.0 / (c * d)
-        results += [a * d * inverse, b * c * inverse]
-    return [*results, above[-1] / below[-1]] if len(above) % 2 else results
-
-
-# 2^f = (even(f^2) + f odd(f^2)) / (even(f^2) - f odd(f^2)) within 2e-17 for |f| <= 1/2: odd / even interpolates
-# tanh(f ln(2) / 2) / f at the five Chebyshev points of f^2.
-_EVEN = (1.0, 0.05338222200402479, 0.00022893359916127378)
-_ODD = (0.34657359027997264, 0.004624841170852369, 5.287083987433538e-06)
-_ROUND = (
-    1.5 * 2**52 + 1023
-)  # added to t: the lowest bits become the nearest integer plus the bias of an exponent
-
-
-def exponential(x: Vector, factor: float) -> tuple[Vector, Vector, Vector]:
-    """exp(factor x) as power * above / below, within 1e-15 of it for |factor x| < 40 and 1e-14 beyond.
-
-    factor x = (k + f) ln 2 with a whole k and |f| <= 1/2, so it is 2^k 2^f. Clipped where |factor x| > 350, so that
-    the product of two such numbers is finite. A NaN stays one.
-    """
-    limit, scale = abs(350 / factor), factor / math.log(2)
-    x = where(x > limit, limit, x)
-    x = where(x < -limit, -limit, x)
-    rounded = fma(x, scale, _ROUND)
-    f = fma(x, scale, -(rounded - _ROUND))
-    square = f * f
-    even = fma(fma(square, _EVEN[2], _EVEN[1]), square, _EVEN[0])
-    odd = fma(fma(square, _ODD[2], _ODD[1]), square, _ODD[0])
-    bits = rounded.each(f"bitcast {{0}} {{1}} to {_INTEGERS}").each(
-        f"shl {_INTEGERS} {{1}}, splat (i64 52)"
-    )
-    return bits.each(f"bitcast {_INTEGERS} {{1}} to {{0}}"), fma(f, odd, even), fma(-f, odd, even)
-
-
-def sigmoid(z: Sequence[Vector]) -> list[Vector]:
-    """1 / (1 + exp(-z)) of each."""
-    fractions = [exponential(v, -1.0) for v in z]
-    return quotients(
-        [below for _, _, below in fractions], [fma(*fraction) for fraction in fractions]
-    )
-
-
-def tanh(z: Sequence[Vector]) -> list[Vector]:
-    """(1 - exp(-2 z)) / (1 + exp(-2 z)) of each."""
-    fractions = [exponential(v, -2.0) for v in z]
-    return quotients(
-        [fma(-power, above, below) for power, above, below in fractions],
-        [fma(*fraction) for fraction in fractions],
-    )
-
-
-def relu(z: Sequence[Vector]) -> list[Vector]:
-    """The positive part of each; a NaN stays one."""
-    return [where(v < 0.0, 0.0, v) for v in z]
-
-
 def transpose(rows: Sequence[Vector]) -> list[Vector]:
     """The columns of a square of LANES rows, each a Vector of one part; the last rows may be missing."""
     program, parts, step = (
@@ -194,7 +136,7 @@ class Program:
     def __init__(self, arguments: dict[str, str]):
         self.arguments = arguments
         self.lines: list[str] = []
-        self.rooms: list[str] = []
+        self.accumulators: list[str] = []
 
     def value(self, instruction: str) -> str:
         """Notes down an instruction; returns the name of its result."""
@@ -205,10 +147,14 @@ class Program:
         """Where an element of an array lies, which is an array that begins there."""
         return self.value(f"getelementptr double, ptr {array}, i64 {index}")
 
-    def room(self, number: float) -> str:
+    def scaled(self, index: str | int, factor: int) -> str:
+        """An index times a number."""
+        return self.value(f"mul i64 {index}, {factor}")
+
+    def accumulator(self, number: float) -> str:
         """An array of LANES doubles inside the function, here filled with a number."""
-        name = f"%room{len(self.rooms)}"
-        self.rooms.append(f"{name} = alloca {_PART}")
+        name = f"%sum{len(self.accumulators)}"
+        self.accumulators.append(f"{name} = alloca {_PART}")
         self.lines.append(f"store {_PART} {_constant(number)}, ptr {name}")
         return name
 
@@ -258,7 +204,7 @@ class Program:
             yield "0"
             return
         name = len(self.lines)
-        self.rooms.append(f"%index{name} = alloca i64")
+        self.accumulators.append(f"%index{name} = alloca i64")
         self.lines += [f"store i64 0, ptr %index{name}", f"br label %again{name}", f"again{name}:"]
         index = self.value(f"load i64, ptr %index{name}")
         yield index
@@ -295,7 +241,7 @@ class Program:
         text = [
             *_DECLARATIONS,
             f"define i64 @main({', '.join(arguments)}) {{",
-            *self.rooms,
+            *self.accumulators,
             *self.lines,
             f"ret i64 {result}",
             "}",

@@ -1,0 +1,123 @@
+"""Python that PyTorch does not see: is there any in the body of a loop?"""
+
+import ast
+import inspect
+import linecache
+import textwrap
+from types import FrameType, FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from engine.record import Refused
+
+
+def check_body(frame: FrameType, recorders: tuple, results: set[int]) -> None:
+    """Refuses a loop whose body does more than PyTorch has recorded.
+
+    A body may call PyTorch, modules, functions that do nothing else, and `recorders`; and it may give names to tensors
+    that PyTorch has just made. What else it does would be lost in a compiled loop.
+
+    Args:
+        frame: where the loop stands, after a step.
+        recorders: methods that belong to the loop itself.
+        results: the ids of the tensors that the step made.
+
+    Raises:
+        Refused: it names what was found.
+    """
+    source = "".join(linecache.getlines(frame.f_code.co_filename))
+    loops = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.For) and node.lineno <= frame.f_lineno <= node.body[0].lineno
+    ]
+    if not loops:
+        raise Refused("the source of the loop is not at hand")
+    loop = max(loops, key=lambda node: node.lineno)
+    names = {**frame.f_builtins, **frame.f_globals, **frame.f_locals}
+    _check_statements(loop.body, names, recorders)
+    for node in (n for statement in loop.body for n in ast.walk(statement)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            value = names.get(node.id)
+            if not isinstance(value, Tensor) or id(value) not in results:
+                raise Refused(f"{node.id} is given a value that is no tensor of this step")
+
+
+def _check_statements(body: list[ast.stmt], names: dict[str, Any], recorders: tuple = ()) -> None:
+    for statement in body:
+        parts: list[Any] = [statement]
+        if isinstance(statement, ast.With):  # torch.no_grad()
+            parts = [item.context_expr for item in statement.items]
+            _check_statements(statement.body, names, recorders)
+        elif not (
+            isinstance(statement, (ast.Expr, ast.Return))
+            or (isinstance(statement, ast.Assign) and all(map(_is_name, statement.targets)))
+            or (isinstance(statement, ast.AugAssign) and recorders and _is_name(statement.target))
+        ):
+            line = ast.unparse(statement).splitlines()[0]
+            raise Refused(f"PyTorch does not see all of: {line}")
+        for node in (node for part in parts for node in ast.walk(part)):
+            if isinstance(node, ast.Call):
+                _check_call(node, names, recorders)
+
+
+def _is_name(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) or (
+        isinstance(target, ast.Tuple) and all(map(_is_name, target.elts))
+    )
+
+
+def _check_call(call: ast.Call, names: dict[str, Any], recorders: tuple) -> None:
+    """Refuses a call unless PyTorch records what it does."""
+    try:
+        called = _value(call.func, names)
+    except LookupError:
+        return  # a method of what another call returned, which is checked itself
+    if isinstance(called, nn.Module):
+        for module in called.modules():
+            if not type(module).__module__.startswith("torch."):
+                _check_function(type(module).forward)
+        return
+    owner = getattr(called, "__self__", None)
+    if called in recorders or called is len or isinstance(owner, (Tensor, optim.Optimizer)):
+        return
+    if isinstance(called, type) and called.__module__.startswith("torch.autograd"):
+        return
+    module = getattr(called, "__module__", None) or ""
+    if module.split(".")[0] == "torch" or owner in (
+        torch,
+        torch._C,
+        torch._C._nn,
+        torch._C._VariableFunctions,
+    ):
+        return
+    if isinstance(called, FunctionType):
+        _check_function(called)
+        return
+    raise Refused(f"PyTorch does not see the call of {ast.unparse(call.func)}")
+
+
+def _check_function(function: Any) -> None:
+    """Refuses a function of the user's that does more than PyTorch records."""
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+        (tree,) = ast.parse(source).body
+    except (OSError, ValueError, SyntaxError):
+        raise Refused(f"the source of {function.__name__} is not at hand") from None
+    if not isinstance(tree, ast.FunctionDef):
+        raise Refused(f"{function.__name__} is not written with def")
+    closure = inspect.getclosurevars(function)
+    names = {**closure.builtins, **closure.globals, **closure.nonlocals}
+    arguments = {a.arg for a in [*tree.args.args, *tree.args.kwonlyargs, *tree.args.posonlyargs]}
+    _check_statements(tree.body, {k: v for k, v in names.items() if k not in arguments})
+
+
+def _value(expression: ast.expr, names: dict[str, Any]) -> Any:
+    """What a name, or a name with attributes, stands for."""
+    if isinstance(expression, ast.Name) and expression.id in names:
+        return names[expression.id]
+    if isinstance(expression, ast.Attribute):
+        return getattr(_value(expression.value, names), expression.attr)
+    raise LookupError

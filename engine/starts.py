@@ -1,0 +1,179 @@
+"""Starts of one step: their parameters, laid out as a compiled function works on them, and its calls."""
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.compile import Case, compiled
+from engine.record import Recorded, Refused, Tape
+from engine.vector import LANES
+
+
+class Starts:
+    """Starts that make the same steps, each from its own parameters; a group of them at a time shares the lanes.
+
+    Attributes:
+        running: the numbers of the groups with a start whose last loss was finite.
+    """
+
+    def __init__(self, recorded: Recorded, weights: np.ndarray, *, iterates: bool = False):
+        """weights: (starts, 1 + buffers, parameters), the parameters and then what the update keeps for each."""
+        starts, arrays, count = weights.shape
+        # LANES starts in the lanes take as long as some four with their points there, one after another.
+        lanes = LANES if starts > LANES // 2 * cores() else 1
+        self.case = Case(recorded.step, lanes, iterates)
+        self.function = compiled(self.case)
+        groups = -(-starts // lanes)
+        # The last start fills up the last group: its twins write what it writes.
+        self.members = np.arange(groups * lanes).clip(max=starts - 1).reshape(groups, lanes)
+        self.memory = np.zeros((groups, arrays, count + LANES, lanes))
+        self.memory[:, :, :count] = weights[self.members].transpose(0, 2, 3, 1)
+        self.last = np.zeros((groups, lanes))
+        self.numbers = recorded.numbers
+        self.running = list(range(groups))
+        step = recorded.step
+        fixed = [d.detach().numpy() for d, new in zip(recorded.data, step.fresh) if not new]
+        constants = np.concatenate(
+            [per_point(d, step.points) for d in fixed] or [np.empty((step.points, 0))], axis=1
+        )
+        self.constants = self.laid_out(constants[None, None], mask=self.case.padded)
+        self.no_data = self.laid_out(np.empty((1, 1, step.points, 0)))
+
+    @property
+    def weights(self) -> np.ndarray:
+        """As they are now, shape (starts, 1 + buffers, parameters)."""
+        found = self.memory[:, :, : self.case.step.parameters].transpose(0, 3, 1, 2)
+        return found.reshape(-1, *found.shape[2:])[: self.members.max() + 1]
+
+    def laid_out(self, batches: np.ndarray, mask: bool = False) -> np.ndarray:
+        """(starts or 1, batches, points, features) for each group, or once for all, as a compiled function reads it."""
+        members = self.members if len(batches) > 1 else np.zeros((1, self.case.lanes), int)
+        parts, pairs, points = self.case.parts, self.case.pairs, self.case.step.points
+        point = np.arange(parts * pairs).reshape(pairs, parts).T
+        n = batches.shape[3]
+        shape = batches.shape[1], n + mask, parts, pairs, self.case.lanes
+        memory = np.zeros((len(members), math.prod(shape) + LANES))
+        for group, starts in zip(memory[:, :-LANES].reshape(len(members), *shape), members):
+            # Where there is no point the last one stands, so that nothing becomes infinite there alone.
+            group[:, :n] = batches[starts].transpose(1, 3, 2, 0)[:, :, point.clip(max=points - 1)]
+            group[:, n:] = (point < points)[..., None]
+        return memory
+
+    def advance(
+        self,
+        steps: int,
+        losses: np.ndarray,
+        iterates: np.ndarray | None = None,
+        *,
+        data: np.ndarray | None = None,
+        batches: int = 1,
+        first: int = 0,
+    ) -> dict[int, int]:
+        """Makes steps, on as many threads as there are cores.
+
+        Args:
+            steps: how many.
+            losses: (starts, steps), filled in, rows perhaps of larger arrays; iterates: (starts, steps, parameters).
+            data: from `laid_out`, with so many batches; step number k takes batch k modulo their number.
+            first: the number of the first step.
+
+        Returns:
+            For each group that was running the steps made: fewer if all its losses have ceased to be finite.
+        """
+        data = self.no_data if data is None else data
+        addresses = [
+            np.zeros_like(self.members)
+            if a is None
+            else a.ctypes.data + a.strides[0] * self.members
+            for a in (losses, iterates)
+        ]
+
+        def call(group: int) -> int:
+            arrays = [rows[group] if self.case.lanes > 1 else rows[group, 0] for rows in addresses]
+            return self.function(
+                first,
+                steps,
+                batches,
+                self.numbers.ctypes.data,
+                self.memory[group].ctypes.data,
+                self.constants.ctypes.data,
+                data[group % len(data)].ctypes.data,
+                *(a.ctypes.data if self.case.lanes > 1 else int(a) for a in arrays),
+                self.last[group].ctypes.data,
+            )
+
+        if len(self.running) > 1:
+            with ThreadPoolExecutor(cores()) as pool:
+                made = list(pool.map(call, self.running))
+        else:
+            made = [call(group) for group in self.running]
+        found = dict(zip(self.running, made))
+        self.running = [
+            group
+            for group, count in found.items()
+            if np.isfinite(losses[self.members[group], count - 1]).any()
+        ]
+        return found
+
+
+def starts_of(recorded: Recorded, before: dict[int, Tensor], *, iterates: bool = False) -> Starts:
+    """One start: the parameters and buffers of a recorded step, as they were before, where that is known by their ids,
+    else as they are."""
+    rows = [recorded.parameters, *recorded.buffers]
+    vectors = [
+        torch.cat([before.get(id(tensor), tensor).detach().flatten() for tensor in tensors])
+        for tensors in rows
+    ]
+    return Starts(recorded, torch.stack(vectors)[None].numpy(), iterates=iterates)
+
+
+def check(recorded: Recorded, tape: Tape, item: Any) -> None:
+    """Refuses a step unless its compiled form, from the state before it, has the same loss and leads to the same
+    parameters and buffers, to 1e-12."""
+    try:
+        again = starts_of(recorded, tape.before)
+    except (ImportError, OSError) as error:
+        raise Refused(f"llvmlite cannot be used ({error}): pip install llvmlite") from None
+    losses = np.empty((1, 1))
+    data = again.laid_out(stacked([item], recorded)) if any(recorded.step.fresh) else None
+    again.advance(1, losses, data=data)
+    now = starts_of(recorded, {}).weights
+    near = {"rtol": 1e-12, "atol": 1e-12}
+    if not (np.allclose(losses, recorded.loss, **near) and np.allclose(again.weights, now, **near)):
+        raise Refused("the compiled step is not the one that was recorded")
+
+
+def stacked(items: list, recorded: Recorded) -> np.ndarray:
+    """What the step takes from the items, shape (1, items, points, features)."""
+    columns = []
+    for tensor, place in zip(recorded.data, recorded.places):
+        if place is not None:
+            tensors = [item[place] if isinstance(item, (tuple, list)) else item for item in items]
+            if any(t.shape != tensor.shape for t in tensors):
+                raise ValueError(f"an item of another shape than {tuple(tensor.shape)}")
+            columns.append(torch.stack(tensors).detach().numpy())
+    shape = (len(items), recorded.step.points)
+    return np.concatenate([points_of(c, shape) for c in columns], axis=-1)[None]
+
+
+def points_of(column: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Items' data as (items, points, features)."""
+    width = column.shape[-1] if column.ndim > 1 else 1
+    return np.broadcast_to(column.reshape(shape[0], -1, width), (*shape, width))
+
+
+def per_point(data: np.ndarray, points: int) -> np.ndarray:
+    """Data of shape (points, features), (features,) or () as (points, features)."""
+    return np.broadcast_to(
+        np.atleast_1d(data.astype(np.float64)), (points, data.shape[-1] if data.ndim else 1)
+    )
+
+
+def cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,108 @@
+"""Many starts at once: the plain loop's steps of each, side by side in the lanes of vectors and on all cores."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn, optim
+
+from engine.loop import CHUNK_SECONDS
+from engine.record import Recorded, Tape, understand
+from engine.starts import Starts, check
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def train(
+    models: Sequence[nn.Module],
+    loss: Loss,
+    x: Tensor,
+    y: Tensor,
+    *,
+    lr: float,
+    steps: int,
+    momentum: float = 0.0,
+    iterates: np.ndarray | None = None,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> np.ndarray:
+    """Makes `steps` steps of gradient descent with every model, cycling through the batches, one a step, in order.
+
+    Each start ends as this loop would end it (within rounding), with the same bits alone and among others, on any
+    number of threads, and in one call or in several without momentum::
+
+        for x_batch, y_batch in itertools.islice(itertools.cycle(zip(x, y)), steps):
+            value = loss(model, x_batch, y_batch)
+            optimizer.zero_grad()  # SGD with `lr` and `momentum`
+            value.backward()
+            optimizer.step()
+
+    Args:
+        models: alike in their layers, in float64; their parameters are updated in place.
+        loss: of a model on a batch; one that ignores x and y may use tensors of its own.
+        x, y: shape (batches, points, features), or (starts, batches, points, features) with each start's own.
+        lr, momentum: of `torch.optim.SGD`.
+        steps: how many.
+        iterates: float64, shape (starts, steps, parameters), filled in with the parameters after each step.
+        advance: called about ten times a second with the number of steps of all starts made since.
+
+    Returns:
+        Every step's loss, before its update: float64, shape (starts, steps). NaN after a loss that is not finite, which
+        ends its start.
+
+    Raises:
+        Refused: the step is one that the engine does not compile.
+    """
+    batches = [b if b.dim() == 4 else b[None] for b in (x, y)]
+    recorded = record(models[0], loss, batches[0][0, 0], batches[1][0, 0], lr, momentum)
+    parameters = [list(model.parameters()) for model in models]
+    flat = torch.stack([torch.cat([p.detach().flatten() for p in row]) for row in parameters])
+    weights = np.zeros((len(models), 1 + recorded.step.buffers, flat.shape[1]))
+    weights[:, 0] = flat.numpy()
+    starts = Starts(recorded, weights, iterates=iterates is not None)
+    losses = np.full((len(models), steps), np.nan)
+    data, number = None, 1
+    used = [batches[place] for place in recorded.places if place is not None]
+    if used:
+        number = used[0].shape[1]
+        most = max(len(b) for b in used)
+        columns = [np.broadcast_to(b.numpy(), (most, *b.shape[1:])) for b in used]
+        data = starts.laid_out(np.concatenate(columns, axis=3))
+    first, count = 0, 100
+    while first < steps and starts.running:
+        count = min(count, steps - first)
+        begin = time.perf_counter()
+        rows = slice(first, first + count)
+        starts.advance(
+            count,
+            losses[:, rows],
+            None if iterates is None else iterates[:, rows],
+            data=data,
+            batches=number,
+            first=first,
+        )
+        first += count
+        count = max(1, int(count * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
+        advance((rows.stop - rows.start) * len(models))
+    for row, values in zip(parameters, torch.from_numpy(starts.weights[:, 0].copy())):
+        for parameter, numbers in zip(row, values.split([p.numel() for p in row])):
+            parameter.detach().copy_(numbers.reshape(parameter.shape))
+    return losses
+
+
+def record(
+    model: nn.Module, loss: Loss, x: Tensor, y: Tensor, lr: float, momentum: float
+) -> Recorded:
+    """The second step of a copy of a model, recorded, and checked against its compiled form."""
+    model = copy.deepcopy(model)
+    optimizer = optim.SGD(model.parameters(), lr=lr, momentum=momentum)
+    for _ in range(2):
+        with Tape() as tape:
+            value = loss(model, x, y)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+    recorded = understand(tape, (x, y))
+    check(recorded, tape, (x, y))
+    return recorded
