@@ -1,41 +1,35 @@
-"""One run of one model: what a lecture's six steps need around them, and a reader of the lecture does not.
+"""One run of a lecture: what its six steps need around them, and a reader of the lecture does not."""
 
-Options, device, engine, random numbers, the run's folder, the progress bar, Ctrl-C, checkpoints, divergence, files.
-"""
+from common import program  # first: from here on Ctrl-C is heard, while PyTorch is imported
 
-from common import program  # before PyTorch: from here on Ctrl-C is heard
-
-# isort: split
 import argparse
 import gc
 import json
-import math
 import os
 import platform
 import signal
 import sys
 import time
-import weakref
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+import engine
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 from tqdm import tqdm
 
-from common import checkpoint, device, folder
+from common import files
 from common.program import Interrupted, RunError
 
 Item = TypeVar("Item")
 
-# Options that change nothing in the files, and those that change figures alone. A checkpoint fits a run that differs in
-# either; a complete run must have the same figures.
-_WITHOUT_EFFECT = ("output_dir", "data_dir", "quiet", "show", "resume")
-_OF_FIGURES = ("format", "animate")
+WITHOUT_EFFECT = ("output_dir", "data_dir", "quiet", "show", "resume")  # on what is computed or drawn
+OF_FIGURES = ("format", "animate")
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -47,375 +41,330 @@ def generator(seed: int, purpose: str) -> torch.Generator:
 
 
 class Run:
-    """One run of one model, from its options to its files.
+    """One run: its folder, device, random numbers, loop and files.
 
-    Attributes:
-        args: the options as used; `begin` resolves what is ``auto``.
-        made: the number of steps made so far, those of a checkpoint included.
+    - ``run.device`` is where to compute, ``run.generator("model")`` draws for one purpose, from ``--seed``.
+    - ``run.print(...)`` prints, unless ``--quiet``.
+    - ``for item in run.steps(items, model=..., optimizer=...):`` goes over the training steps, one for each item.
+    - ``run.record(value)`` at the end of a step notes its loss; then ``run.losses`` has those of the steps made.
+    - ``run.finish(results, figures, table, summary)`` writes every file, then prints what came out.
     """
 
     CHECKPOINT_SECONDS = 10.0  # of training, from one checkpoint to the next
-    PROGRESS_SECONDS = (
-        10.0  # from one report of the loss to the next, as in the lecture's throttle(progress, 10)
-    )
-    BAR_SECONDS = 0.1  # from one look of the progress bar to the next
+    PROGRESS_SECONDS = 10.0  # between two reports of the loss, as in the lecture's throttle(progress, 10)
 
-    def __init__(self, args: argparse.Namespace, *, memory: float = 0):
+    def __init__(self, script: str, args: argparse.Namespace, **used: Any):
         """Opens the run's folder and chooses the device.
 
         Args:
+            script: its name, without ``.py``.
             args: the options, from a parser of `common.options`.
-            memory: the bytes that the run needs at once, about.
+            used: what options came to that were ``auto`` or ``all``.
 
         Raises:
-            RunError: too little memory, no such device, or a folder that cannot be written.
+            RunError: no such device, or a folder that cannot be written.
         """
-        self.args = args
-        self.made = 0
+        self.script, self.args = script, args
+        self.device, reason = choose_device(args.device, small="engine" in args)
+        self.config = vars(args) | {"device": self.device} | used
+        self.done = 0
+        self.losses = np.empty(0)
+        self.kept = np.empty((0, 0))
         self._clock = time.perf_counter()
         self._seconds = {"imports": self._clock - (program.BEGAN or self._clock)}
-        self._signal: int | None = None  # that asked the run to end
-        self._stopped = False  # whether training ended because of it
-        self._loop: weakref.ref[Generator] | None = (
-            None  # over the steps; held by who goes over it alone, so that it
-        )
-        # ends with that one, also by an exception
-        device.require_memory(memory)
-        args.device, self._reason = device.choose_device(args.device, small="engine" in args)
-        self._lock = folder.open_folder(args.output_dir)
+        self._signal: int | None = None
+        self._loop: engine.steps | None = None
+        self._lock = files.open_folder(args.output_dir)
         self._checkpoint = args.output_dir / "checkpoint.pt"
+        if self.device == "cpu":
+            # On steps so small a second thread gains little, and loses much beside another program.
+            torch.set_num_threads(1)
+        print(f"device: {self.device} ({reason}); seed {args.seed}")
 
     def generator(self, purpose: str) -> torch.Generator:
         """The source of random numbers for one purpose, from ``--seed``."""
         return generator(self.args.seed, purpose)
 
-    def begin(self, steps: int, **parts: Any) -> np.ndarray:
-        """Ends the preparations: all is drawn and made, training comes next.
-
-        Chooses the engine, says where the run computes, and with ``--resume`` goes back to the folder's checkpoint.
-        From here on Ctrl-C ends the training after a whole step, and what was computed is saved.
-
-        Args:
-            steps: how many will be made.
-            parts: what training changes, for checkpoints: `model`, and whatever else has a ``state_dict()``, or is a
-                tensor that training fills in.
-
-        Returns:
-            Room for the loss of every step, shape (steps,).
-
-        Raises:
-            RunError: too little room on the disk, or a checkpoint that does not fit.
-        """
-        args = self.args
-        self._parts = parts
-        self._losses = np.full(steps, np.nan)
-        where = f"device {args.device} ({self._reason})"
-        if "engine" in args:
-            args.engine, reason = device.choose_engine(
-                args.engine, parts["model"], args.device, steps
-            )
-            where += f"; engine {args.engine} ({reason})"
-        if args.device == "cpu":
-            weights = sum(p.numel() for p in parts["model"].parameters())
-            threads, reason = device.choose_threads(weights * getattr(args, "batch_size", 1))
-            torch.set_num_threads(threads)
-            where += f"; {threads} thread{'s' * (threads > 1)} ({reason})"
-        print(where)
-        self._initial = {
-            name: tensor.clone() for name, tensor in parts["model"].state_dict().items()
-        }
-        tensors = [part for part in parts.values() if isinstance(part, torch.Tensor)]
-        weights = sum(parameter.nbytes for parameter in parts["model"].parameters())
-        checkpoint_size = (
-            8 * steps + 3 * weights + sum(tensor.nbytes for tensor in tensors)
-        )  # Adam: 2 more
-        folder.require_room(
-            args.output_dir, 8 * steps + 2 * checkpoint_size + 2**20
-        )  # one lies beside the next
-        if args.resume:
-            self._resume()
-        for number in program.SIGNALS:
-            signal.signal(number, self._hear)
-        self._made_before = self.made
-        return self._losses
+    def print(self, *values: object) -> None:
+        """Prints values, a line each, unless ``--quiet``."""
+        if not self.args.quiet:
+            print(*values, sep="\n")
 
     def steps(
-        self, items: Iterable[Item], progress: Callable[[], str] | None = None
+        self, items: Iterable[Item], count: int | None = None, *, keep: Sequence[int] = (), **parts: Any
     ) -> Iterator[Item]:
-        """Goes over `items`, a training step each; those that a resumed run has made already are passed over.
+        """Goes over the training steps: shows a bar, writes checkpoints, ends early after Ctrl-C or divergence.
 
-        Shows a bar with the loss, writes checkpoints, and ends after Ctrl-C. What `progress` returns is printed at the
-        start, every ten seconds, and at the end. A loop that leaves by ``break`` has diverged.
+        With ``--engine`` the loop is compiled, if it can be, see docs/engine.md. With ``--resume`` it goes on from the
+        checkpoint, where there is one.
+
+        Args:
+            items: a step each.
+            count: how many there are (default: their length).
+            keep: numbers of steps after which the model's parameters are kept, in ascending order; ``run.kept`` then
+                has them, shape (those that were reached, parameters). 0 is before the first step.
+            parts: `model`, and what else training changes and a checkpoint needs: whatever has a ``state_dict()``.
+
+        Raises:
+            RunError: too little room on the disk; a checkpoint that does not fit; ``--engine compiled`` in vain.
         """
-        loop = self._each(items, progress)
-        self._loop = weakref.ref(loop)
-        return loop
-
-    def _each(
-        self, items: Iterable[Item], progress: Callable[[], str] | None
-    ) -> Generator[Item, None, None]:
-        with self._training(progress):
-            passed = 0
-            for item in items:
-                new = passed >= self._made_before  # else a resumed run has made it
-                passed += 1
-                if new:
-                    yield item
-                if self._note(int(new)):
-                    break
-
-    def follow(self, chunks: Iterator[int]) -> None:
-        """Goes over the chunks of a compiled loop, as `steps` goes over steps; each is the number of steps made in it.
-
-        A loop that ends before all steps are made has diverged.
-        """
-        with self._training(None):
-            for count in chunks:
-                if self._note(count):
-                    break
-
-    @contextmanager
-    def _training(self, progress: Callable[[], str] | None) -> Iterator[None]:
+        count = len(items) if count is None else count  # type: ignore[arg-type]  # it says so itself
+        self._parts, self._keep, self._planned = parts, np.asarray(keep, int), count
+        parameters = list(parts["model"].parameters())
+        self.losses = np.full(count, np.nan)
+        self.kept = np.zeros((len(keep), sum(p.numel() for p in parameters)))
+        self.initial = {name: t.cpu().clone() for name, t in parts["model"].state_dict().items()}
+        checkpoint = self.losses.nbytes + self.kept.nbytes + 3 * sum(p.nbytes for p in parameters)
+        files.require_room(self.args.output_dir, 3 * checkpoint + 2**20)
+        if len(keep) and keep[0] == 0:
+            self.kept[0] = parameters_to_vector(parameters).detach().cpu()
+        if self.args.resume:
+            self._resume()
+        self._done_before = self.done
+        for number in program.SIGNALS:
+            signal.signal(number, self._on_signal)
+        every = len(keep) > count  # each step's parameters: then the engine keeps them
+        self._loop = engine.steps(
+            items,
+            count,
+            done=self.done,
+            compile=self.config.get("engine", "eager") != "eager" and self.device == "cpu",
+            losses=self.losses,
+            parameters=parameters,
+            iterates=self.kept[1:] if every else None,
+            stops=() if every else self._keep,
+            restore=self._restore,
+            after=self._after_steps,
+        )
+        self._loop.recorders = (self.record,)
         self._phase("preparation")
-        self._progress = None if self.args.quiet else progress
-        self._saved = self._looked = self._reported = self._clock
+        self._saved = self._reported = self._shown = self._clock
         self._bar = tqdm(
-            total=len(self._losses),
-            initial=self.made,
+            total=count,
+            initial=self.done,
             desc="training",
             delay=1,
             unit=" steps",
             unit_scale=True,
             disable=self.args.quiet or not sys.stderr.isatty(),
         )
-        self._report()
-        if (
-            program.BEGAN is not None
-        ):  # `program` switched it off for the imports, whose objects stay
+        if program.BEGAN is not None:  # `program` has switched it off for the imports, whose objects stay
             gc.freeze()
             gc.enable()
         # Weights that decay come below float32's least normal number, 1e-38, where a step takes three times as long.
         torch.set_flush_denormal(True)
         try:
             with self._bar:
-                yield
-                self._bar.update(self.made - self._bar.n)
-            self._report()
+                yield from self._loop
+                self._bar.update(self.done - self._bar.n)
         finally:
             torch.set_flush_denormal(False)
-            if program.BEGAN is not None:  # matplotlib comes next, and then the end
+            if program.BEGAN is not None:  # matplotlib draws next, and then comes the end
                 gc.disable()
             self._phase("training")
-        if (
-            self._stopped
-        ):  # now, because what follows may change the model, as folding a centre into it does
+        if self.ended == "interrupted":  # now, because what follows may change the model
             self._save_checkpoint()
 
-    def _note(self, count: int) -> bool:
-        """Notes that `count` more steps were made, with bar, report and checkpoint where it is time for them; tells
-        whether the run was asked to end."""
-        self.made += count
+    def record(self, value: Tensor) -> None:
+        """Notes the loss of a step, a tensor of one number; one that is not finite ends the loop after the step."""
+        assert self._loop is not None
+        self._loop.record(value)
+
+    def _after_steps(self) -> bool:
+        """Keeps what is to be kept after some steps, shows and saves; tells whether the run was asked to end."""
+        assert self._loop is not None
+        self.done = self._loop.done
+        place = np.searchsorted(self._keep, self.done)
+        if len(self._keep) <= self._planned and place < len(self._keep) and self._keep[place] == self.done:
+            vector = parameters_to_vector(self._parts["model"].parameters())
+            self.kept[place] = vector.detach().cpu()
+        if self.config.get("engine") == "compiled" and self._loop.how.startswith("not"):
+            raise RunError(f"--engine compiled: {self._loop.how}; use --engine eager")
         now = time.perf_counter()
-        if now - self._looked >= self.BAR_SECONDS:
-            self._looked = now
-            self._bar.set_postfix(loss=f"{self._losses[self.made - 1]:.4g}", refresh=False)
-            self._bar.update(self.made - self._bar.n)
-        if now - self._reported >= self.PROGRESS_SECONDS:
+        if now - self._shown >= 0.1:
+            self._shown = now
+            self._bar.set_postfix(loss=f"{self.losses[self.done - 1]:.4g}", refresh=False)
+            self._bar.update(self.done - self._bar.n)
+        if now - self._reported >= self.PROGRESS_SECONDS and not self.args.quiet:
+            self._bar.write(f"step {self.done:,}: loss {self.losses[self.done - 1]:.4f}")
             self._reported = now
-            self._report()
         if now - self._saved >= self.CHECKPOINT_SECONDS:
             self._save_checkpoint()
             self._saved = time.perf_counter()
-        self._stopped = self._signal is not None
-        return self._stopped
+        return self._signal is not None
 
-    def _report(self) -> None:
-        if self._progress is not None:
-            with torch.no_grad():
-                self._bar.write(self._progress())  # above the bar
-
-    def ending(self, results: dict) -> str:
-        """What was done, in words, for the titles of figures: "10,000 steps", "diverged at step 232 of 10,000"."""
-        made, planned = self.made, len(self._losses)
-        return {
-            "finished": _steps(planned),
-            "interrupted": f"interrupted after {made:,} of {_steps(planned)}",
-            "diverged": f"diverged at step {made + 1:,} of {planned:,}"
-            if made < planned
-            else f"diverged in the last of {_steps(planned)}",
-        }[self._ended(results)]
-
-    def _ended(self, results: dict) -> str:
-        """How the training ended. Only the final loss shows an overflow in the last update."""
-        loop = self._loop() if self._loop else None
-        if loop is not None:
-            loop.close()  # one that was left by `break` has not ended yet
-        if not math.isfinite(results["final_loss"]) or (
-            self.made < len(self._losses) and not self._stopped
-        ):
+    @property
+    def ended(self) -> str:
+        """How the training ended: ``finished``, ``interrupted`` or ``diverged``."""
+        if self._loop is not None and self._loop.diverged:
             return "diverged"
-        return "interrupted" if self.made < len(self._losses) else "finished"
+        return "finished" if self.done == self._planned else "interrupted"
 
-    def finish(self, results: dict, files: dict[str, Any], table: str, summary: str) -> None:
-        """Writes everything, then prints the results, and ends the run in one of three ways: finished, interrupted,
-        diverged.
+    @property
+    def ending(self) -> str:
+        """The same in words, for titles: "10,000 steps", "diverged at step 232 of 10,000"."""
+        planned = count_of(self._planned, "step")
+        return {
+            "finished": planned,
+            "interrupted": f"interrupted after {self.done:,} of {planned}",
+            "diverged": f"diverged at step {self.done:,} of {self._planned:,}",
+        }[self.ended]
+
+    def finish(
+        self,
+        results: dict,
+        figures: dict[str, Any],
+        table: str,
+        summary: str,
+        more: dict[str, Any] | None = None,
+    ) -> None:
+        """Writes everything, then prints the results.
 
         Args:
-            results: for metrics.json; at least ``final_loss``.
-            files: by name, what `folder.save` writes; a name without an ending is a figure's. The losses and the model
-                before and after training are written in any case; a name in `files` takes precedence.
+            results: for metrics.json.
+            figures: matplotlib figures by name, or the bytes of a picture by file name.
             table: the results at length, which ``--quiet`` leaves out.
             summary: the results in a line or two.
+            more: other files by name, see `files.save`; they take precedence over the losses and the model before and
+                after training, which are written in any case.
 
         Raises:
             RunError: the run diverged, or a file cannot be written.
             Interrupted: Ctrl-C was pressed.
         """
-        args, ended = self.args, self._ended(results)
-        figures = {
-            f"{name}.{args.format}": content for name, content in files.items() if "." not in name
+        args = self.args
+        if self._loop is not None and "engine" in self.config:
+            print(f"engine: {self._loop.how}")
+            self.config["engine"] = "compiled" if self._loop.compiled else "eager"
+            results |= {"engine": self.config["engine"]}
+        self.losses = self.losses[: self.done]
+        named = {
+            name if "." in name else f"{name}.{args.format}": figure
+            for name, figure in figures.items()
         }
+        model = {name: t.cpu() for name, t in self._parts["model"].state_dict().items()}
+        training = self._seconds["training"] / max(1, self.done - self._done_before)
+        results |= {"steps": self.done, "microseconds_per_step": 1e6 * training, "ended": self.ended}
         try:
-            written = self._save(
-                {name: content for name, content in files.items() if "." in name} | figures
+            self._save(
+                {"losses.npy": self.losses, "model_initial.pt": self.initial, "model.pt": model}
+                | (more or {})
+                | named,
+                results,
             )
-            self._save_metrics(results | {"ended": ended}, written)
         finally:  # where the disk is full, the results are on the terminal at least
             self._lock.release()
-            if not args.quiet:
-                print(table)
+            self.print(table)
             print(summary)
         print(f"figures and numbers: {args.output_dir}")
         if args.show:
             from common import plotting
 
-            plotting.show(figures)
-        if ended == "diverged":
-            where = (
-                f"at step {self.made + 1:,}"
-                if self.made < len(self._losses)
-                else "after the last step"
-            )
+            plotting.show({name: f for name, f in named.items() if not isinstance(f, bytes)})
+        if self.ended == "diverged":
             raise RunError(
-                f"the loss is not finite {where} with learning rate {args.lr:g}: try a smaller --lr; the "
-                f"losses so far are in {args.output_dir}"
+                f"the loss is not finite at step {self.done:,} with learning rate {args.lr:g}: try a smaller --lr; "
+                f"the losses so far are in {args.output_dir}"
             )
         if self._signal is not None:
-            raise Interrupted(
-                self._signal,
-                "training had ended, and everything is saved"
-                if ended == "finished"
-                else "what was computed so far is saved"
-                + "; the same command with --resume goes on" * self._checkpoint.exists(),
-            )
+            what = "what was computed so far is saved"
+            if self._checkpoint.exists():
+                what += "; the same command with --resume goes on"
+            if self.ended == "finished":
+                what = "training had ended, and everything is saved"
+            raise Interrupted(self._signal, what)
 
-    def _save(self, files: dict[str, Any]) -> list[str]:
-        """Writes all files but metrics.json, which is there only if the others are of its run: gone first, written
-        last. Returns their names."""
-        directory = self.args.output_dir
+    def _save(self, contents: dict[str, Any], results: dict) -> None:
+        """Writes all files. metrics.json is deleted first and written last, so its presence proves the others whole."""
+        folder = self.args.output_dir
         earlier = self._metrics().get("files", [])
-        (directory / "metrics.json").unlink(missing_ok=True)
-        trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
-        initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
-        files = {
-            "losses.npy": self._losses[: self.made],
-            "model_initial.pt": initial,
-            "model.pt": trained,
-        } | files
-        for name, content in files.items():
-            folder.save(directory / name, content)
+        (folder / "metrics.json").unlink(missing_ok=True)
+        for name, content in contents.items():
+            files.save(folder / name, content)
         for name in earlier:  # what an earlier run left would be taken for this one's
-            if name not in files and Path(name).name == name:
-                (directory / name).unlink(missing_ok=True)
+            if name not in contents and Path(name).name == name:
+                (folder / name).unlink(missing_ok=True)
         self._phase("figures")
-        return sorted(files)
-
-    def _metrics(self) -> dict:
-        """The content of the folder's metrics.json, or nothing where it is missing or damaged."""
-        try:
-            content = json.loads(
-                (self.args.output_dir / "metrics.json").read_text(encoding="utf-8")
-            )
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
-
-    def _save_metrics(self, results: dict, files: list[str]) -> None:
-        args = self.args
-        results |= {
-            "steps": self.made,
-            "microseconds_per_step": 1e6
-            * self._seconds["training"]
-            / max(1, self.made - self._made_before),
-        }
-        if "engine" in args:
-            results["engine"] = args.engine
-        name = torch.cuda.get_device_name() if args.device == "cuda" else platform.machine()
+        name = torch.cuda.get_device_name() if self.device == "cuda" else platform.machine()
         environment = {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "device": f"{args.device} ({name})",
+            "device": f"{self.device} ({name})",
             "threads": torch.get_num_threads(),
             "cores": os.cpu_count(),
             "system": platform.system(),
         }
-        folder.save(
-            args.output_dir / "metrics.json",
-            {
-                "script": Path(sys.argv[0]).stem,
-                "config": vars(args),
-                "environment": environment,
-                "seconds": self._seconds,
-                "results": results,
-                "files": files,
-            },
-        )
-        if results["ended"] != "interrupted":
+        metrics = {
+            "script": self.script,
+            "config": self.config,
+            "environment": environment,
+            "seconds": self._seconds,
+            "results": results,
+            "files": sorted(contents),
+        }
+        files.save(folder / "metrics.json", metrics)
+        if self.ended != "interrupted":
             self._checkpoint.unlink(missing_ok=True)
+
+    def _metrics(self) -> dict:
+        """The content of the folder's metrics.json, or nothing where it is missing or damaged."""
+        try:
+            content = json.loads((self.args.output_dir / "metrics.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def _resume(self) -> None:
         """Goes back to the checkpoint; or says that the run is complete, and ends it; or says that it begins."""
-        settings = self._settings(_WITHOUT_EFFECT + _OF_FIGURES)
         if self._checkpoint.exists():
-            self.made = checkpoint.load(self._checkpoint, settings, self._losses, self._parts)
-            print(f"resumed: {self.made:,} of {_steps(len(self._losses))} were made before")
+            content = files.load_checkpoint(self._checkpoint, self._settings(OF_FIGURES))
+            self._states = content["states"]
+            losses, kept = (content["states"][name] for name in ("losses", "kept"))
+            self.done = len(losses)
+            self.losses[: self.done], self.kept[:] = losses.numpy(), kept.numpy()
+            self._restore()
+            print(f"resumed: {self.done:,} of {count_of(self._planned, 'step')} were made before")
             return
-        metrics, wanted = self._metrics(), self._settings(_WITHOUT_EFFECT)
+        metrics, wanted = self._metrics(), json.loads(json.dumps(self._settings(), default=str))
         try:
             found = {name: metrics["config"].get(name) for name in wanted}
-            complete = (
-                found == json.loads(json.dumps(wanted))
-                and metrics["results"]["ended"] == "finished"
-                and all((self.args.output_dir / name).is_file() for name in metrics["files"])
-            )
+            same = {name for name in wanted if found[name] == wanted[name]} | {"engine"}
+            complete = same >= set(wanted) and metrics["results"]["ended"] == "finished"
+            complete &= all((self.args.output_dir / name).is_file() for name in metrics["files"])
         except (LookupError, AttributeError, TypeError):
             complete = False
         if complete:
-            print(
-                f"complete: the run in {self.args.output_dir} has all {_steps(len(self._losses))}"
-            )
+            print(f"complete: the run in {self.args.output_dir} has all {count_of(self._planned, 'step')}")
             self._lock.release()
             sys.exit(0)
         print(f"no checkpoint in {self.args.output_dir}: beginning at the start")
 
-    def _settings(self, without: tuple[str, ...]) -> dict:
-        return {name: value for name, value in vars(self.args).items() if name not in without}
+    def _restore(self) -> None:
+        """Puts the checkpoint's states back."""
+        try:
+            for name, part in self._parts.items():
+                part.load_state_dict(self._states[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(
+                f"{self._checkpoint} does not fit: {reason}; run without --resume"
+            ) from None
+
+    def _settings(self, without: tuple[str, ...] = ()) -> dict:
+        """The options that a run which is gone on with must share."""
+        left_out = WITHOUT_EFFECT + without
+        return {name: value for name, value in self.config.items() if name not in left_out}
 
     def _save_checkpoint(self) -> None:
+        states = {name: part.state_dict() for name, part in self._parts.items()}
+        states |= {"losses": torch.from_numpy(self.losses[: self.done]), "kept": torch.from_numpy(self.kept)}
         try:
-            checkpoint.save(
-                self._checkpoint,
-                self._settings(_WITHOUT_EFFECT + _OF_FIGURES),
-                self._losses[: self.made],
-                self._parts,
-            )
+            files.save_checkpoint(self._checkpoint, self._settings(OF_FIGURES), states)
         except RunError as error:  # as on a full disk: the training goes on
             tqdm.write(f"warning: no checkpoint: {error}", file=sys.stderr)  # above the bar
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if (
-            self._signal is not None and number == signal.SIGINT
-        ):  # job schedulers send SIGTERM more than once
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None and number == signal.SIGINT:  # job schedulers send SIGTERM more than once
             raise Interrupted(number, "a second time; what was not yet saved is lost")
         self._signal = number
 
@@ -425,5 +374,41 @@ class Run:
         self._seconds[name], self._clock = now - self._clock, now
 
 
-def _steps(count: int) -> str:
-    return f"{count:,} step{'' if count == 1 else 's'}"
+def count_of(number: int, thing: str) -> str:
+    """A number of things: "1 step", "10,000 steps"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def choose_device(requested: str, *, small: bool) -> tuple[str, str]:
+    """The device's name and, in a few words, the reason.
+
+    Args:
+        requested: ``auto``, ``cpu``, ``cuda``, or an accelerator that `auto` does not take: ``mps``, ``xpu``.
+        small: a float64 network whose step takes a GPU less time than the launch of its kernels; `auto` keeps it on
+            the CPU.
+
+    Raises:
+        RunError: PyTorch finds no such device, or it cannot compute in float64.
+    """
+    if requested in ("mps", "xpu") and small:
+        raise RunError(
+            f"--device {requested}: this network computes in float64, which such a device may not have; use --device cpu"
+        )
+    if requested == "cpu" or (requested != "auto" and _available(requested)):
+        return requested, "as asked"
+    if requested != "auto":
+        raise RunError(
+            f"--device {requested}: PyTorch finds no {requested.upper()} device here; use --device cpu"
+        )
+    if small:
+        return "cpu", "a GPU's launch costs more than a step of so small a network"
+    if _available("cuda"):
+        return "cuda", "there is one"
+    others = [name for name in ("mps", "xpu") if _available(name)]
+    would = "".join(f"; --device {name} would take the other one" for name in others)
+    return "cpu", f"no CUDA device here{would}"
+
+
+def _available(name: str) -> bool:
+    backend = torch.backends.mps if name == "mps" else getattr(torch, name, None)
+    return backend is not None and backend.is_available()
