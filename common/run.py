@@ -362,7 +362,7 @@ class Run:
         folder.save(
             args.output_dir / "metrics.json",
             {
-                "script": Path(sys.argv[0]).stem,
+                "script": Path(sys.argv[0]).resolve().stem,  # also through a symbolic link
                 "config": vars(args),
                 "environment": environment,
                 "seconds": self._seconds,

@@ -143,8 +143,7 @@ def mnist_root() -> str:
 
 
 KEYS = {  # of `results`, by script
-    "linear_recovery": "weight bias weight_average bias_average weight_least_squares bias_least_squares "
-    "max_weight_error max_bias_error noise_floor final_loss stable_lr_limit engine steps ended",
+    "linear_recovery": "last averaged least_squares noise_floor final_loss stable_lr_limit engine steps ended",
     "ann_revisited": "parameters initial_loss final_loss points_correct engine steps microseconds_per_step ended",
     "mnist_mlp": "dataset parameters train_images test_images final_loss train_accuracy test_accuracy first_five "
     "unseen steps ended",

@@ -304,7 +304,7 @@ def test_the_rates_are_around_the_limit_of_the_inputs_as_they_are_taken():
     for recipe in (samples.PRINTED, samples.CENTRED):
         x, _ = linear.training_data(50, recipe.low, recipe.low + 5, 0.2, generator(0, "pairs"))
         taken = x - x.mean(dim=0) if recipe.centred else x
-        assert samples.sweep(recipe)["limit"] == pytest.approx(linear.stable_learning_rate(taken))
+        assert samples.sweep(recipe)["limit"] == pytest.approx(samples.limit_of_all_pairs(taken))
 
 
 def test_what_is_stuck_and_where_the_count_rises():
