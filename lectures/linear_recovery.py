@@ -229,7 +229,7 @@ def main() -> None:
     beyond = f"; {args.lr:g} is beyond it, so the loss may grow" if args.lr > limit else ""
     print(
         f"samples: {args.samples:,}; {setting}\n"
-        f"largest stable rate for steps on one pair: {limit:.2g}{beyond}"
+        f"largest stable rate for steps on one pair: {limit:.3g}{beyond}"
     )
 
     # Steps 3 to 6, the model, the loss, the optimizer and the training: one step for each pair.

@@ -113,6 +113,11 @@ def test_batches_cover_every_image_once_an_epoch():
     assert epochs[0] != epochs[1] and epochs[0] != sorted(epochs[0])  # shuffled, each time anew
 
 
+def test_all_images_at_once_are_taken_in_their_order():
+    for size in (25, 60):
+        assert [x[:, 0].tolist() for x, _ in batches(25, size, 3)] == [[*range(25)]] * 3
+
+
 def trained(data, count, seed):
     """The lecture's model: `count` images, 100 epochs over the one batch."""
     m = model(seed)
