@@ -18,7 +18,8 @@ from PIL import Image
 
 from common import program
 
-torch.set_num_threads(1)  # the tests themselves run side by side, one process a core
+# The tests themselves run side by side, one process a core.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 PROJECT = Path(__file__).resolve().parent.parent
 FAULTS_OF_POSIX = [f"faults/test_{name}.py" for name in ("folder", "interruption", "user")]

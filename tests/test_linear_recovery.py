@@ -8,6 +8,8 @@ from torch import nn
 
 from lectures import linear_recovery as linear
 
+pytestmark = pytest.mark.numbers  # again by make test-arithmetic
+
 
 def draw(seed=0, samples=1000, low=5, high=10, noise=0.2):
     return linear.training_data(samples, low, high, noise, torch.Generator().manual_seed(seed))

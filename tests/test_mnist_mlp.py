@@ -14,6 +14,8 @@ from common.layers import describe
 from common.onehot import one_hot
 from lectures import mnist_mlp as mnist
 
+pytestmark = pytest.mark.numbers  # again by make test-arithmetic
+
 FIGURES = (
     "first_five.png",
     "unseen.png",

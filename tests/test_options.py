@@ -15,6 +15,8 @@ from helpers import SCRIPTS, at_call, load_state, no_figures, write_digits
 
 from lectures import ann_revisited, linear_recovery, mnist_mlp
 
+pytestmark = pytest.mark.numbers  # again by make test-arithmetic
+
 QUICK = {
     "linear_recovery": ("--samples", 120),
     "ann_revisited": ("--steps", 120),

@@ -22,6 +22,8 @@ from helpers import (
     write_digits,
 )
 
+pytestmark = pytest.mark.numbers  # again by make test-arithmetic
+
 
 @pytest.fixture
 def undrawn(run_here, monkeypatch):

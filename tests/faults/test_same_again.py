@@ -5,6 +5,8 @@ import pytest
 import torch
 from helpers import content, no_figures, results_of, write_digits
 
+pytestmark = pytest.mark.numbers  # again by make test-arithmetic
+
 RUNS = {
     "linear, fused": ("linear_recovery", "--samples", 10_000, "--engine", "fused"),
     "linear, eager": ("linear_recovery", "--samples", 300, "--engine", "eager"),
