@@ -1,6 +1,7 @@
 # make lectures   the three scripts and the page that shows them; figures and numbers in outputs/
 # make report     that page anew, outputs/report.html
 # make test       the tests      make lint   style and types      make clean   removes what runs and tools left behind
+# make test-arithmetic  the tests about numbers once more, in an older processor's arithmetic
 # make exercises  docs/exercises.md and its figures, in some minutes
 # make bench      the speed claims, docs/benchmarks.md            make figures   README's pictures; needs MNIST, Chromium
 # make photos     how many digits are read right from composed photos, the table of docs/own_digit.md; after make lectures
@@ -15,7 +16,7 @@ READY_FOR_TESTS = $(VENV)/.ready-for-tests
 # The model of all images that the page and exercises/own_digit.py use.
 TUNED = --images all --batch-size 128 --epochs 40 --lr 0.015 --schedule one-cycle --distort
 
-.PHONY: lectures report test lint exercises bench photos figures soak clean
+.PHONY: lectures report test test-arithmetic lint exercises bench photos figures soak clean
 
 lectures: $(READY)
 	"$(PYTHON)" lectures/linear_recovery.py
@@ -31,6 +32,10 @@ report: $(READY)
 
 test: $(READY_FOR_TESTS)
 	"$(PYTHON)" -m pytest
+
+# Without AVX, with MKL's oldest kernels and with four threads, PyTorch sums in another order.
+test-arithmetic: $(READY_FOR_TESTS)
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=4 "$(PYTHON)" -m pytest -m numbers
 
 lint: $(READY_FOR_TESTS)
 	"$(PYTHON)" -m ruff format --check .

@@ -2,7 +2,8 @@
 
 Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is shown. That they do
 the same work is checked before. Writes docs/benchmarks.md and outputs/benchmarks/benchmarks.json. JAX is measured where
-it is installed, the C loop where there is a C compiler, MNIST where it is found or can be downloaded.
+it is installed, the C loop and torch.compile where there are compilers for C and C++, MNIST where it is found or can be
+downloaded.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import itertools
+import math
 import os
 import platform
 import shutil
@@ -49,6 +51,8 @@ fused.train_sgd(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Sigmoid(), t
                 torch.zeros(1, 10, 2), torch.zeros(1, 10, 2), learning_rate=0.1, steps=1)
 print(time.perf_counter() - begin)
 """
+
+RIVALS = ("plain", "torch.compile", "JAX")  # in PyTorch, or nearly
 
 Loop = Callable[
     [int], np.ndarray
@@ -193,6 +197,58 @@ def c_loop(room: str) -> Loop | None:
     return loop
 
 
+def cpp_compiler() -> str | None:
+    """The path of a C++ compiler that torch.compile finds."""
+    return next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
+
+
+def compiled_loop(room: str) -> Loop | None:
+    """The lecture's loop with its loss through torch.compile; None without a C++ compiler, which that needs.
+
+    What it compiles goes into a folder, so that it compiles anew; the first call does.
+    """
+    if not cpp_compiler():
+        return None
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = room
+    model, pair = models(1)[0], (ann.POINTS[0], ann.LABELS[0])
+    start, loss = copy.deepcopy(model.state_dict()), torch.compile(ann.loss)
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+
+    def loop(steps: int) -> np.ndarray:
+        model.load_state_dict(start)
+        losses = np.empty(steps)
+        for step in range(steps):
+            value = loss(model, *pair)
+            losses[step] = value.item()
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+        return losses[None]
+
+    return loop
+
+
+# What is made of the times.
+
+
+def microseconds(took: dict[str, float], steps: dict[str, int]) -> dict[str, float]:
+    """Microseconds of a step of each rival, from its seconds and the steps that it made in them, of all its starts."""
+    return {name: 1e6 * seconds / steps[name] for name, seconds in took.items()}
+
+
+def compared(row: dict[str, float], starts: int, cores: int) -> dict[str, float]:
+    """The rivals beside the engine, from the microseconds of a step of each, where `starts` share the cores."""
+    columns = {f"{name} / fused": row[name] / row["fused"] for name in RIVALS if name in row}
+    if "C" in row:  # which has one core and one start
+        columns["a core's fused / C"] = row["fused"] * min(starts, cores) / row["C"]
+    return columns
+
+
+def pays_after(compiling: float, plain: float, compiled: float) -> int:
+    """The steps after which `compiling`, in seconds, has paid; of `plain` and `compiled` microseconds a step."""
+    return math.ceil(1e6 * compiling / (plain - compiled))
+
+
 def check(name: str, loop: Loop, starts: int) -> None:
     """Ends the benchmark if some of a rival's starts have other losses than the plain loop."""
     losses = loop(200)
@@ -208,13 +264,15 @@ def check(name: str, loop: Loop, starts: int) -> None:
 def bench_steps(rounds: int) -> list[dict]:
     """Microseconds of a step of one start: the lecture's 2-2-3-2 network on its ten points.
 
-    Plain is the lecture's PyTorch loop; JAX is `lax.scan`, with `vmap` over the starts; C is `loop.c`, compiled with
-    -O3 -march=native -ffast-math. Several starts share the cores. The last column takes their number into account: it
-    is the share of the C loop's time that a core works on a step of one start.
+    Plain is the lecture's PyTorch loop, torch.compile the same with its loss compiled; JAX is `lax.scan`, with `vmap`
+    over the starts; C is `loop.c`, compiled with -O3 -march=native -ffast-math. Several starts share the cores. The
+    last column takes their number into account: it is the share of the C loop's time that a core works on a step of
+    one start. "Compiling" are the seconds that torch.compile takes before its first step.
     """
     rows, cores = [], fused._cores()
     with tempfile.TemporaryDirectory() as room:
-        c = c_loop(room)
+        c, compiled = c_loop(room), compiled_loop(room)
+        compiling = seconds(lambda: compiled(1)) if compiled else None
         for starts in (1, 8, 64, 512):
             steps = (
                 2_000_000 if starts == 1 else 20_000_000 // starts
@@ -225,37 +283,27 @@ def bench_steps(rounds: int) -> list[dict]:
                 "fused": (engine(starts), starts, steps),
             }
             if starts == 1:
-                rivals = {"plain": (plain, 1, 1_000), "NumPy": (numpy_loop, 1, 5_000)} | rivals
+                rivals = {
+                    "plain": (plain, 1, 1_000),
+                    "torch.compile": (compiled, 1, 1_000),
+                    "NumPy": (numpy_loop, 1, 5_000),
+                } | rivals
             rivals = {name: rival for name, rival in rivals.items() if rival[0]}
             for name, (loop, count, _) in rivals.items():
                 check(name, loop, count)
-            times = medians(
+            took = medians(
                 {
                     name: lambda loop=loop, steps=steps: loop(steps)
                     for name, (loop, _, steps) in rivals.items()
                 },
                 rounds,
             )
-            row = {
-                name: 1e6 * times[name] / (count * steps)
-                for name, (_, count, steps) in rivals.items()
-            }
-            rows.append(
-                {
-                    "starts": starts,
-                    **row,
-                    **{
-                        f"{name} / fused": row[name] / row["fused"]
-                        for name in ("plain", "JAX")
-                        if name in row
-                    },
-                    **(
-                        {"a core's fused / C": row["fused"] * min(starts, cores) / row["C"]}
-                        if c
-                        else {}
-                    ),
-                }
+            row = microseconds(
+                took, {name: count * steps for name, (_, count, steps) in rivals.items()}
             )
+            rows.append({"starts": starts, **row, **compared(row, starts, cores)})
+        if compiling:
+            rows[0]["compiling"] = compiling
     return rows
 
 
@@ -283,12 +331,13 @@ def bench_limit(rounds: int) -> dict:
     first = seconds(by_engine)
     np.testing.assert_allclose(by_engine(), by_plain(), rtol=1e-9)
     times = medians({"plain": by_plain, "fused": by_engine}, rounds)
+    compiling, row = first - times["fused"], microseconds(times, dict.fromkeys(times, 200))
     return {
         "network": "2-390-2",
         "parameters": sum(p.numel() for p in model.parameters()),
-        "compile": first - times["fused"],
-        **{name: 1e6 * took / 200 for name, took in times.items()},
-        "pays_after": round(200 * (first - times["fused"]) / (times["plain"] - times["fused"])),
+        "compile": compiling,
+        **row,
+        "pays_after": pays_after(compiling, row["plain"], row["fused"]),
     }
 
 
@@ -471,6 +520,8 @@ def main() -> None:
         missing.append("JAX: it is not installed")
     if not shutil.which("cc"):
         missing.append("the C loop: there is no C compiler")
+    if not cpp_compiler():
+        missing.append("torch.compile: there is no C++ compiler")
     for line in missing:
         print(f"not measured here: {line}", file=sys.stderr)
 

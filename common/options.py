@@ -27,20 +27,24 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         )
 
 
-def parser(description: str) -> Parser:
-    """A parser whose help names the defaults."""
-    return Parser(description=description, formatter_class=_Help)
+def parser(description: str | None) -> Parser:
+    """A parser whose help names the defaults, and of a docstring the first line; with -OO there are no docstrings."""
+    first = description.splitlines()[0] if description else None
+    return Parser(description=first, formatter_class=_Help)
 
 
-def lecture_parser(description: str, script: str, *, lr: float) -> Parser:
+def lecture_parser(
+    description: str | None, script: str, *, lr: float, small: bool = False
+) -> Parser:
     """A parser with the options that all lectures have.
 
     Args:
         description: the script's docstring, whose first line says in ``--help`` what it does.
         script: its name without ``.py``; the run's folder is ``outputs/<script>`` of the project by default.
         lr: the lecture's learning rate.
+        small: whether this is a network that ``--device auto`` keeps on the CPU.
     """
-    options = parser(description.splitlines()[0])
+    options = parser(description)
     options.add_argument(
         "--lr",
         type=real_number(0, 1000, above=True),
@@ -57,7 +61,12 @@ def lecture_parser(description: str, script: str, *, lr: float) -> Parser:
         "--device",
         choices=("auto", "cpu", "cuda", "mps", "xpu"),
         default="auto",
-        help="where to compute; auto: cuda where PyTorch finds it, else cpu",
+        help="where to compute; auto: "
+        + (
+            "cpu, because on a GPU the launch of a step costs more than the step"
+            if small
+            else "cuda where PyTorch finds it, else cpu"
+        ),
     )
     options.add_argument(
         "--output-dir",
@@ -107,18 +116,18 @@ def folder(text: str) -> Path:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """An argparse type: whole numbers from `low` to `high`, both included; ``1_000_000`` is one."""
+    """An argparse type: whole numbers from `low` to `high`, both included; also ``1_000_000`` and ``1e6``."""
 
     def convert(text: str) -> int:
         try:
-            number = int(text)
+            number = float(text) if "e" in text.lower() else int(text)
         except ValueError:
-            number = low - 1
-        if not low <= number <= high:
+            number = math.nan
+        if not low <= number <= high or number % 1:
             raise argparse.ArgumentTypeError(
                 f"expected a whole number from {low} to {high}, got {text[:40]!r}"
             )
-        return number
+        return int(number)
 
     return convert
 

@@ -26,9 +26,9 @@ def _is_lecture() -> bool:
     shell that outlives it."""
     if "IPython" in sys.modules or "idlelib" in sys.modules:
         return False
-    program = os.path.abspath(getattr(sys.modules["__main__"], "__file__", None) or "")
+    program = os.path.realpath(getattr(sys.modules["__main__"], "__file__", None) or "")
     return os.path.dirname(program) == os.path.join(
-        os.path.dirname(os.path.dirname(__file__)), "lectures"
+        os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lectures"
     )
 
 

@@ -152,12 +152,22 @@ def enough(steps: np.ndarray, errors: np.ndarray, near: float) -> int | None:
     return int(steps[first]) if first < len(steps) else None
 
 
+def limit_of_all_pairs(x: Tensor) -> float:
+    """2 / lambda_max of the mean loss's Hessian, the mean over the pairs of 2 (x, 1)(x, 1)^T; for x of shape (N, 5).
+
+    Steps on all pairs multiply their error along an eigenvector by 1 - learning_rate * lambda: beyond this rate it
+    grows.
+    """
+    ones = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)  # (N, 6)
+    return (2 / torch.linalg.eigvalsh(2 * ones.T @ ones / len(x))[-1]).item()
+
+
 def sweep(recipe: Recipe) -> dict:
     """Learning rates around the largest stable one: the last loss as a multiple of the first, for steps on one pair and
     steps on all pairs (the mean loss, whose Hessian the prediction is made from)."""
     x, y = linear.training_data(SWEPT, recipe.low, recipe.low + 5, NOISE, generator(0, "pairs"))
     x = x - x.mean(dim=0) if recipe.centred else x
-    limit = linear.stable_learning_rate(x)
+    limit = limit_of_all_pairs(x)
     shares = np.union1d(np.geomspace(0.05, 2, 61), np.linspace(0.9, 1.1, 21))
     batches = {
         "all pairs a step": (x[None], y[None], 1 / len(x)),

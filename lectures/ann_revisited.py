@@ -3,9 +3,8 @@
 import os
 import sys
 
-sys.path.insert(
-    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)  # common/ is found from any folder
+# common/ is found from any folder, and through a symbolic link to this file
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from common.run import Run  # first: it hears Ctrl-C while PyTorch loads
 from common import fused, program
@@ -214,7 +213,7 @@ def draw(
 
 
 def arguments() -> argparse.Namespace:
-    parser = lecture_parser(__doc__, "ann_revisited", lr=0.01)
+    parser = lecture_parser(__doc__, "ann_revisited", lr=0.01, small=True)
     parser.add_argument(
         "--steps",
         type=whole_number(1, 10**9),

@@ -3,9 +3,8 @@
 import os
 import sys
 
-sys.path.insert(
-    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)  # common/ is found from any folder
+# common/ is found from any folder, and through a symbolic link to this file
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from common.run import Run  # first: it hears Ctrl-C while PyTorch loads
 from common import fused, program
@@ -39,14 +38,28 @@ def training_data(
     return x, f_true(x) + noise * torch.randn(samples, 2, generator=generator, dtype=torch.float64)
 
 
-def stable_learning_rate(x: Tensor) -> float:
-    """2 / lambda_max of the loss's Hessian, the mean over the pairs of 2 (x, 1)(x, 1)^T; for x of shape (N, 5).
+def stable_lr_limit(x: Tensor) -> float:
+    """The largest stable learning rate of steps on one pair at a time, for inputs x of shape (N, 5).
 
-    Gradient descent multiplies its error along an eigenvector by 1 - learning_rate * lambda: beyond this rate it grows.
+    With z = (x, 1), a step without noise multiplies the error of a row of (W, b) by I - 2 eta z z^T. Over random pairs
+    the mean square of the error grows if eta is above
+
+        eta* = 1 / lambda_max(B^-1 D), with B = 2 (C (x) I + I (x) C), D = 4 E[z z^T (x) z z^T] and C = E[z z^T].
+
+    This is the mean-square analysis of the LMS filter: Widrow & Stearns, Adaptive Signal Processing (1985); Haykin,
+    Adaptive Filter Theory. Steps on all pairs at once are stable far longer, up to 2 / lambda_max(2 C).
     """
-    ones = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)  # (N, 6)
-    hessian = 2 * ones.T @ ones / len(x)  # (6, 6)
-    return (2 / torch.linalg.eigvalsh(hessian)[-1]).item()
+    z = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)  # (N, 6)
+    c, one = z.T @ z / len(z), torch.eye(6, dtype=x.dtype)
+    b = 2 * (torch.kron(c, one) + torch.kron(one, c))  # (36, 36)
+    d = torch.zeros_like(b)
+    for part in z.split(
+        10_000
+    ):  # 36 numbers a pair, which would be too many at once for 10^7 pairs
+        products = (part[:, :, None] * part[:, None, :]).flatten(1)  # z (x) z, (10000, 36)
+        d += 4 * products.T @ products / len(z)
+    # pinv, because a few pairs may leave directions in which nothing moves.
+    return 1 / torch.linalg.eigvals(torch.linalg.pinv(b, hermitian=True) @ d).real.max().item()
 
 
 # Step 3, the model: M(x) = W x + b.
@@ -119,17 +132,15 @@ def largest_errors(parameters: Tensor) -> tuple[Tensor, Tensor]:
     return (weight - W_TRUE).abs().amax(dim=(-2, -1)), (bias - B_TRUE).abs().amax(dim=-1)
 
 
-def evaluate(model: nn.Module, found: dict[str, Tensor], x: Tensor, y: Tensor) -> dict:
-    """The results; `found` are the last, the averaged and the least squares parameters, each of shape (12,)."""
-    results = {}
-    for name, parameters in zip(("", "_average", "_least_squares"), found.values()):
-        results["weight" + name], results["bias" + name] = split(parameters)
-    weight_error, bias_error = largest_errors(found["averaged"])
-    return results | {
-        "max_weight_error": weight_error.item(),
-        "max_bias_error": bias_error.item(),
-        "final_loss": loss(model, x, y).item() / len(x),
-    }  # the mean over all pairs
+def estimate(parameters: Tensor) -> dict:
+    """W and b of parameters of shape (12,), each with its largest absolute error."""
+    (weight, bias), (weight_error, bias_error) = split(parameters), largest_errors(parameters)
+    return {
+        "weight": weight,
+        "bias": bias,
+        "weight_error": weight_error.item(),
+        "bias_error": bias_error.item(),
+    }
 
 
 def table(found: dict[str, Tensor]) -> str:
@@ -140,7 +151,8 @@ def table(found: dict[str, Tensor]) -> str:
         f"{name:8}{row[0]:6g}" + "".join(f"{value:15.5g}" for value in row[1:])
         for name, row in zip(names, rows)
     ]
-    return "\n".join([f"{'':8}{'true':>6}" + "".join(f"{name:>15}" for name in found), *lines])
+    heads = "".join(f"{name.replace('_', ' '):>15}" for name in found)
+    return "\n".join([f"{'':8}{'true':>6}{heads}", *lines])
 
 
 def draw(
@@ -165,13 +177,13 @@ def draw(
             panels,
             title=f"Error of the parameters\n{title}",
             overflow=plotting.until_overflow(losses)[1],
-            limits=dict(zip("Wb", map(float, largest_errors(found["least squares"])))),
+            limits=dict(zip("Wb", map(float, largest_errors(found["least_squares"])))),
         ),
     }
 
 
 def arguments() -> argparse.Namespace:
-    parser = lecture_parser(__doc__, "linear_recovery", lr=0.01)
+    parser = lecture_parser(__doc__, "linear_recovery", lr=0.01, small=True)
     parser.add_argument(
         "--samples",
         type=whole_number(1, 10**7),
@@ -212,10 +224,12 @@ def main() -> None:
     )  # (N, 5), (N, 2)
     centre = torch.zeros_like(x[0]) if args.raw else x.mean(dim=0)
     x_train, y_train = (x - centre).to(args.device), y.to(args.device)
-    limit, floor = stable_learning_rate(x - centre), 2 * args.noise**2
+    limit, floor = stable_lr_limit(x - centre), 2 * args.noise**2
     setting = f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}, learning rate {args.lr:g}"
+    beyond = f"; {args.lr:g} is beyond it, so the loss may grow" if args.lr > limit else ""
     print(
-        f"samples: {args.samples:,}; {setting}\nlargest stable rate, 2 / lambda_max of the Hessian: {limit:.3g}"
+        f"samples: {args.samples:,}; {setting}\n"
+        f"largest stable rate for steps on one pair: {limit:.3g}{beyond}"
     )
 
     # Steps 3 to 6, the model, the loss, the optimizer and the training: one step for each pair.
@@ -255,9 +269,13 @@ def main() -> None:
     found = {
         "last": iterates[-1],
         "averaged": averages(iterates, torch.tensor([run.made]))[0],
-        "least squares": least_squares(x, y),
+        "least_squares": least_squares(x, y),
     }
-    results = evaluate(model, found, x, y) | {"noise_floor": floor, "stable_lr_limit": limit}
+    results = {name: estimate(parameters) for name, parameters in found.items()} | {
+        "final_loss": loss(model, x, y).item() / len(x),  # the mean over all pairs
+        "noise_floor": floor,
+        "stable_lr_limit": limit,
+    }
     figures = draw(
         losses[: run.made + 1],
         iterates,
@@ -270,8 +288,9 @@ def main() -> None:
         results,
         {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": initial, **figures},
         table(found),
-        f"{run.ending(results)}: averaged W within {results['max_weight_error']:.2g} of the truth, b within "
-        f"{results['max_bias_error']:.2g}{'; the learning rate is beyond the stable one' * (args.lr > limit)}",
+        f"{run.ending(results)}: averaged W within {results['averaged']['weight_error']:.2g} of the "
+        f"truth, b within {results['averaged']['bias_error']:.2g}"
+        f"{'; the learning rate is beyond the stable one' * (args.lr > limit)}",
     )
 
 

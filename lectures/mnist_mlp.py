@@ -3,9 +3,8 @@
 import os
 import sys
 
-sys.path.insert(
-    0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)  # common/ is found from any folder
+# common/ is found from any folder, and through a symbolic link to this file
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from common.run import Run  # first: it hears Ctrl-C while PyTorch loads
 from common import digits, program
@@ -76,13 +75,14 @@ def adam(model: nn.Module, args: argparse.Namespace, steps: int) -> tuple[optim.
 def batches(
     images: Tensor, labels: Tensor, args: argparse.Namespace, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The images and labels of each step; they are shuffled anew in every epoch."""
+    """The images and labels of each step: all of them in their order, as in the lecture, or batches that are shuffled
+    anew in every epoch."""
     for _ in range(args.epochs):
-        for batch in (
-            torch.randperm(len(images), generator=generator)
-            .to(images.device)
-            .split(args.batch_size)
-        ):
+        if args.batch_size >= len(images):
+            order = torch.arange(len(images))
+        else:
+            order = torch.randperm(len(images), generator=generator)
+        for batch in order.to(images.device).split(args.batch_size):
             x = images.index_select(0, batch)
             yield (
                 (digits.distorted(x, generator) if args.distort else x),

@@ -11,6 +11,8 @@ from torch import nn
 from common.layers import describe
 from lectures import ann_revisited as ann
 
+pytestmark = pytest.mark.numbers  # again by make test-arithmetic
+
 
 def model(seed=0):
     return ann.random_model(torch.Generator().manual_seed(seed))

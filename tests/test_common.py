@@ -19,7 +19,9 @@ from lectures import ann_revisited, linear_recovery, mnist_mlp
 
 REFUSED = [
     (linear_recovery, "--samples", "0"),
-    (linear_recovery, "--samples", "1e4"),
+    (linear_recovery, "--samples", "1.5e0"),
+    (linear_recovery, "--samples", "1e-3"),
+    (linear_recovery, "--samples", "1e400"),
     (linear_recovery, "--samples", "-5"),
     (linear_recovery, "--lr", "nan"),
     (linear_recovery, "--lr", "-1"),
@@ -55,6 +57,30 @@ def test_nonsense_is_refused_in_one_line(script, option, value, monkeypatch, cap
     assert caught.value.code == 2
     assert message.startswith(f"error: argument {option}") and message.count("\n") == 1
     assert value in message
+
+
+@pytest.mark.parametrize("text", ["20000", "20_000", "2e4", "2.0E+4"])
+def test_whole_numbers_as_people_write_them(text, monkeypatch):
+    for script, option in (
+        (linear_recovery, "samples"),
+        (ann_revisited, "steps"),
+        (mnist_mlp, "images"),
+        (mnist_mlp, "epochs"),
+        (mnist_mlp, "seed"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["script", f"--{option}={text}"])
+        number = vars(script.arguments())[option]
+        assert number == 20_000 and type(number) is int
+
+
+@pytest.mark.parametrize("script", [linear_recovery, ann_revisited, mnist_mlp])
+def test_help_says_which_device_auto_is(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["script", "--help"])
+    with pytest.raises(SystemExit):
+        script.arguments()
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("auto: cuda where PyTorch finds it" in said) == (script is mnist_mlp)
+    assert ("auto: cpu, because" in said) == (script is not mnist_mlp)
 
 
 NUMBERS = {

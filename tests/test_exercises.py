@@ -102,7 +102,7 @@ def test_a_start_of_exercise_1_is_the_lectures_run(run_here, undrawn):
     saved = torch.load(done.folder / "model_initial.pt", weights_only=True)
     assert torch.equal(saved["weight"], before[0]) and torch.equal(saved["bias"], before[1])
     found = torch.stack(linear.largest_errors(samples.estimates(runs, np.array([400]))[2, 1, 0]))
-    expected = [done.metrics["results"][f"max_{name}_error"] for name in ("weight", "bias")]
+    expected = [done.metrics["results"]["averaged"][f"{name}_error"] for name in ("weight", "bias")]
     torch.testing.assert_close(
         found, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=0
     )
@@ -304,7 +304,7 @@ def test_the_rates_are_around_the_limit_of_the_inputs_as_they_are_taken():
     for recipe in (samples.PRINTED, samples.CENTRED):
         x, _ = linear.training_data(50, recipe.low, recipe.low + 5, 0.2, generator(0, "pairs"))
         taken = x - x.mean(dim=0) if recipe.centred else x
-        assert samples.sweep(recipe)["limit"] == pytest.approx(linear.stable_learning_rate(taken))
+        assert samples.sweep(recipe)["limit"] == pytest.approx(samples.limit_of_all_pairs(taken))
 
 
 def test_what_is_stuck_and_where_the_count_rises():

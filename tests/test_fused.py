@@ -14,6 +14,8 @@ from common import fused
 from lectures import ann_revisited as ann
 from lectures import linear_recovery as linear
 
+pytestmark = pytest.mark.numbers  # again by make test-arithmetic
+
 pytest.importorskip("llvmlite", reason="llvmlite has no build for this Python")
 
 LAYOUTS = [1, fused.LANES]  # the points in a vector's lanes, or the starts, whatever their number

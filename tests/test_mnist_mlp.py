@@ -14,6 +14,8 @@ from common.layers import describe
 from common.onehot import one_hot
 from lectures import mnist_mlp as mnist
 
+pytestmark = pytest.mark.numbers  # again by make test-arithmetic
+
 FIGURES = (
     "first_five.png",
     "unseen.png",
@@ -111,6 +113,11 @@ def test_batches_cover_every_image_once_an_epoch():
     epochs = [[image for x, _ in part for image in x] for part in (seen[:3], seen[3:])]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(25))
     assert epochs[0] != epochs[1] and epochs[0] != sorted(epochs[0])  # shuffled, each time anew
+
+
+def test_all_images_at_once_are_taken_in_their_order():
+    for size in (25, 60):
+        assert [x[:, 0].tolist() for x, _ in batches(25, size, 3)] == [[*range(25)]] * 3
 
 
 def trained(data, count, seed):

@@ -1,9 +1,19 @@
 """Faults that every script meets in the same way, run as a user runs them."""
 
+import json
+import os
+import subprocess
 import sys
 
 import pytest
-from helpers import have_memory
+from conftest import PROJECT, environment
+from helpers import SCRIPTS, have_memory
+
+SHORT = {
+    "linear_recovery": ("--samples", "20"),
+    "ann_revisited": ("--steps", "20"),
+    "mnist_mlp": ("--dataset", "digits", "--epochs", "1"),
+}
 
 BROKEN = {
     "llvmlite": "raise ImportError('no llvmlite here')",
@@ -17,6 +27,21 @@ def broken(tmp_path):
     for name, line in BROKEN.items():
         (tmp_path / f"{name}.py").write_text(line)
     return str(tmp_path)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_without_docstrings_and_through_a_symbolic_link(tmp_path, script):
+    link = tmp_path / "a link.py"
+    try:
+        os.symlink(PROJECT / "lectures" / f"{script}.py", link)
+    except OSError:
+        pytest.skip("this system makes no symbolic links here")
+    command = [sys.executable, "-OO", link, "--output-dir", tmp_path / "out", *SHORT[script]]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and done.stderr == ""
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["script"] == script
 
 
 def test_without_llvmlite_and_torchvision_the_plain_loop_with_one_warning(run, broken):

@@ -1,0 +1,125 @@
+"""The scripts on accelerators, without one: on stand-ins that compute nothing, but refuse what a GPU would refuse.
+
+PyTorch's `meta` device goes through whole runs: data, training, evaluation, figures, files. FakeTensorMode has tensors
+on "cuda" itself, for the forward pass. On both an operation raises if one of its tensors was left on the CPU.
+"""
+
+import contextlib
+
+import pytest
+import torch
+from helpers import SCRIPTS, no_figures, write_digits
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from common import device
+from common.onehot import one_hot
+from lectures import ann_revisited, linear_recovery, mnist_mlp
+
+aten = torch.ops.aten
+
+
+class StandIn(TorchDispatchMode):
+    """Makes `meta` more like a GPU: what is copied to the CPU is 1 everywhere; an index has to be on the device too."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is aten._local_scalar_dense.default and args[0].is_meta:
+            return args[0].dtype.is_floating_point or 1
+        if function is aten._to_copy.default and args[0].is_meta:
+            if torch.device(kwargs.get("device") or "meta").type == "cpu":
+                return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
+        if function is aten.copy_.default and args[1].is_meta and not args[0].is_meta:
+            return args[0].fill_(1)
+        if function is aten.index_select.default and args[0].device != args[2].device:
+            raise RuntimeError("index_select: an index on another device")
+        return function(*args, **kwargs)
+
+
+@pytest.fixture
+def on_a_stand_in(run_here, monkeypatch, tmp_path):
+    """As `run_here`, on a stand-in for a GPU."""
+    write_digits(tmp_path / "data")
+    no_figures(monkeypatch)
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "data"))
+    monkeypatch.setattr(device, "choose_device", lambda requested, *, small: ("meta", "asked"))
+    monkeypatch.setattr(torch.Tensor, "__format__", lambda self, form: format(self.item(), form))
+    adam = torch.optim.Adam  # its fused kernel is for devices that compute
+    monkeypatch.setattr(torch.optim, "Adam", lambda *a, fused, **settings: adam(*a, **settings))
+
+    def call(script: str, *options: str):
+        with StandIn():
+            return run_here(script, *options)
+
+    return call
+
+
+RUNS = {
+    "linear_recovery": ("linear_recovery", "--samples", 30),
+    "linear_recovery, raw": ("linear_recovery", "--samples", 30, "--raw"),
+    "ann_revisited": ("ann_revisited", "--steps", 30),
+    "mnist_mlp": ("mnist_mlp", "--images", 40, "--epochs", 3),
+    "mnist_mlp, batches": ("mnist_mlp", "--images", "all", "--batch-size", 25, "--distort"),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_whole_run(on_a_stand_in, name):
+    script, *options = RUNS[name]
+    done = on_a_stand_in(script, *options)
+    assert done.returncode == 0, done.stderr
+    assert "device meta" in done.stdout
+    results = done.metrics["results"]
+    assert results["ended"] == "finished" and results.get("engine", "eager") == "eager"
+    for file in ("model_initial.pt", "model.pt"):  # can be read where there is no such device
+        state = torch.load(done.folder / file, weights_only=True)
+        assert {tensor.device.type for tensor in state.values()} == {"cpu"}
+
+
+def on_cuda(module: nn.Module) -> nn.Module:
+    """The module with parameters on FakeTensorMode's "cuda", whose numbers are not there."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            made = torch.empty(parameter.shape, dtype=parameter.dtype, device="cuda")
+            setattr(part, name, nn.Parameter(made, requires_grad=False))
+    return module
+
+
+@contextlib.contextmanager
+def fake_tensors():
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        ann_revisited.ten_points.cache_clear()  # else others get points without numbers
+
+
+def forward_passes():
+    """The loss of each script's network and data: its name, the loss, the model, x and y."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = linear_recovery.training_data(4, 5, 10, 0.2, generator)
+    yield "linear_recovery", linear_recovery.loss, linear_recovery.random_model(generator), x, y
+    x, y = ann_revisited.training_pairs("randn", 4, generator)
+    yield "ann_revisited", ann_revisited.loss, ann_revisited.random_model(generator), x, y
+    images, labels = mnist_mlp.as_vectors(torch.zeros(4, 28, 28)), one_hot(torch.arange(4))
+    yield "mnist_mlp", mnist_mlp.loss, mnist_mlp.glorot_model(40, generator), images, labels
+
+
+@pytest.mark.parametrize("name, loss, model, x, y", [*forward_passes()], ids=SCRIPTS)
+def test_the_loss_on_cuda(name, loss, model, x, y):
+    with fake_tensors():
+        model, x, y = on_cuda(model), x.to("cuda"), y.to("cuda")
+        assert loss(model, x, y).device.type == "cuda"
+        if name != "ann_revisited":  # whose loss does not look at x and y
+            with pytest.raises(RuntimeError, match="device"):
+                loss(model, x.cpu(), y)
+            with pytest.raises(RuntimeError, match="device"):
+                loss(model, x, y.cpu())
+
+
+def test_predictions_on_cuda_come_back():
+    model = mnist_mlp.glorot_model(40, torch.Generator().manual_seed(0))
+    with fake_tensors():
+        found = mnist_mlp.predict(on_cuda(model), torch.zeros(4, 784))
+        assert found.device.type == "cpu"
