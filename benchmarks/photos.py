@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from common import digits, options, program
+from common import datasets, options, program
 from exercises import own_digit
 from lectures import mnist_mlp
 
@@ -186,9 +186,13 @@ def main() -> None:
     parser.add_argument("--count", type=options.whole_number(1, 1000), default=100)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    data = digits.load("mnist", args.data_dir)
+    data = datasets.load("mnist", args.data_dir)
     first = args.first if args.first is not None else 55_000 if args.tuning else 5_000
-    images, labels = (data.x_train, data.y_train) if args.tuning else (data.x_test, data.y_test)
+    images, labels = (
+        (data.train_images, data.train_labels)
+        if args.tuning
+        else (data.test_images, data.test_labels)
+    )
     images, labels = images[first : first + args.count], labels[first : first + args.count]
     model = own_digit.load_model(args.model)
     plain = mnist_mlp.accuracy(mnist_mlp.predict(model, mnist_mlp.as_vectors(images)), labels)

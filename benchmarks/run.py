@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from common import digits, folder, fused, options, program
+from common import datasets, folder, fused, options, program
 from common.onehot import one_hot
 from exercises import markdown
 from lectures import ann_revisited as ann
@@ -362,14 +362,14 @@ def busy() -> Iterator[None]:
         other.wait()
 
 
-def bench_mnist(rounds: int, data: digits.Digits) -> list[dict]:
+def bench_mnist(rounds: int, data: datasets.Dataset) -> list[dict]:
     """Seconds of an epoch of all 60,000 images, 784-40-10, on one thread: alone, and beside one other busy process.
 
     Both train with Adam at 0.001. Their mean losses in the fifth epoch are shown: the starting weights differ.
     """
     from sklearn.neural_network import MLPClassifier
 
-    images, labels, rows = mnist_mlp.as_vectors(data.x_train), one_hot(data.y_train), []
+    images, labels, rows = mnist_mlp.as_vectors(data.train_images), one_hot(data.train_labels), []
     for size in (128, 512):
         args = argparse.Namespace(
             lr=0.001,
@@ -383,7 +383,7 @@ def bench_mnist(rounds: int, data: digits.Digits) -> list[dict]:
         model = mnist_mlp.glorot_model(40, generator)
         optimizer, scheduler = mnist_mlp.adam(model, args, len(losses))
         rival = MLPClassifier((40,), batch_size=size, alpha=0.0, random_state=0)
-        x, y = images.numpy(), data.y_train.numpy()
+        x, y = images.numpy(), data.train_labels.numpy()
         works = {
             "mnist_mlp": lambda: mnist_mlp.train(
                 model,
@@ -513,7 +513,7 @@ def main() -> None:
     sections = [("A step", bench_steps, ()), ("Whole runs", bench_runs, (data_dir,))]
     missing = []
     try:
-        sections.insert(1, ("All of MNIST", bench_mnist, (digits.load("mnist", data_dir),)))
+        sections.insert(1, ("All of MNIST", bench_mnist, (datasets.load("mnist", data_dir),)))
     except program.RunError as error:
         missing.append(f"MNIST: {error}")
     if not importlib.util.find_spec("jax"):

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import digits, options, program, run
+from common import datasets, options, program, run
 from common.onehot import one_hot
 from lectures import mnist_mlp
 
@@ -31,7 +31,7 @@ CHOSEN = {
     "lr": 0.015,
     "batch_size": 128,
     "weight_decay": 0.0,
-    "distort": digits.DISTORTIONS,
+    "distort": datasets.DISTORTIONS,
 }
 # What is tried instead; `distort` is the largest turn (radians), scale, shear and shift (pixels), or None.
 TRIED: list[dict] = [
@@ -56,7 +56,7 @@ def batches(
         for batch in torch.randperm(len(images), generator=generator).split(setting.batch_size):
             x = images.index_select(0, batch)
             yield (
-                (digits.distorted(x, generator, setting.distort) if setting.distort else x),
+                (datasets.distorted(x, generator, setting.distort) if setting.distort else x),
                 labels[batch],
             )
 
@@ -113,12 +113,12 @@ def main() -> None:
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
-    data = digits.load("mnist", args.data_dir)
-    images, labels = mnist_mlp.as_vectors(data.x_train), data.y_train
+    data = datasets.load("mnist", args.data_dir)
+    images, labels = mnist_mlp.as_vectors(data.train_images), data.train_labels
     known, held = slice(0, -HELD_OUT), slice(-HELD_OUT, None)
     parts = (images[known], labels[known], images[held], labels[held])
     if args.test:
-        parts = (images, labels, mnist_mlp.as_vectors(data.x_test), data.y_test)
+        parts = (images, labels, mnist_mlp.as_vectors(data.test_images), data.test_labels)
     print(
         f"{'epochs rate batch decay distortions':36}{'test' if args.test else 'held-out'} images right in %"
     )

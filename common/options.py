@@ -2,10 +2,12 @@
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from common import datasets
 from common.program import PROJECT
 
 
@@ -98,6 +100,53 @@ def add_engine_option(options: Parser) -> None:
         help="fused: all steps in one compiled loop, on the CPU; eager: the plain PyTorch loop, more "
         "than a thousand times slower; auto: fused where llvmlite can be used",
     )
+
+
+def dataset_options(options: Parser) -> None:
+    """Adds ``--dataset``, ``--data-dir`` and ``--images``, which `load_dataset` reads."""
+    options.add_argument(
+        "--dataset",
+        choices=("auto", *datasets.TITLES),
+        default="auto",
+        help="auto: mnist, or without files and network scikit-learn's digits, with a warning",
+    )
+    options.add_argument(
+        "--data-dir",
+        type=folder,
+        metavar="DIR",
+        default=os.environ.get("MNIST_ROOT") or PROJECT / "data",
+        help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it",
+    )
+    options.add_argument(
+        "--images",
+        type=whole_number_or_all(1, 60_000),
+        default=100,
+        metavar="N",
+        help="train on the first N images, 1 to 60000, or on all",
+    )
+
+
+def load_dataset(args: argparse.Namespace) -> datasets.Dataset:
+    """Loads the data set that the options name, and prints how many of its images are used.
+
+    ``auto`` and ``all`` in `args` become what they stand for. More images than there are refuse
+    the command line.
+
+    Raises:
+        RunError: as `datasets.load`.
+    """
+    data = datasets.load(args.dataset, args.data_dir)
+    count = len(data.train_images)
+    args.dataset, args.images = data.name, count if args.images == "all" else args.images
+    if args.images > count:
+        refuse(
+            f"argument --images: {data.title} has {count:,} training images, got {args.images:,}"
+        )
+    print(
+        f"{data.title}: {data.source}; {args.images:,} of {count:,} images to train on, "
+        f"{len(data.test_images):,} to test"
+    )
+    return data
 
 
 def refuse(message: str) -> NoReturn:

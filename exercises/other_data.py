@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from common import digits, plotting
+from common import datasets, plotting
 from common.onehot import one_cold
 from exercises import cores, markdown, unseen
 from lectures import mnist_mlp as mnist
@@ -94,12 +94,12 @@ def confused(of_seeds: np.ndarray, classes: list[str]) -> list[dict]:
     ]
 
 
-def of_data(data: digits.Digits) -> tuple[dict, Figure]:
+def of_data(data: datasets.Dataset) -> tuple[dict, Figure]:
     """The results and the figure of a data set."""
-    count, test = len(data.x_train), mnist.as_vectors(data.x_test)
+    count, test = len(data.train_images), mnist.as_vectors(data.test_images)
     few = counts(
         [mnist.predict(unseen.lecture_model(data, seed), test) for seed in range(SEEDS)],
-        data.y_test,
+        data.test_labels,
     )
     said = []
     with cores.bar(SEEDS, "networks", data.title) as bar:
@@ -108,7 +108,7 @@ def of_data(data: digits.Digits) -> tuple[dict, Figure]:
         ):
             said.append(torch.from_numpy(of_seed))
             bar.update()
-    every = counts(said, data.y_test)
+    every = counts(said, data.test_labels)
     return {
         "name": data.name,
         "dataset": data.title,
@@ -129,10 +129,10 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name."""
     rows, left_out, figures = [], [], {}
     for name in ("fashion-mnist", "kmnist", "digits"):
-        if not digits.on_disk(name, data_dir):
-            left_out.append(digits.TITLES[name])
+        if name != "digits" and not datasets.on_disk(name, data_dir):
+            left_out.append(datasets.TITLES[name])
             continue
-        row, figures[f"{name}.png"] = of_data(digits.load(name, data_dir))
+        row, figures[f"{name}.png"] = of_data(datasets.load(name, data_dir))
         rows.append(row)
     return {
         "rows": rows,

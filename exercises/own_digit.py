@@ -17,7 +17,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
 
 from common import folder, options, program
-from common.digits import TITLES
+from common.datasets import TITLES
 from common.program import PROJECT, RunError
 from common.run import generator
 from exercises import figures

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from common import digits, plotting
+from common import datasets, plotting
 from common.onehot import one_cold, one_hot
 from common.run import generator
 from exercises import cores, figures, markdown
@@ -30,7 +30,7 @@ BATCH, RATE, DECAY, EPOCHS, LEAST_STEPS = (
 PUBLISHED = {"300 hidden units": 0.047, "500 and 150 hidden units": 0.0295}
 
 
-def train(data: digits.Digits, **options: object) -> nn.Sequential:
+def train(data: datasets.Dataset, **options: object) -> nn.Sequential:
     """The model of ``lectures/mnist_mlp.py`` with these options."""
     args = argparse.Namespace(
         **{"hidden": 40, "schedule": "constant", "weight_decay": 0.0, "distort": False} | options
@@ -38,8 +38,8 @@ def train(data: digits.Digits, **options: object) -> nn.Sequential:
     model = mnist.glorot_model(args.hidden, generator(args.seed, "model"))
     steps = args.epochs * math.ceil(args.images / args.batch_size)
     order = mnist.batches(
-        mnist.as_vectors(data.x_train[: args.images]),
-        one_hot(data.y_train[: args.images]),
+        mnist.as_vectors(data.train_images[: args.images]),
+        one_hot(data.train_labels[: args.images]),
         args,
         generator(args.seed, "batches"),
     )
@@ -47,12 +47,12 @@ def train(data: digits.Digits, **options: object) -> nn.Sequential:
     return model
 
 
-def lecture_model(data: digits.Digits, seed: int) -> nn.Sequential:
+def lecture_model(data: datasets.Dataset, seed: int) -> nn.Sequential:
     """That of ``mnist_mlp.py --seed k``: the first FEW images, 100 epochs over the one batch."""
     return train(data, seed=seed, images=FEW, batch_size=FEW, epochs=100, lr=0.001)
 
 
-def quick_model(data: digits.Digits, count: int, seed: int) -> nn.Sequential:
+def quick_model(data: datasets.Dataset, count: int, seed: int) -> nn.Sequential:
     """That of `count` images in batches, with a one-cycle schedule: EPOCHS epochs, or LEAST_STEPS steps."""
     batch = min(BATCH, count)
     epochs = max(EPOCHS, math.ceil(LEAST_STEPS / math.ceil(count / batch)))
@@ -68,28 +68,28 @@ def quick_model(data: digits.Digits, count: int, seed: int) -> nn.Sequential:
     )
 
 
-def quick_predictions(data: digits.Digits, count: int, seed: int) -> np.ndarray:
+def quick_predictions(data: datasets.Dataset, count: int, seed: int) -> np.ndarray:
     """What `quick_model` says of the test images, (n, 10)."""
-    return mnist.predict(quick_model(data, count, seed), mnist.as_vectors(data.x_test)).numpy()
+    return mnist.predict(quick_model(data, count, seed), mnist.as_vectors(data.test_images)).numpy()
 
 
-def unseen_image(data: digits.Digits, seed: int) -> dict:
+def unseen_image(data: datasets.Dataset, seed: int) -> dict:
     """What the lecture's model says of a random test image: both are those of ``mnist_mlp.py --seed k``."""
-    test = mnist.as_vectors(data.x_test)
+    test = mnist.as_vectors(data.test_images)
     probabilities = mnist.predict(lecture_model(data, seed), test)
     image = int(torch.randint(len(test), (), generator=generator(seed, "unseen image")))
     return {
         "seed": seed,
         "image": image + 1,
-        "label": int(data.y_test[image]),
+        "label": int(data.test_labels[image]),
         "said": int(one_cold(probabilities[image])),
         "probabilities": probabilities[image].tolist(),
-        "accuracy": mnist.accuracy(probabilities, data.y_test),
+        "accuracy": mnist.accuracy(probabilities, data.test_labels),
     }
 
 
 def draw(
-    data: digits.Digits, runs: list[dict], accuracies: dict[int, list[float]]
+    data: datasets.Dataset, runs: list[dict], accuracies: dict[int, list[float]]
 ) -> dict[str, Figure]:
     """The figures by file name; `accuracies` of the test set, for each number of training images."""
     captions = [
@@ -104,7 +104,7 @@ def draw(
     }
     return {
         "ten.png": plotting.image_row(
-            data.x_test[[run["image"] - 1 for run in runs]].numpy(),
+            data.test_images[[run["image"] - 1 for run in runs]].numpy(),
             captions,
             title=f"Test images that the network has not seen\n{data.title}; network of {FEW} images, seeds 0 to "
             f"{len(runs) - 1}, each with its own image",
@@ -112,7 +112,7 @@ def draw(
         "errors.png": figures.lines(
             {f"784-40-10, mean of {SEEDS} seeds and 10-90 %": (np.array(list(accuracies)), errors)},
             title="Performance P on task T as a function of experience E\nT: say what an image of "
-            f"{data.title} shows; P: wrong answers for {len(data.x_test):,} test images",
+            f"{data.title} shows; P: wrong answers for {len(data.test_images):,} test images",
             xlabel="experience E: training images",
             ylabel="performance P: test error in %",
             scales=("log", "log"),
@@ -124,9 +124,9 @@ def draw(
 
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name."""
-    data = digits.load("auto", data_dir)
+    data = datasets.load("auto", data_dir)
     runs = [unseen_image(data, seed) for seed in range(RUNS)]
-    sizes = [count for count in SIZES if count < len(data.x_train)] + [len(data.x_train)]
+    sizes = [count for count in SIZES if count < len(data.train_images)] + [len(data.train_images)]
     tasks = [
         (count, seed) for count in reversed(sizes) for seed in range(SEEDS)
     ]  # the longest first
@@ -135,13 +135,13 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
         for task, of_task in zip(
             tasks, cores.each(quick_predictions, itertools.repeat(data), *zip(*tasks))
         ):
-            found[task] = mnist.accuracy(torch.from_numpy(of_task), data.y_test)
+            found[task] = mnist.accuracy(torch.from_numpy(of_task), data.test_labels)
             bar.update(task[0])
     accuracies = {count: [found[count, seed] for seed in range(SEEDS)] for count in sizes}
     results = {
         "dataset": data.title,
         "classes": data.classes,
-        "test_images": len(data.x_test),
+        "test_images": len(data.test_images),
         "few": FEW,
         "runs": runs,
         "seeds": SEEDS,

@@ -7,7 +7,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from common.run import Run  # first: it hears Ctrl-C while PyTorch loads
-from common import digits, program
+from common import datasets, options, program
 from common.layers import describe
 from common.onehot import one_cold, one_hot
 from common.options import lecture_parser, real_number, whole_number
@@ -85,7 +85,7 @@ def batches(
         for batch in order.to(images.device).split(args.batch_size):
             x = images.index_select(0, batch)
             yield (
-                (digits.distorted(x, generator) if args.distort else x),
+                (datasets.distorted(x, generator) if args.distort else x),
                 labels.index_select(0, batch),
             )
 
@@ -123,22 +123,25 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     return (one_cold(probabilities) == labels).double().mean().item()
 
 
-def evaluate(model: nn.Module, data: digits.Digits, count: int, test: Tensor, unseen: int) -> dict:
+def evaluate(
+    model: nn.Module, data: datasets.Dataset, count: int, test: Tensor, unseen: int
+) -> dict:
     """The results of training on `count` images; `test` has the test images' probabilities, one of them is `unseen`."""
-    train, five = (predict(model, as_vectors(data.x_train[:n])) for n in (count, 5))
+    train, five = (predict(model, as_vectors(data.train_images[:n])) for n in (count, 5))
     return {
         "dataset": data.name,
         "parameters": sum(p.numel() for p in model.parameters()),
         "train_images": count,
         "test_images": len(test),
-        "train_accuracy": accuracy(train, data.y_train[:count]),
-        "test_accuracy": accuracy(test, data.y_test),
+        "train_accuracy": accuracy(train, data.train_labels[:count]),
+        "test_accuracy": accuracy(test, data.test_labels),
         "first_five": [
-            {"label": int(y), "prediction": int(one_cold(p))} for y, p in zip(data.y_train, five)
+            {"label": int(y), "prediction": int(one_cold(p))}
+            for y, p in zip(data.train_labels, five)
         ],
         "unseen": {
             "index": unseen,
-            "label": int(data.y_test[unseen]),
+            "label": int(data.test_labels[unseen]),
             "prediction": int(one_cold(test[unseen])),
             "probabilities": test[unseen],
         },
@@ -146,7 +149,7 @@ def evaluate(model: nn.Module, data: digits.Digits, count: int, test: Tensor, un
 
 
 def draw(
-    data: digits.Digits,
+    data: datasets.Dataset,
     models: Sequence[nn.Sequential],
     losses: np.ndarray,
     unseen: int,
@@ -155,16 +158,16 @@ def draw(
     """The figures by name; `models` before and after training."""
     from common import plotting  # here, because matplotlib takes its time to import
 
-    names, labels, images = data.classes, data.y_test.numpy(), data.x_test.numpy()
+    names, labels, images = data.classes, data.test_labels.numpy(), data.test_images.numpy()
     five, test = (
-        predict(models[1], as_vectors(x)).numpy() for x in (data.x_train[:5], data.x_test)
+        predict(models[1], as_vectors(x)).numpy() for x in (data.train_images[:5], data.test_images)
     )
     wrong, right = plotting.worst_mistakes(test, labels), np.mean(test.argmax(axis=1) == labels)
     before, after = ([p.detach().cpu().numpy() for p in model.parameters()] for model in models)
     return {
         "first_five": plotting.judged_images(
-            data.x_train[:5].numpy(),
-            data.y_train[:5].numpy(),
+            data.train_images[:5].numpy(),
+            data.train_labels[:5].numpy(),
             five,
             names,
             title=f"The first five training images\n{title}",
@@ -195,7 +198,7 @@ def draw(
         ),
         "layers": plotting.layers(
             {"before training": before, "after training": after},
-            inputs=data.x_train[0].numpy(),
+            inputs=data.train_images[0].numpy(),
             outputs=names,
             title=f"The network in short\n{title}",
         ),
@@ -204,7 +207,7 @@ def draw(
 
 def arguments() -> argparse.Namespace:
     parser = lecture_parser(__doc__, "mnist_mlp", lr=0.001)
-    digits.add_options(parser)
+    options.dataset_options(parser)
     parser.add_argument("--epochs", type=whole_number(1, 100_000), default=100, help="1 to 100000")
     parser.add_argument(
         "--batch-size",
@@ -240,20 +243,20 @@ def main() -> None:
         memory=5e8
         + 24 * args.hidden * (60_000 if args.images == "all" else max(args.images, 10_000)),
     )
-    data = digits.load_chosen(args)
+    data = options.load_dataset(args)
     args.batch_size = min(args.batch_size or args.images, args.images)
 
     # Steps 1 and 2, representing the labels and the images as vectors.
-    labels = one_hot(data.y_train[: args.images]).to(args.device)  # (images, 10)
-    images = as_vectors(data.x_train[: args.images]).to(args.device)  # (images, 784)
+    labels = one_hot(data.train_labels[: args.images]).to(args.device)  # (images, 10)
+    images = as_vectors(data.train_images[: args.images]).to(args.device)  # (images, 784)
 
     # Step 3, defining the model. To test whether it is valid, it is evaluated at the 10th image.
     model = glorot_model(args.hidden, run.generator("model")).to(args.device)
     if not args.quiet:
-        tenth = predict(model, as_vectors(data.x_train[[9]]))
+        tenth = predict(model, as_vectors(data.train_images[[9]]))
         print(
             describe(model),
-            digits.table(["10th image, untrained"], tenth, data.y_train[[9]], data),
+            datasets.table(["10th image, untrained"], tenth, data.train_labels[[9]], data),
             sep="\n",
         )
     # Steps 4, 5 and 6, the loss, the optimizer and the training.
@@ -267,22 +270,22 @@ def main() -> None:
     train(model, optimizer, scheduler, train_data, losses)
 
     # The results.
-    test = predict(model, as_vectors(data.x_test))
+    test = predict(model, as_vectors(data.test_images))
     known = int(torch.randint(args.images, (), generator=run.generator("training image")))
     unseen = int(torch.randint(len(test), (), generator=run.generator("unseen image")))
     results = evaluate(model, data, args.images, test, unseen) | {
         "final_loss": loss(model, images, labels).item()
     }
-    shown = torch.cat([data.x_train[[0, 1, 2, 3, 4, known]], data.x_test[[unseen]]])
-    right = torch.cat([data.y_train[[0, 1, 2, 3, 4, known]], data.y_test[[unseen]]])
+    shown = torch.cat([data.train_images[[0, 1, 2, 3, 4, known]], data.test_images[[unseen]]])
+    right = torch.cat([data.train_labels[[0, 1, 2, 3, 4, known]], data.test_labels[[unseen]]])
     names = [
         *(f"image {i}" for i in range(1, 6)),
         f"training image {known + 1}",
         f"unseen test image {unseen + 1}",
     ]
-    table = digits.table(names, predict(model, as_vectors(shown)), right, data)
+    table = datasets.table(names, predict(model, as_vectors(shown)), right, data)
     done = f"{run.ending(results)} (epoch {round(run.made / steps * args.epochs, 2):,g} of {args.epochs:,})"
-    images_used = f"{data.title}, {args.images:,} of {len(data.x_train):,} images{', distorted' * args.distort}"
+    images_used = f"{data.title}, {args.images:,} of {len(data.train_images):,} images{', distorted' * args.distort}"
     adam_at = f"Adam at {args.lr:g} ({args.schedule}), weight decay {args.weight_decay:g}, seed {args.seed}"
     title = f"{images_used}; {done}\nBatches of {args.batch_size:,}, {adam_at}"
     models = (

@@ -13,7 +13,7 @@ import torch
 from conftest import write_idx
 from tqdm import tqdm
 
-from common import digits, folder
+from common import datasets, folder
 from common.run import generator
 from exercises import other_data, page, rand_for_randn, samples, steps, unseen
 from lectures import ann_revisited as ann
@@ -122,7 +122,7 @@ def test_a_start_of_exercise_2_is_the_lectures_run(run_here, undrawn):
 
 
 def test_the_models_of_exercises_4_and_5_are_the_lectures_runs(run_here, undrawn, root):
-    data = digits.load("mnist", root)
+    data = datasets.load("mnist", root)
     done = run_here("mnist_mlp", "--data-dir", root, "--seed", 1)
     assert same_state(done.folder / "model.pt", unseen.lecture_model(data, 1))
     found, shown = unseen.unseen_image(data, 1), done.metrics["results"]["unseen"]
@@ -361,7 +361,7 @@ def test_exercise_3_notices_a_loss_that_looks_at_its_arguments(monkeypatch, tmp_
 
 
 def test_exercises_4_and_5_count_the_test_images_that_are_right(measured, root):
-    data = digits.load("fashion-mnist", root)
+    data = datasets.load("fashion-mnist", root)
     for size, number in ((50, 4), (100, 4), (120, 4), (120, 5)):
         found = measured(number)[0]
         row = (
@@ -371,8 +371,8 @@ def test_exercises_4_and_5_count_the_test_images_that_are_right(measured, root):
         )
         for seed in range(2):
             model = unseen.quick_model(data, size, seed)
-            said = [int(model(image.reshape(1, 784) / 255).argmax()) for image in data.x_test]
-            right = [a == b for a, b in zip(said, data.y_test.tolist())]
+            said = [int(model(image.reshape(1, 784) / 255).argmax()) for image in data.test_images]
+            right = [a == b for a, b in zip(said, data.test_labels.tolist())]
             assert row["every" if number == 5 else "accuracy"][seed] == pytest.approx(
                 np.mean(right)
             )
@@ -387,7 +387,7 @@ def test_each_seed_of_exercise_5_has_its_own_model_of_100_images(monkeypatch, ro
     monkeypatch.setattr(
         unseen, "lecture_model", lambda data, seed: seeds.append(seed) or lecture_model(data, seed)
     )
-    other_data.of_data(digits.load("fashion-mnist", root))
+    other_data.of_data(datasets.load("fashion-mnist", root))
     assert seeds == [0, 1]
 
 
@@ -411,9 +411,9 @@ def test_classes_that_are_confused():
 
 def test_data_sets_that_are_not_here_are_named(measured, root):
     results, _ = measured(5)
-    assert results["left_out"] == [digits.TITLES["kmnist"]]
+    assert results["left_out"] == [datasets.TITLES["kmnist"]]
     assert [row["name"] for row in results["rows"]] == ["fashion-mnist", "digits"]
-    assert digits.TITLES["kmnist"] in other_data.text(results)
+    assert datasets.TITLES["kmnist"] in other_data.text(results)
 
 
 # The page.

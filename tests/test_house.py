@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "tests": {"common", "lectures", "exercises", "report", "benchmarks"},
 }
 RUNNING = ("common", "lectures", "exercises", "report")
-STRANGERS = ("common.plotting", "common.fused", "common.digits")  # know nothing of each other
+STRANGERS = ("common.plotting", "common.fused", "common.datasets")  # know nothing of each other
 OTHER_NAMES = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",

@@ -123,7 +123,7 @@ def test_all_images_at_once_are_taken_in_their_order():
 def trained(data, count, seed):
     """The lecture's model: `count` images, 100 epochs over the one batch."""
     m = model(seed)
-    images, labels = mnist.as_vectors(data.x_train[:count]), one_hot(data.y_train[:count])
+    images, labels = mnist.as_vectors(data.train_images[:count]), one_hot(data.train_labels[:count])
     optimizer, scheduler = mnist.adam(
         m, SimpleNamespace(lr=0.001, weight_decay=0.0, schedule="constant"), 100
     )
@@ -200,12 +200,12 @@ def test_a_diverged_run_says_so_everywhere(run_here, tmp_path, monkeypatch):
 def test_first_five_of_mnist(mnist_root, seed):
     from pathlib import Path
 
-    from common import digits
+    from common import datasets
 
-    data = digits.load("mnist", Path(mnist_root))
-    assert data.y_train[:5].tolist() == [5, 0, 4, 1, 9]
+    data = datasets.load("mnist", Path(mnist_root))
+    assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
     m = trained(data, 100, seed)
-    test = mnist.predict(m, mnist.as_vectors(data.x_test))
+    test = mnist.predict(m, mnist.as_vectors(data.test_images))
     results = mnist.evaluate(m, data, 100, test, 0)
     assert [five["prediction"] for five in results["first_five"]] == [5, 0, 4, 1, 9]
     assert 0.62 < results["test_accuracy"] < 0.73

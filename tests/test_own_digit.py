@@ -21,7 +21,7 @@ from helpers import texts, watch_figures
 from PIL import Image, ImageDraw
 
 from benchmarks import photos
-from common import digits, program
+from common import datasets, program
 from common.onehot import one_cold, one_hot
 from common.program import RunError
 from common.run import generator
@@ -236,7 +236,7 @@ def real():
 
     def get(root: str) -> SimpleNamespace:
         if not found:
-            data = digits.load("mnist", Path(root))
+            data = datasets.load("mnist", Path(root))
             model = mnist.glorot_model(40, generator(0, "model"))
             args = SimpleNamespace(
                 lr=0.01,
@@ -246,7 +246,7 @@ def real():
                 batch_size=128,
                 distort=True,
             )
-            x, y = mnist.as_vectors(data.x_train[:20_000]), one_hot(data.y_train[:20_000])
+            x, y = mnist.as_vectors(data.train_images[:20_000]), one_hot(data.train_labels[:20_000])
             order = mnist.batches(x, y, args, generator(0, "batches"))
             mnist.train(
                 model, *mnist.adam(model, args, 4 * 157), enumerate(order), np.zeros(4 * 157)
@@ -260,17 +260,17 @@ def real():
 def test_digits_of_mnist_are_read_right_from_photos(real, mnist_root):
     """One a kind, of those that are right as they are; `benchmarks/photos.py` has the table of 100 of each."""
     real = real(mnist_root)
-    said = one_cold(mnist.predict(real.model, mnist.as_vectors(real.data.x_test)))
-    known = torch.nonzero(said == real.data.y_test)[:, 0].tolist()
+    said = one_cold(mnist.predict(real.model, mnist.as_vectors(real.data.test_images)))
+    known = torch.nonzero(said == real.data.test_labels)[:, 0].tolist()
     wrong = []
     for kind, index in zip([None, *photos.KINDS], known):
-        image = real.data.x_test[index].numpy()
+        image = real.data.test_images[index].numpy()
         if kind:
             image = photos.compose(
                 image, photos.KINDS[kind], np.random.default_rng([index, *kind.encode()])
             )
         seen = mnist.as_vectors(torch.from_numpy(one(image)[None]))
-        if one_cold(mnist.predict(real.model, seen))[0] != real.data.y_test[index]:
+        if one_cold(mnist.predict(real.model, seen))[0] != real.data.test_labels[index]:
             wrong.append((kind, index))
     assert len(wrong) <= 1, wrong
 

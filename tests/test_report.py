@@ -133,12 +133,16 @@ def digit_network() -> torch.nn.Sequential:
 
 def some_digits() -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     """1,000 images of float32 (n, 28, 28) and their labels to train on; 100 others of uint8."""
-    from common import digits
+    from common import datasets
 
     root = os.environ.get("MNIST_ROOT")
     there = root and (Path(root) / "MNIST" / "raw").is_dir()
-    data = digits.load("mnist" if there else "digits", Path(root or "."))
-    return data.x_train[:1000].float(), data.y_train[:1000], data.x_test[:100].numpy()
+    data = datasets.load("mnist" if there else "digits", Path(root or "."))
+    return (
+        data.train_images[:1000].float(),
+        data.train_labels[:1000],
+        data.test_images[:100].numpy(),
+    )
 
 
 def change(path: Path, edit) -> None:

@@ -1,8 +1,8 @@
-"""Downloads from a local server that breaks off, stalls, refuses or answers with a page, and from a healthy mirror."""
+"""Downloads from a local server that refuses, breaks off, stalls, or sends something else."""
 
-import gzip
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -11,15 +11,18 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torchvision
 from conftest import PROJECT, write_idx
-from torchvision import datasets
 
-from common import digits
+from common import datasets
 from common.program import RunError
+
+WHOLE = sorted(f"MNIST/raw/{name}" for name in datasets.FILES)
+FAULTS = ("404", "page", "half", "flipped", "stalls-half-way")
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /<fault>/<file>; the server has `files`, the answers of a healthy mirror."""
+    """Answers GET /<fault>/<file>; the server has `files`, as a healthy mirror sends them."""
 
     def do_GET(self):
         fault, name = self.path.strip("/").split("/")
@@ -27,8 +30,6 @@ class Handler(BaseHTTPRequestHandler):
         content = self.server.files[name]
         if fault.isdigit():
             return self.send_error(int(fault))
-        if fault == "stalls":
-            return self.server.closing.wait(30)
         if fault == "page":
             content = b"<html><body>Please log in to this network.</body></html>"
         if fault == "flipped":
@@ -36,12 +37,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if fault == "half":
+        if fault in ("half", "stalls-half-way"):
             self.wfile.write(content[: len(content) // 2])
+            if fault == "stalls-half-way":
+                self.server.closing.wait(30)
             return self.connection.close()
-        if fault == "stalls-half-way":
-            self.wfile.write(content[: len(content) // 2])
-            return self.server.closing.wait(30)
         self.wfile.write(content)
 
     def log_message(self, *args):
@@ -50,39 +50,25 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def mirrors(tmp_path, monkeypatch):
-    """A function that sets torchvision's mirrors of MNIST to a local server's, by their faults; returns the server."""
-    files = {}
-    for path in write_idx(tmp_path / "origin").values():
-        files[f"{path.name}.gz"] = gzip.compress(path.read_bytes())
+    """A function that makes a local server, with these faults, torchvision's mirrors of MNIST."""
+    packed = write_idx(tmp_path / "origin", packed=True).values()
+    files = {path.name: path.read_bytes() for path in packed}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.files, server.asked, server.closing = files, [], threading.Event()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(digits, "DOWNLOAD_TIMEOUT", 0.3)
-    monkeypatch.setattr(
-        datasets.MNIST,
-        "resources",
-        [(name, hashlib.md5(content).hexdigest()) for name, content in files.items()],
-    )
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-    ):
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    checksums = [(name, hashlib.md5(content).hexdigest()) for name, content in files.items()]
+    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", checksums)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setattr(
         urllib.request, "_opener", None
-    )  # else it goes by the proxies of a test before
+    )  # which may know the proxy of a test before
 
     def choose(*faults: str):
-        monkeypatch.setattr(
-            datasets.MNIST,
-            "mirrors",
-            [f"http://127.0.0.1:{server.server_port}/{fault}/" for fault in faults],
-        )
+        urls = [f"http://127.0.0.1:{server.server_port}/{fault}/" for fault in faults]
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", urls)
         return server
 
     yield choose
@@ -91,79 +77,105 @@ def mirrors(tmp_path, monkeypatch):
     server.server_close()
 
 
+@pytest.fixture
+def data_dir(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
 def files_in(folder):
     return sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     )
 
 
-WHOLE = sorted(f"MNIST/raw/{name}" for name in digits.FILES)
-FAULTS = ("403", "404", "503", "page", "half", "flipped", "stalls", "stalls-half-way")
-
-
-def test_a_healthy_mirror_is_downloaded_once(mirrors, tmp_path, capsys):
+def test_a_data_set_is_downloaded_once(mirrors, data_dir, capsys):
     server = mirrors("healthy")
-    data = digits.load("auto", tmp_path / "data")  # named, not there: made, which is said
-    assert data.name == "mnist" and len(data.x_train) == 60
-    assert (
-        f"{tmp_path / 'data'} is no folder; MNIST is to be downloaded into it"
-        in capsys.readouterr().err
-    )
-    assert files_in(tmp_path / "data") == WHOLE and len(set(server.asked)) == 4
+    data = datasets.load("auto", data_dir)
+    assert data.name == "mnist" and len(data.train_images) == 60
+    assert "warning" not in capsys.readouterr().err
+    assert files_in(data_dir) == WHOLE and len(set(server.asked)) == 4
     server.asked.clear()
-    digits.load("mnist", tmp_path / "data")
+    datasets.load("mnist", data_dir)
     assert server.asked == []
 
 
+def test_the_project_s_own_data_folder_is_made(mirrors, tmp_path, monkeypatch):
+    mirrors("healthy")
+    monkeypatch.setattr(datasets, "PROJECT", tmp_path / "origin")
+    assert datasets.load("mnist", tmp_path / "origin" / "data").name == "mnist"
+    assert files_in(tmp_path / "origin" / "data") == WHOLE
+
+
+def test_the_second_mirror_serves_where_the_first_refuses(mirrors, data_dir):
+    mirrors("404", "healthy")
+    assert datasets.load("mnist", data_dir).name == "mnist"
+    assert files_in(data_dir) == WHOLE
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_download_leaves_nothing_and_the_second_mirror_is_asked(
-    mirrors, tmp_path, capsys, fault
+def test_a_broken_download_leaves_nothing_and_can_be_tried_again(
+    mirrors, data_dir, monkeypatch, capsys, fault
 ):
-    mirrors(fault, fault)
-    (tmp_path / "data").mkdir()
-    begin = time.monotonic()
+    mirrors(fault)
+    if fault == "stalls-half-way":
+        monkeypatch.setattr(datasets, "DOWNLOAD_TIMEOUT", 1)
     with pytest.raises(RunError, match="its download failed") as caught:
-        digits.load("mnist", tmp_path / "data")
-    assert time.monotonic() - begin < 25  # the server stalls for 30 s
+        datasets.load("mnist", data_dir)
     assert "\n" not in str(caught.value) and "--dataset digits" in str(caught.value)
-    assert files_in(tmp_path / "data") == []
-
-    assert digits.load("auto", tmp_path / "new" / "data").name == "digits"
-    said = capsys.readouterr().err
-    assert (
-        "bundled digits instead of MNIST" in said
-        and f"{tmp_path / 'new' / 'data'} is no folder" in said
-    )
-    assert not (tmp_path / "new").exists()
-
-    server = mirrors(fault, "healthy")
-    assert digits.load("mnist", tmp_path / "data").name == "mnist"
-    assert files_in(tmp_path / "data") == WHOLE
-    assert any(path.startswith("/healthy/") for path in server.asked)
+    assert str(data_dir / "MNIST" / "raw") in str(caught.value)
+    assert datasets.load("auto", data_dir).name == "digits"
+    assert "bundled digits instead of MNIST" in capsys.readouterr().err
+    assert files_in(data_dir) == []
+    monkeypatch.setattr(datasets, "DOWNLOAD_TIMEOUT", 20)
+    mirrors("healthy")
+    assert datasets.load("mnist", data_dir).name == "mnist" and files_in(data_dir) == WHOLE
 
 
 DOWNLOAD = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from torchvision import datasets
-from common import digits
-datasets.MNIST.mirrors, datasets.MNIST.resources = json.loads(sys.argv[3])
-print(len(digits.load("mnist", Path(sys.argv[2])).x_train))
+import torchvision
+from common import datasets, program
+torchvision.datasets.MNIST.mirrors, torchvision.datasets.MNIST.resources = json.loads(sys.argv[3])
+program.execute(lambda: print(len(datasets.load("mnist", Path(sys.argv[2])).train_images)))
 """
 
 
-def test_two_downloads_at_once_end_with_one_good_copy(mirrors, tmp_path):
+def download(data_dir) -> subprocess.Popen:
+    """A process that downloads from the same mirrors and prints how many images there are."""
+    mnist = torchvision.datasets.MNIST
+    where = json.dumps([mnist.mirrors, mnist.resources])
+    return subprocess.Popen(
+        [sys.executable, "-c", DOWNLOAD, PROJECT, data_dir, where],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_downloads_at_once_end_with_one_good_copy(mirrors, data_dir):
     mirrors("healthy")
-    (tmp_path / "data").mkdir()
-    where = json.dumps([datasets.MNIST.mirrors, datasets.MNIST.resources])
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", DOWNLOAD, PROJECT, tmp_path / "data", where],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    runs = [download(data_dir) for _ in range(2)]
     assert [run.communicate(timeout=60)[0] for run in runs] == ["60\n", "60\n"]
-    assert files_in(tmp_path / "data") == WHOLE
+    assert files_in(data_dir) == WHOLE
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_download_is_not_taken_for_a_whole_one(mirrors, data_dir, number):
+    server = mirrors("stalls-half-way")
+    with download(data_dir) as process:
+        while not server.asked:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+    if number == signal.SIGINT:
+        assert process.returncode == 130 and "interrupted: " in said and "Traceback" not in said
+        assert files_in(data_dir) == []
+    assert not datasets.on_disk("mnist", data_dir)
+    mirrors("healthy")
+    assert len(datasets.load("mnist", data_dir).train_images) == 60
+    assert set(WHOLE) <= set(files_in(data_dir))

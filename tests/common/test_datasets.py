@@ -1,0 +1,252 @@
+"""The data sets: what is read, where it is looked for, and what is said where it cannot be read."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import idx_bytes, write_idx
+
+from common import datasets
+from common.program import RunError
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """A proxy that nobody listens at, so that a test that would download fails."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_image_and_label_is_read_as_it_was_written(tmp_path, packed):
+    paths = write_idx(tmp_path, train=12, test=11, packed=packed)
+    data = datasets.load("mnist", tmp_path)
+    assert data.train_images.shape == (12, 28, 28) and data.train_images.dtype == torch.uint8
+    assert data.train_labels.tolist() == [0, 7, 4, 1, 8, 5, 2, 9, 6, 3, 0, 7]
+    assert data.test_labels.tolist() == [0, 7, 4, 1, 8, 5, 2, 9, 6, 3, 0]
+    content = paths["x_test"].read_bytes()
+    content = gzip.decompress(content) if packed else content
+    assert data.test_images.numpy().tobytes() == content[16:]
+    assert data.name == "mnist" and data.classes == list("0123456789")
+    assert sorted((tmp_path / "MNIST" / "raw").iterdir()) == sorted(paths.values())  # as it was
+
+
+def test_unpacked_files_come_before_gz_and_both_may_be_mixed(tmp_path):
+    paths = write_idx(tmp_path)
+    labels, images = paths["y_test"], paths["x_test"]
+    Path(f"{labels}.gz").write_bytes(gzip.compress(labels.read_bytes()))
+    labels.unlink()
+    Path(f"{images}.gz").write_bytes(b"no gzip, but nobody reads it")
+    assert len(datasets.load("auto", tmp_path).test_labels) == 30
+
+
+def test_packed_files_are_read_in_a_folder_that_cannot_be_written(tmp_path):
+    folder = write_idx(tmp_path, packed=True)["x_train"].parent
+    folder.chmod(0o555)  # root may write all the same: the test before looks at that
+    try:
+        assert len(datasets.load("mnist", tmp_path).train_images) == 60
+    finally:
+        folder.chmod(0o755)
+
+
+def cut(content):
+    return content[:-5]
+
+
+def with_count(number):
+    return lambda content: content[:4] + struct.pack(">I", number) + content[8:]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "which, damage",
+    [
+        ("x_train", cut),
+        ("y_test", cut),
+        ("x_test", lambda content: struct.pack(">I", 2052) + content[4:]),
+        ("x_test", lambda content: b"<html>Please log in to this network.</html>"),
+        ("y_train", with_count(10**9)),
+        ("x_train", lambda content: b""),
+        ("x_train", lambda content: idx_bytes(np.zeros((60, 28, 27), np.uint8))),
+        ("x_test", lambda content: idx_bytes(np.zeros((0, 28, 28), np.uint8))),
+        ("y_test", lambda content: content[:-1] + bytes([10])),
+        ("y_train", lambda content: idx_bytes(np.zeros(59, np.uint8))),
+    ],
+)
+def test_a_damaged_file_is_an_error_that_says_where_and_what_to_do(tmp_path, which, damage, packed):
+    path = write_idx(tmp_path)[which]
+    content = damage(path.read_bytes())
+    path.write_bytes(content)
+    if packed:
+        Path(f"{path}.gz").write_bytes(gzip.compress(content))
+        path.unlink()
+    for name in ("mnist", "auto"):  # damage is no reason to train on something else
+        with pytest.raises(RunError, match=r"damaged .*; delete them") as caught:
+            datasets.load(name, tmp_path)
+        assert str(path.parent) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-6],
+        lambda content: b"junk" + content,
+        lambda content: content[:40] + bytes(b ^ 255 for b in content[40:60]) + content[60:],
+        lambda content: b"",
+    ],
+)
+def test_a_damaged_gz_is_an_error_too(tmp_path, damage):
+    path = write_idx(tmp_path, packed=True)["x_train"]
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunError, match=r"damaged .*; delete them"):
+        datasets.load("mnist", tmp_path)
+
+
+def test_the_bundled_digits_are_enlarged_and_use_the_whole_range_of_greys():
+    data = datasets.load("digits", Path("nowhere"))
+    assert data.name == "digits" and data.classes == list("0123456789")
+    assert data.train_images.shape == (1437, 28, 28) and data.test_images.shape == (360, 28, 28)
+    assert data.train_images.min() == 0 and data.train_images.max() > 240
+    assert data.train_labels[:5].tolist() == [0, 1, 2, 3, 4]
+    columns = data.train_images[1].float().mean(dim=0)  # a 1 is upright, in the middle
+    assert columns[10:20].mean() > 3 * columns[[*range(6), *range(22, 28)]].mean()
+
+
+@pytest.mark.parametrize(
+    "name, folder, first",
+    [("fashion-mnist", "FashionMNIST", "T-shirt/top"), ("kmnist", "KMNIST", "o")],
+)
+def test_the_relatives_of_mnist_have_folders_and_classes_of_their_own(
+    tmp_path, name, folder, first
+):
+    write_idx(tmp_path)
+    (tmp_path / "MNIST").rename(tmp_path / folder)
+    data = datasets.load(name, tmp_path)
+    assert data.name == name and len(data.classes) == 10 and data.classes[0] == first
+    assert datasets.on_disk(name, tmp_path) and not datasets.on_disk("mnist", tmp_path)
+
+
+def test_the_real_mnist(mnist_root):
+    data = datasets.load("mnist", Path(mnist_root))
+    assert data.train_images.shape == (60_000, 28, 28) and data.test_images.shape == (
+        10_000,
+        28,
+        28,
+    )
+    assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert data.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+@pytest.mark.parametrize("below", ["", "MNIST", "MNIST/raw"])
+def test_the_folder_may_be_named_at_three_levels(tmp_path, below):
+    write_idx(tmp_path)
+    assert datasets.on_disk("mnist", tmp_path / below)
+    data = datasets.load("mnist", tmp_path / below)
+    assert len(data.train_images) == 60 and str(tmp_path / "MNIST" / "raw") in data.source
+
+
+def test_a_neighbour_of_the_files_does_not_lead_to_them(tmp_path):
+    write_idx(tmp_path)
+    for other in (tmp_path / "other", tmp_path / "MNIST" / "other"):
+        other.mkdir()
+        assert not datasets.on_disk("mnist", other)
+
+
+def test_a_folder_named_wrongly_is_said_and_not_made(tmp_path, capsys):
+    typo = tmp_path / "typo" / "data"
+    for name in ("mnist", "fashion-mnist"):
+        with pytest.raises(RunError, match="is no folder") as caught:
+            datasets.load(name, typo)
+        assert str(typo) in str(caught.value) and "\n" not in str(caught.value)
+    assert datasets.load("auto", typo).name == "digits"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and all(line.startswith("warning: ") for line in said)
+    assert f"{typo} is no folder" in said[0] and "bundled digits instead of MNIST" in said[1]
+    assert not (tmp_path / "typo").exists()
+
+
+def test_more_images_than_there_are_refuse_the_command_line(run_here, tmp_path):
+    write_idx(tmp_path)
+    done = run_here("mnist_mlp", "--data-dir", tmp_path, "--images", 61)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "--images: MNIST has 60 training images, got 61" in done.stderr
+    done = run_here("mnist_mlp", "--data-dir", tmp_path, "--images", "all", "--epochs", 1)
+    assert done.returncode == 0 and done.metrics["config"]["images"] == 60
+    assert "60 of 60 images to train on, 30 to test" in done.stdout
+
+
+# Distorted copies.
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def dot(row: int, column: int) -> torch.Tensor:
+    """An image, as a vector, with a bright spot of 3x3 pixels around a place."""
+    image = torch.zeros(28, 28)
+    image[row - 1 : row + 2, column - 1 : column + 2] = 1
+    return image.reshape(1, -1)
+
+
+def place(images: torch.Tensor) -> torch.Tensor:
+    """The centre of mass of images, (n, 784): row and column from the middle of the image, (n, 2)."""
+    images, pixels = images.reshape(-1, 28, 28), torch.arange(28) - 13.5
+    rows, columns = images.sum(dim=2) @ pixels, images.sum(dim=1) @ pixels
+    return torch.stack([rows, columns], dim=1) / images.sum(dim=(1, 2))[:, None]
+
+
+def test_nothing_distorted_is_the_image():
+    images = torch.rand(5, 784, generator=generator())
+    assert torch.allclose(datasets.distorted(images, generator(), (0, 0, 0, 0)), images, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "most, at, reach",
+    [
+        ((0, 0, 0, 2.0), (13, 13), (2, 2)),  # shifts move all alike, both ways
+        (
+            (0.2, 0, 0, 0),
+            (4, 14),
+            (0.29, 1.9),
+        ),  # a turn moves what is above the middle sideways: 9.5 sin 0.2
+        ((0, 0.1, 0, 0), (4, 14), (1.06, 0.06)),  # a scale moves it up and down: 9.5 / 0.9 - 9.5
+        ((0, 0, 0.1, 0), (4, 14), (0.01, 0.95)),  # a shear moves rows sideways: 9.5 * 0.1
+    ],
+    ids=["shift", "turn", "scale", "shear"],
+)
+def test_each_distortion_moves_a_spot_as_far_as_it_says(most, at, reach):
+    moved = place(datasets.distorted(dot(*at).expand(2000, -1), generator(), most)) - place(
+        dot(*at)
+    )
+    for axis in (0, 1):
+        assert reach[axis] * 0.95 - 0.02 <= moved[:, axis].abs().max() <= reach[axis] * 1.05 + 0.02
+        assert abs(moved[:, axis].mean()) < 0.06 + 0.1 * reach[axis]  # as often to either side
+
+
+def test_each_image_is_distorted_on_its_own_and_from_the_generator_alone():
+    images = dot(6, 20).expand(50, -1)
+    torch.manual_seed(1)
+    one = datasets.distorted(images, generator(3))
+    torch.manual_seed(2)
+    assert (
+        torch.equal(one, datasets.distorted(images, generator(3))) and len(one.unique(dim=0)) == 50
+    )
+    assert not torch.equal(one, datasets.distorted(images, generator(4)))
+    assert (
+        one.shape == (50, 784)
+        and one.dtype == torch.float32
+        and 0 <= one.min()
+        and one.max() <= 1 + 1e-6
+    )
+    assert images.sum() == 50 * 9 and datasets.distorted(images[:0], generator()).shape == (0, 784)
+
+
+def test_its_random_numbers_are_drawn_in_one_go():
+    used, same = generator(5), generator(5)
+    datasets.distorted(torch.rand(7, 784), used)
+    torch.rand(5, 7, generator=same)
+    assert torch.equal(used.get_state(), same.get_state())
