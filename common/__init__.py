@@ -1,1 +1,3 @@
-"""What the lectures share, and the plumbing that would hide their six steps."""
+"""What the lectures share."""
+
+from common import program as program  # first of all: it hears Ctrl-C while PyTorch is imported

@@ -1,5 +1,8 @@
 """The command line: the options that all lectures have, and types of arguments that refuse nonsense in one line."""
 
+from common import datasets
+from common.program import PROJECT, RunError
+
 import argparse
 import math
 import os
@@ -7,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from common import datasets
-from common.program import PROJECT
+import psutil
 
 
 class Parser(argparse.ArgumentParser):
@@ -95,15 +97,15 @@ def add_engine_option(options: Parser) -> None:
     """Adds ``--engine``, which the two small networks have."""
     options.add_argument(
         "--engine",
-        choices=("auto", "fused", "eager"),
+        choices=("auto", "compiled", "eager"),
         default="auto",
-        help="fused: all steps in one compiled loop, on the CPU; eager: the plain PyTorch loop, more "
-        "than a thousand times slower; auto: fused where llvmlite can be used",
+        help="compiled: all steps but the first two and the last in one compiled loop, on the CPU; eager: the plain "
+        "PyTorch loop, more than a thousand times slower; auto: compiled where the step can be",
     )
 
 
-def dataset_options(options: Parser) -> None:
-    """Adds ``--dataset``, ``--data-dir`` and ``--images``, which `load_dataset` reads."""
+def add_dataset_options(options: Parser, *, images: int | str) -> None:
+    """Adds ``--dataset``, ``--data-dir`` and ``--images``, with the last one's default."""
     options.add_argument(
         "--dataset",
         choices=("auto", *datasets.TITLES),
@@ -120,33 +122,44 @@ def dataset_options(options: Parser) -> None:
     options.add_argument(
         "--images",
         type=whole_number_or_all(1, 60_000),
-        default=100,
+        default=images,
         metavar="N",
         help="train on the first N images, 1 to 60000, or on all",
     )
 
 
-def load_dataset(args: argparse.Namespace) -> datasets.Dataset:
-    """Loads the data set that the options name, and prints how many of its images are used.
+def add_hidden_option(options: Parser) -> None:
+    """Adds ``--hidden``."""
+    options.add_argument(
+        "--hidden", type=whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000"
+    )
 
-    ``auto`` and ``all`` in `args` become what they stand for. More images than there are refuse
-    the command line.
 
-    Raises:
-        RunError: as `datasets.load`.
+def images_to_use(args: argparse.Namespace, data: datasets.Dataset) -> int:
+    """How many training images ``--images`` comes to, which is printed with where the data are from.
+
+    More than there are end the program as a refused argument, and too little memory for them as an error.
     """
-    data = datasets.load(args.dataset, args.data_dir)
-    count = len(data.train_images)
-    args.dataset, args.images = data.name, count if args.images == "all" else args.images
-    if args.images > count:
-        refuse(
-            f"argument --images: {data.title} has {count:,} training images, got {args.images:,}"
-        )
+    available = len(data.train_images)
+    count = available if args.images == "all" else args.images
+    if count > available:
+        refuse(f"argument --images: {data.title} has {available:,} training images, got {count:,}")
     print(
-        f"{data.title}: {data.source}; {args.images:,} of {count:,} images to train on, "
+        f"{data.title}: {data.source}; {count:,} of {available:,} images to train on, "
         f"{len(data.test_images):,} to test"
     )
-    return data
+    require_memory(24 * args.hidden * max(count, len(data.test_images)))
+    return count
+
+
+def require_memory(size: float) -> None:
+    """Raises a RunError where a run needs more bytes at once than are free."""
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise RunError(
+            f"this run needs {size / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free: "
+            "choose fewer steps, samples, images or hidden units"
+        )
 
 
 def refuse(message: str) -> NoReturn:

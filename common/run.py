@@ -1,6 +1,11 @@
 """One run of a lecture: what its six steps need around them, and a reader of the lecture does not."""
 
-from common import program  # first: from here on Ctrl-C is heard, while PyTorch is imported
+import engine
+from common import (
+    files,
+    program,  # first: from here on Ctrl-C is heard, while PyTorch is imported
+)
+from common.program import Interrupted, RunError
 
 import argparse
 import gc
@@ -16,19 +21,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-import engine
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 from tqdm import tqdm
 
-from common import files
-from common.program import Interrupted, RunError
-
 Item = TypeVar("Item")
 
-WITHOUT_EFFECT = ("output_dir", "data_dir", "quiet", "show", "resume")  # on what is computed or drawn
+WITHOUT_EFFECT = (
+    "output_dir",
+    "data_dir",
+    "quiet",
+    "show",
+    "resume",
+)  # on what is computed or drawn
 OF_FIGURES = ("format", "animate")
 
 
@@ -51,7 +58,9 @@ class Run:
     """
 
     CHECKPOINT_SECONDS = 10.0  # of training, from one checkpoint to the next
-    PROGRESS_SECONDS = 10.0  # between two reports of the loss, as in the lecture's throttle(progress, 10)
+    PROGRESS_SECONDS = (
+        10.0  # between two reports of the loss, as in the lecture's throttle(progress, 10)
+    )
 
     def __init__(self, script: str, args: argparse.Namespace, **used: Any):
         """Opens the run's folder and chooses the device.
@@ -91,7 +100,12 @@ class Run:
             print(*values, sep="\n")
 
     def steps(
-        self, items: Iterable[Item], count: int | None = None, *, keep: Sequence[int] = (), **parts: Any
+        self,
+        items: Iterable[Item],
+        count: int | None = None,
+        *,
+        keep: Sequence[int] = (),
+        **parts: Any,
     ) -> Iterator[Item]:
         """Goes over the training steps: shows a bar, writes checkpoints, ends early after Ctrl-C or divergence.
 
@@ -109,7 +123,7 @@ class Run:
             RunError: too little room on the disk; a checkpoint that does not fit; ``--engine compiled`` in vain.
         """
         count = len(items) if count is None else count  # type: ignore[arg-type]  # it says so itself
-        self._parts, self._keep, self._planned = parts, np.asarray(keep, int), count
+        self._parts, self.keep, self._planned = parts, np.asarray(keep, int), count
         parameters = list(parts["model"].parameters())
         self.losses = np.full(count, np.nan)
         self.kept = np.zeros((len(keep), sum(p.numel() for p in parameters)))
@@ -132,7 +146,7 @@ class Run:
             losses=self.losses,
             parameters=parameters,
             iterates=self.kept[1:] if every else None,
-            stops=() if every else self._keep,
+            stops=() if every else self.keep,
             restore=self._restore,
             after=self._after_steps,
         )
@@ -148,7 +162,9 @@ class Run:
             unit_scale=True,
             disable=self.args.quiet or not sys.stderr.isatty(),
         )
-        if program.BEGAN is not None:  # `program` has switched it off for the imports, whose objects stay
+        if (
+            program.BEGAN is not None
+        ):  # `program` has switched it off for the imports, whose objects stay
             gc.freeze()
             gc.enable()
         # Weights that decay come below float32's least normal number, 1e-38, where a step takes three times as long.
@@ -164,6 +180,8 @@ class Run:
             self._phase("training")
         if self.ended == "interrupted":  # now, because what follows may change the model
             self._save_checkpoint()
+        self.losses = self.losses[: self.done]
+        self.kept = self.kept[: np.searchsorted(self.keep, self.done, side="right")]
 
     def record(self, value: Tensor) -> None:
         """Notes the loss of a step, a tensor of one number; one that is not finite ends the loop after the step."""
@@ -174,8 +192,12 @@ class Run:
         """Keeps what is to be kept after some steps, shows and saves; tells whether the run was asked to end."""
         assert self._loop is not None
         self.done = self._loop.done
-        place = np.searchsorted(self._keep, self.done)
-        if len(self._keep) <= self._planned and place < len(self._keep) and self._keep[place] == self.done:
+        place = np.searchsorted(self.keep, self.done)
+        if (
+            len(self.keep) <= self._planned
+            and place < len(self.keep)
+            and self.keep[place] == self.done
+        ):
             vector = parameters_to_vector(self._parts["model"].parameters())
             self.kept[place] = vector.detach().cpu()
         if self.config.get("engine") == "compiled" and self._loop.how.startswith("not"):
@@ -210,23 +232,14 @@ class Run:
             "diverged": f"diverged at step {self.done:,} of {self._planned:,}",
         }[self.ended]
 
-    def finish(
-        self,
-        results: dict,
-        figures: dict[str, Any],
-        table: str,
-        summary: str,
-        more: dict[str, Any] | None = None,
-    ) -> None:
+    def finish(self, results: dict, report: Any) -> None:
         """Writes everything, then prints the results.
 
         Args:
             results: for metrics.json.
-            figures: matplotlib figures by name, or the bytes of a picture by file name.
-            table: the results at length, which ``--quiet`` leaves out.
-            summary: the results in a line or two.
-            more: other files by name, see `files.save`; they take precedence over the losses and the model before and
-                after training, which are written in any case.
+            report: a `common.reports.Report`. Its figures are matplotlib's by name, or bytes by file name. Its files
+                take precedence over the losses and the model before and after training, which are written in any case.
+                Its table is left out with ``--quiet``, its summary is not.
 
         Raises:
             RunError: the run diverged, or a file cannot be written.
@@ -237,25 +250,28 @@ class Run:
             print(f"engine: {self._loop.how}")
             self.config["engine"] = "compiled" if self._loop.compiled else "eager"
             results |= {"engine": self.config["engine"]}
-        self.losses = self.losses[: self.done]
         named = {
             name if "." in name else f"{name}.{args.format}": figure
-            for name, figure in figures.items()
+            for name, figure in report.figures.items()
         }
         model = {name: t.cpu() for name, t in self._parts["model"].state_dict().items()}
         training = self._seconds["training"] / max(1, self.done - self._done_before)
-        results |= {"steps": self.done, "microseconds_per_step": 1e6 * training, "ended": self.ended}
+        results |= {
+            "steps": self.done,
+            "microseconds_per_step": 1e6 * training,
+            "ended": self.ended,
+        }
         try:
             self._save(
                 {"losses.npy": self.losses, "model_initial.pt": self.initial, "model.pt": model}
-                | (more or {})
+                | (report.files or {})
                 | named,
                 results,
             )
         finally:  # where the disk is full, the results are on the terminal at least
             self._lock.release()
-            self.print(table)
-            print(summary)
+            self.print(report.table)
+            print(report.summary)
         print(f"figures and numbers: {args.output_dir}")
         if args.show:
             from common import plotting
@@ -309,7 +325,9 @@ class Run:
     def _metrics(self) -> dict:
         """The content of the folder's metrics.json, or nothing where it is missing or damaged."""
         try:
-            content = json.loads((self.args.output_dir / "metrics.json").read_text(encoding="utf-8"))
+            content = json.loads(
+                (self.args.output_dir / "metrics.json").read_text(encoding="utf-8")
+            )
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -319,9 +337,9 @@ class Run:
         if self._checkpoint.exists():
             content = files.load_checkpoint(self._checkpoint, self._settings(OF_FIGURES))
             self._states = content["states"]
-            losses, kept = (content["states"][name] for name in ("losses", "kept"))
-            self.done = len(losses)
-            self.losses[: self.done], self.kept[:] = losses.numpy(), kept.numpy()
+            self.done = len(content["losses"])
+            self.losses[: self.done] = content["losses"]
+            self.kept[:] = self._states["kept"]
             self._restore()
             print(f"resumed: {self.done:,} of {count_of(self._planned, 'step')} were made before")
             return
@@ -334,21 +352,17 @@ class Run:
         except (LookupError, AttributeError, TypeError):
             complete = False
         if complete:
-            print(f"complete: the run in {self.args.output_dir} has all {count_of(self._planned, 'step')}")
+            print(
+                f"complete: the run in {self.args.output_dir} has all {count_of(self._planned, 'step')}"
+            )
             self._lock.release()
             sys.exit(0)
         print(f"no checkpoint in {self.args.output_dir}: beginning at the start")
 
     def _restore(self) -> None:
         """Puts the checkpoint's states back."""
-        try:
-            for name, part in self._parts.items():
-                part.load_state_dict(self._states[name])
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise RunError(
-                f"{self._checkpoint} does not fit: {reason}; run without --resume"
-            ) from None
+        for name, part in self._parts.items():
+            files.restore(part, self._states[name], self._checkpoint)
 
     def _settings(self, without: tuple[str, ...] = ()) -> dict:
         """The options that a run which is gone on with must share."""
@@ -357,14 +371,17 @@ class Run:
 
     def _save_checkpoint(self) -> None:
         states = {name: part.state_dict() for name, part in self._parts.items()}
-        states |= {"losses": torch.from_numpy(self.losses[: self.done]), "kept": torch.from_numpy(self.kept)}
+        states["kept"] = torch.from_numpy(self.kept)
+        settings = self._settings(OF_FIGURES)
         try:
-            files.save_checkpoint(self._checkpoint, self._settings(OF_FIGURES), states)
+            files.save_checkpoint(self._checkpoint, settings, self.losses[: self.done], states)
         except RunError as error:  # as on a full disk: the training goes on
             tqdm.write(f"warning: no checkpoint: {error}", file=sys.stderr)  # above the bar
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None and number == signal.SIGINT:  # job schedulers send SIGTERM more than once
+        if (
+            self._signal is not None and number == signal.SIGINT
+        ):  # job schedulers send SIGTERM more than once
             raise Interrupted(number, "a second time; what was not yet saved is lost")
         self._signal = number
 
@@ -392,7 +409,8 @@ def choose_device(requested: str, *, small: bool) -> tuple[str, str]:
     """
     if requested in ("mps", "xpu") and small:
         raise RunError(
-            f"--device {requested}: this network computes in float64, which such a device may not have; use --device cpu"
+            f"--device {requested}: this network computes in float64, which such a device may "
+            "not have; use --device cpu"
         )
     if requested == "cpu" or (requested != "auto" and _available(requested)):
         return requested, "as asked"

@@ -5,15 +5,15 @@ points one pair after another. The operations and their order are the same both 
 that a start has the same bits alone and among others.
 """
 
+from engine.record import Step
+from engine.rules import RULES
+from engine.vector import LANES, Program, Vector, dot, fma, host, join, transpose, where
+
 import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
-
-from engine.record import Step
-from engine.rules import RULES
-from engine.vector import LANES, Program, Vector, dot, fma, host, join, transpose, where
 
 
 class Case(NamedTuple):

@@ -1,5 +1,9 @@
 """A loop that compiles itself: its first steps are recorded, checked against compiled ones, and the others made so."""
 
+from engine.record import Recorded, Refused, Tape, understand
+from engine.source import check_body
+from engine.starts import Starts, check, stacked, starts_of
+
 import inspect
 import itertools
 import sys
@@ -11,10 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-
-from engine.record import Recorded, Refused, Tape, understand
-from engine.source import check_body
-from engine.starts import Starts, check, stacked, starts_of
 
 CHUNK_SECONDS = 0.1  # the compiled loop returns this often, so that a bar moves and Ctrl-C is heard
 RECORDED = 2  # steps: the first is special, since optimizers make their buffers in it

@@ -4,6 +4,8 @@ A `TorchFunctionMode` is handed every operation of PyTorch while it is entered. 
 back from it gives the operations that lead there. What changes tensors after `backward()` is the update.
 """
 
+from engine.rules import RULES
+
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,8 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-
-from engine.rules import RULES
 
 LARGEST = 2000  # parameters: docs/benchmarks.md has the seconds to compile
 
@@ -146,7 +146,11 @@ class _Graph:
     """The operations that lead to the loss, and their operands."""
 
     def __init__(self, operations: list, parameters: list[Tensor], item: Any):
-        self.made_by = {id(op[3]): op for op in operations if isinstance(op[3], Tensor)}
+        self.made_by = {  # by the ids of results; `to` may have handed back what it was given
+            id(op[3]): op
+            for op in operations
+            if isinstance(op[3], Tensor) and not any(op[3] is operand for operand in op[1])
+        }
         self.places_of = {id(p): ("parameter", k) for k, p in enumerate(parameters)}
         self.item = [id(part) for part in (item if isinstance(item, (tuple, list)) else [item])]
         self.operations: list[Operation] = []

@@ -6,11 +6,11 @@ turns dL/d(result) into dL/d(operand). What is a product for each point and is s
 derivative by a weight, is left as a pair of its factors.
 """
 
+from engine.vector import LANES, Vector, dot, fma, where
+
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
-
-from engine.vector import LANES, Vector, dot, fma, where
 
 Value = list[Any]  # of Vectors, or of rows
 Rule = Callable[..., tuple[Value, list[Callable[[Value], Value]]]]

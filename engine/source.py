@@ -1,5 +1,7 @@
 """Python that PyTorch does not see: is there any in the body of a loop?"""
 
+from engine.record import Refused
+
 import ast
 import inspect
 import linecache
@@ -9,8 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
-
-from engine.record import Refused
 
 
 def check_body(frame: FrameType, recorders: tuple, results: set[int]) -> None:

@@ -1,5 +1,9 @@
 """Starts of one step: their parameters, laid out as a compiled function works on them, and its calls."""
 
+from engine.compile import Case, compiled
+from engine.record import Recorded, Refused, Tape
+from engine.vector import LANES
+
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-
-from engine.compile import Case, compiled
-from engine.record import Recorded, Refused, Tape
-from engine.vector import LANES
 
 
 class Starts:

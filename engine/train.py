@@ -1,5 +1,9 @@
 """Many starts at once: the plain loop's steps of each, side by side in the lanes of vectors and on all cores."""
 
+from engine.loop import CHUNK_SECONDS
+from engine.record import Recorded, Tape, understand
+from engine.starts import Starts, check
+
 import copy
 import time
 from collections.abc import Callable, Sequence
@@ -7,10 +11,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn, optim
-
-from engine.loop import CHUNK_SECONDS
-from engine.record import Recorded, Tape, understand
-from engine.starts import Starts, check
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 

@@ -1,27 +1,21 @@
 """Getting Started with Flux: recover a 2x5 matrix and a 2-vector from noisy samples by gradient descent."""
 
-import os
 import sys
+from pathlib import Path
 
-# common/ is found from any folder, and through a symbolic link to this file
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's folder
 
-from common.run import Run  # first: it hears Ctrl-C while PyTorch loads
-from common import fused, program
-from common.options import add_engine_option, lecture_parser, real_number, whole_number
+from common import options, program, reports
+from common.run import Run
 
 import argparse
-import math
-from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor, nn, optim
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-# Step 1, the task: recover W_TRUE and B_TRUE from x_train and y_train.
 W_TRUE = torch.tensor([[1, 2, 3, 4, 5], [5, 4, 3, 2, 1]], dtype=torch.float64)
 B_TRUE = torch.tensor([-1, -2], dtype=torch.float64)
+TRUE = torch.cat([W_TRUE.flatten(), B_TRUE])  # (12,), in the order of a model's parameters
 
 
 def f_true(x: Tensor) -> Tensor:
@@ -29,112 +23,79 @@ def f_true(x: Tensor) -> Tensor:
     return x @ W_TRUE.T + B_TRUE
 
 
-# Step 2, the training data: x_i = 5 + 5 u_i and y_i = F_true(x_i) + 0.2 v_i.
 def training_data(
     samples: int, low: float, high: float, noise: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """x, shape (N, 5), uniform in [low, high), and y = F_true(x) + noise * v, shape (N, 2), v standard normal."""
+    """x_i = low + (high - low) u_i, shape (N, 5), and y_i = F_true(x_i) + noise v_i, shape (N, 2).
+
+    u is uniform in [0, 1), v standard normal. The lecture prints x_i = 5 + 5 u_i and a noise of 0.2.
+    """
     x = low + (high - low) * torch.rand(samples, 5, generator=generator, dtype=torch.float64)
     return x, f_true(x) + noise * torch.randn(samples, 2, generator=generator, dtype=torch.float64)
+
+
+def with_one(x: Tensor) -> Tensor:
+    """z = (x, 1) for x of shape (N, 5); shape (N, 6)."""
+    return torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
 
 
 def stable_lr_limit(x: Tensor) -> float:
     """The largest stable learning rate of steps on one pair at a time, for inputs x of shape (N, 5).
 
-    With z = (x, 1), a step without noise multiplies the error of a row of (W, b) by I - 2 eta z z^T. Over random pairs
-    the mean square of the error grows if eta is above
+    With z = (x, 1), a step without noise multiplies the error of a row of (W, b) by I - 2 eta z z^T.
+    Over random pairs the mean square of the error grows if eta is above
 
-        eta* = 1 / lambda_max(B^-1 D), with B = 2 (C (x) I + I (x) C), D = 4 E[z z^T (x) z z^T] and C = E[z z^T].
+        eta* = 1 / lambda_max(B^-1 D), B = 2 (C (x) I + I (x) C), D = 4 E[z z^T (x) z z^T], C = E[z z^T].
 
-    This is the mean-square analysis of the LMS filter: Widrow & Stearns, Adaptive Signal Processing (1985); Haykin,
-    Adaptive Filter Theory. Steps on all pairs at once are stable far longer, up to 2 / lambda_max(2 C).
+    This is the mean-square analysis of the LMS filter: Widrow & Stearns, Adaptive Signal Processing (1985);
+    Haykin, Adaptive Filter Theory. Steps on all pairs at once are stable up to 2 / lambda_max(2 C).
     """
-    z = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)  # (N, 6)
-    c, one = z.T @ z / len(z), torch.eye(6, dtype=x.dtype)
+    z, one = with_one(x), torch.eye(6, dtype=x.dtype)  # (N, 6)
+    c = z.T @ z / len(z)
     b = 2 * (torch.kron(c, one) + torch.kron(one, c))  # (36, 36)
     d = torch.zeros_like(b)
-    for part in z.split(
-        10_000
-    ):  # 36 numbers a pair, which would be too many at once for 10^7 pairs
+    for part in z.split(10_000):  # 36 numbers a pair are too many at once for millions of pairs
         products = (part[:, :, None] * part[:, None, :]).flatten(1)  # z (x) z, (10000, 36)
         d += 4 * products.T @ products / len(z)
-    # pinv, because a few pairs may leave directions in which nothing moves.
+    # pinv, because a few pairs may leave directions in which nothing moves
     return 1 / torch.linalg.eigvals(torch.linalg.pinv(b, hermitian=True) @ d).real.max().item()
 
 
-# Step 3, the model: M(x) = W x + b.
-def random_model(generator: torch.Generator) -> nn.Linear:
+def build_model(generator: torch.Generator) -> nn.Linear:
     """M(x) = W x + b with W and b uniform in [0, 1), as Flux's `rand` draws them."""
     model = nn.Linear(5, 2, dtype=torch.float64)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.rand(parameter.shape, generator=generator, dtype=torch.float64))
+    for parameter in model.parameters():
+        nn.init.uniform_(parameter, generator=generator)
     return model
 
 
-# Step 4, the loss function.
 def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """loss(x, y) = sum over i of (y_i - yhat_i)^2, with yhat = M(x)."""
     return ((y - model(x)) ** 2).sum()
 
 
-# Step 5, the optimizer: gradient descent moves every parameter by -learning_rate times the loss's derivative.
-# Step 6, the training.
-def train(
-    model: nn.Module,
-    optimizer: optim.SGD,
-    train_data: Iterable,
-    losses: np.ndarray,
-    iterates: Tensor,
-) -> None:
-    """One step for each (step, (x, y)) of `train_data`, and the parameters after it into `iterates`, (steps, 12)."""
-    for step, (x, y) in train_data:
-        # Forward pass
-        value = loss(model, x, y)
-        losses[step] = value.item()
-        if not math.isfinite(losses[step]):
-            break
-        # Backward pass, and the step down the gradient
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        iterates[step] = parameters_to_vector(model.parameters()).detach()
-
-
-# The results.
-def split(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """W, shape (..., 2, 5), and b, shape (..., 2), of parameters of shape (..., 12)."""
-    return parameters[..., :10].unflatten(-1, (2, 5)), parameters[..., 10:]
-
-
 def fold(parameters: Tensor, centre: Tensor) -> Tensor:
-    """W and c, shape (..., 12), of M(x) = W (x - centre) + c, as W and b = c - W centre of M(x) = W x + b."""
-    weight, bias = split(parameters)
+    """W and c of M(x) = W (x - centre) + c, as W and b = c - W centre of M(x) = W x + b; shape (..., 12)."""
+    weight, bias = parameters[..., :10].unflatten(-1, (2, 5)), parameters[..., 10:]
     return torch.cat([parameters[..., :10], bias - weight @ centre], dim=-1)
 
 
 def averages(iterates: Tensor, steps: Tensor) -> Tensor:
     """Polyak and Ruppert's average after n steps, for each n of `steps`: the mean of the last half of n iterates."""
     sums = iterates.cumsum(dim=0)
-    return (sums[steps] - sums[steps // 2]) / (steps - steps // 2)[:, None]
+    return (sums[steps] - sums[steps // 2]) / (steps - steps // 2).clamp(min=1)[:, None]
 
 
 def least_squares(x: Tensor, y: Tensor) -> Tensor:
     """The parameters, shape (12,), with the smallest sum of squares over all pairs."""
-    ones = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
-    solution = torch.linalg.lstsq(ones, y, driver="gelsd").solution  # (6, 2)
+    solution = torch.linalg.lstsq(with_one(x), y, driver="gelsd").solution  # (6, 2)
     return torch.cat([solution[:5].T.flatten(), solution[5]])
 
 
-def largest_errors(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest absolute error of W and of b, each of shape (...), of parameters of shape (..., 12)."""
-    weight, bias = split(parameters)
-    return (weight - W_TRUE).abs().amax(dim=(-2, -1)), (bias - B_TRUE).abs().amax(dim=-1)
-
-
-def estimate(parameters: Tensor) -> dict:
+def compare(parameters: Tensor) -> dict:
     """W and b of parameters of shape (12,), each with its largest absolute error."""
-    (weight, bias), (weight_error, bias_error) = split(parameters), largest_errors(parameters)
+    weight_error, bias_error = largest_errors(parameters)
+    weight, bias = parameters[:10].reshape(2, 5), parameters[10:]
     return {
         "weight": weight,
         "bias": bias,
@@ -143,155 +104,99 @@ def estimate(parameters: Tensor) -> dict:
     }
 
 
-def table(found: dict[str, Tensor]) -> str:
-    """The entries of W and b, a line each: true, and as they were found."""
-    names = [f"W[{i},{j}]" for i in (1, 2) for j in range(1, 6)] + ["b[1]", "b[2]"]
-    rows = torch.stack([torch.cat([W_TRUE.flatten(), B_TRUE]), *found.values()], dim=1).tolist()
-    lines = [
-        f"{name:8}{row[0]:6g}" + "".join(f"{value:15.5g}" for value in row[1:])
-        for name, row in zip(names, rows)
-    ]
-    heads = "".join(f"{name.replace('_', ' '):>15}" for name in found)
-    return "\n".join([f"{'':8}{'true':>6}{heads}", *lines])
+def largest_errors(parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest absolute error of W and of b, each of shape (...), of parameters of shape (..., 12)."""
+    errors = (parameters - TRUE).abs()
+    return errors[..., :10].amax(dim=-1), errors[..., 10:].amax(dim=-1)
 
 
-def draw(
-    losses: np.ndarray, iterates: Tensor, found: dict[str, Tensor], floor: float, title: str
-) -> dict:
-    """The figures by name; `floor` is the loss that the noise leaves."""
-    from common import plotting  # here, because matplotlib takes its time to import
-
-    steps = np.unique(np.geomspace(1, max(1, len(iterates) - 1), 200).astype(int))
-    grid = torch.from_numpy(steps).clamp(max=len(iterates) - 1)
-    last, mean = largest_errors(iterates[grid]), largest_errors(averages(iterates, grid))
-    panels = {
-        name: {"last iterate": a.numpy(), "averaged iterate": b.numpy()}
-        for name, a, b in zip("Wb", last, mean)
-    }
-    return {
-        "loss": plotting.loss_curve(
-            losses, title=f"Loss at every step\n{title}", window=100, floor=floor
-        ),
-        "parameter_error": plotting.error_curves(
-            steps,
-            panels,
-            title=f"Error of the parameters\n{title}",
-            overflow=plotting.until_overflow(losses)[1],
-            limits=dict(zip("Wb", map(float, largest_errors(found["least_squares"])))),
-        ),
-    }
-
-
-def arguments() -> argparse.Namespace:
-    parser = lecture_parser(__doc__, "linear_recovery", lr=0.01, small=True)
+def parse_args() -> argparse.Namespace:
+    parser = options.lecture_parser(__doc__, "linear_recovery", lr=0.01, small=True)
     parser.add_argument(
         "--samples",
-        type=whole_number(1, 10**7),
+        type=options.whole_number(1, 10**7),
         default=10_000,
         help="pairs, a step each; 1 to 10^7",
     )
     parser.add_argument(
-        "--noise", type=real_number(0, 1000), default=0.2, help="deviation of y's noise, 0 to 1000"
+        "--noise",
+        type=options.real_number(0, 1000),
+        default=0.2,
+        help="standard deviation of the noise in y, 0 to 1000",
     )
     parser.add_argument(
-        "--low", type=real_number(-1000, 1000), default=5.0, help="inputs from here, -1000 to 1000"
+        "--low",
+        type=options.real_number(-1000, 1000),
+        default=5.0,
+        help="smallest input, -1000 to 1000",
     )
     parser.add_argument(
-        "--high", type=real_number(-1000, 1000), help="to here, -1000 to 1000 (default: LOW + 5)"
+        "--high",
+        type=options.real_number(-1000, 1000),
+        help="largest input, -1000 to 1000 (default: LOW + 5)",
     )
-    parser.add_argument(
-        "--raw",
-        action="store_true",
-        help="do not centre the inputs: the printed recipe; with --low 0 Flux's quickstart",
-    )
-    add_engine_option(parser)
+    parser.add_argument("--raw", action="store_true", help="do not centre the inputs")
+    options.add_engine_option(parser)
     args = parser.parse_args()
     args.high = args.low + 5 if args.high is None else args.high
     if args.high <= args.low:
-        parser.error(
-            f"argument --high: expected a number above --low ({args.low:g}), got {args.high:g}"
-        )
+        parser.error(f"argument --high: expected more than --low ({args.low:g}), got {args.high:g}")
+    options.require_memory(700 * args.samples)
     return args
 
 
 def main() -> None:
-    args = arguments()
-    run = Run(args, memory=700 * args.samples)  # bytes
+    args = parse_args()
+    run = Run("linear_recovery", args)
 
-    # Steps 1 and 2, the task and the training data. With the inputs centred, the printed learning rate is stable.
-    x, y = training_data(
-        args.samples, args.low, args.high, args.noise, run.generator("pairs")
-    )  # (N, 5), (N, 2)
-    centre = torch.zeros_like(x[0]) if args.raw else x.mean(dim=0)
-    x_train, y_train = (x - centre).to(args.device), y.to(args.device)
-    limit, floor = stable_lr_limit(x - centre), 2 * args.noise**2
-    setting = f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}, learning rate {args.lr:g}"
-    beyond = f"; {args.lr:g} is beyond it, so the loss may grow" if args.lr > limit else ""
-    print(
-        f"samples: {args.samples:,}; {setting}\n"
-        f"largest stable rate for steps on one pair: {limit:.3g}{beyond}"
-    )
+    # Step 1, the task: recover W_TRUE and B_TRUE, above, from pairs (x, y) with y = F_true(x) + noise.
 
-    # Steps 3 to 6, the model, the loss, the optimizer and the training: one step for each pair.
-    model = random_model(run.generator("model")).to(args.device)
-    iterates = torch.zeros(
-        args.samples + 1, 12, dtype=torch.float64
-    )  # the first is the model before training
-    iterates[0] = parameters_to_vector(model.parameters()).detach()
-    losses = run.begin(args.samples, model=model, iterates=iterates[1:])
-    if (
-        args.engine == "fused"
-    ):  # the same steps in one compiled loop; tests/test_fused.py compares them
-        run.follow(
-            fused.sgd(
-                nn.Sequential(model),
-                x_train[:, None],
-                y_train[:, None],
-                losses,
-                learning_rate=args.lr,
-                iterates=iterates[1:].numpy(),
-                first=run.made,
-            )
-        )
-    else:
-        pairs = ((x_train[step], y_train[step]) for step in range(args.samples))
-        train(
-            model,
-            optim.SGD(model.parameters(), lr=args.lr),
-            run.steps(enumerate(pairs)),
-            losses,
-            iterates[1:],
-        )
+    # Step 2, the training data. The inputs are centred, without which the printed learning rate is too large.
+    x, y = training_data(args.samples, args.low, args.high, args.noise, run.generator("pairs"))
+    centre = torch.zeros(5, dtype=x.dtype) if args.raw else x.mean(dim=0)
+    train_data = zip((x - centre).to(run.device), y.to(run.device))
+    limit = stable_lr_limit(x - centre)
+    print(reports.learning_rate(args.lr, limit))
 
-    # The results. The centre is folded back into b, so that the model takes the inputs as they are.
-    iterates = fold(iterates[: run.made + 1], centre)
-    vector_to_parameters(iterates[-1], model.cpu().parameters())
-    found = {
+    # Step 3, the model: M(x) = W x + b
+    model = build_model(run.generator("model")).to(run.device)
+
+    # Step 4, the loss function: `loss`, above.
+
+    # Step 5, the optimizer: gradient descent
+    optimizer = optim.SGD(model.parameters(), lr=args.lr)
+
+    # Step 6, training: one step for each pair
+    every = range(args.samples + 1)
+    for x_i, y_i in run.steps(
+        train_data, args.samples, model=model, optimizer=optimizer, keep=every
+    ):
+        value = loss(model, x_i, y_i)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        run.record(value)
+
+    # Results: W and b after the last step, averaged over the last half of the steps, and by least
+    # squares. The centre is folded back into b, so that they take the inputs as they are.
+    iterates = fold(torch.from_numpy(run.kept), centre)  # (steps + 1, 12)
+    estimates = {
         "last": iterates[-1],
-        "averaged": averages(iterates, torch.tensor([run.made]))[0],
+        "averaged": averages(iterates, torch.tensor([run.done]))[0],
         "least_squares": least_squares(x, y),
     }
-    results = {name: estimate(parameters) for name, parameters in found.items()} | {
-        "final_loss": loss(model, x, y).item() / len(x),  # the mean over all pairs
-        "noise_floor": floor,
+    results = {name: compare(parameters) for name, parameters in estimates.items()} | {
+        "final_loss": loss(model.cpu(), x - centre, y).item() / len(x),  # the mean over all pairs
+        "noise_floor": 2 * args.noise**2,
         "stable_lr_limit": limit,
     }
-    figures = draw(
-        losses[: run.made + 1],
-        iterates,
-        found,
-        floor,
-        f"{run.ending(results)}, {setting}, seed {args.seed}",
-    )
-    initial = dict(zip(("weight", "bias"), split(iterates[0])))
-    run.finish(
-        results,
-        {"train_data.npz": {"x": x, "y": y}, "model_initial.pt": initial, **figures},
-        table(found),
-        f"{run.ending(results)}: averaged W within {results['averaged']['weight_error']:.2g} of the "
-        f"truth, b within {results['averaged']['bias_error']:.2g}"
-        f"{'; the learning rate is beyond the stable one' * (args.lr > limit)}",
-    )
+    steps = reports.log_spaced(run.done)
+    curves = {
+        "last iterate": largest_errors(iterates[steps]),
+        "averaged iterate": largest_errors(averages(iterates, steps)),
+    }
+    data = {"x": x, "y": y}
+    run.finish(results, reports.linear_recovery(run, results, TRUE, data, iterates, steps, curves))
 
 
 if __name__ == "__main__":
