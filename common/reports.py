@@ -44,6 +44,23 @@ def learning_rate(lr: float, limit: float) -> str:
     return f"largest stable learning rate for steps on one pair: {limit:.3g}{beyond}"
 
 
+def largest_errors(parameters: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest absolute error of W and of b, each of shape (...), of parameters of shape (..., 12)."""
+    errors = (parameters - true).abs()
+    return errors[..., :10].amax(dim=-1), errors[..., 10:].amax(dim=-1)
+
+
+def compare(parameters: Tensor, true: Tensor) -> dict:
+    """W and b of parameters of shape (12,), each with its largest absolute error."""
+    weight_error, bias_error = largest_errors(parameters, true)
+    return {
+        "weight": parameters[:10].reshape(2, 5),
+        "bias": parameters[10:],
+        "weight_error": weight_error.item(),
+        "bias_error": bias_error.item(),
+    }
+
+
 def linear_recovery(
     run: Run,
     results: dict,
@@ -61,15 +78,16 @@ def linear_recovery(
         data: x, shape (N, 5), and y, (N, 2).
         iterates: W and b after 0, 1, ... steps, shape (steps made + 1, 12).
         steps: numbers of steps, shape (n,).
-        curves: for each name of an estimate the largest errors of W and of b after these, each of shape (n,).
+        curves: for each name of an estimate W and b after these, shape (n, 12).
     """
     args = run.args
     inputs = f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}"
     title = f"{run.ending}, {inputs}, {settings(run)}"
     overflow = run.done if run.ended == "diverged" else None
     estimates = ("last", "averaged", "least_squares")
+    errors = {label: largest_errors(found, true) for label, found in curves.items()}
     panels = {
-        name: {label: errors[k].numpy() for label, errors in curves.items()}
+        name: {label: pair[k].numpy() for label, pair in errors.items()}
         for k, name in enumerate("Wb")
     }
     exact = results["least_squares"]

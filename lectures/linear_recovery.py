@@ -92,50 +92,14 @@ def least_squares(x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([solution[:5].T.flatten(), solution[5]])
 
 
-def compare(parameters: Tensor) -> dict:
-    """W and b of parameters of shape (12,), each with its largest absolute error."""
-    weight_error, bias_error = largest_errors(parameters)
-    weight, bias = parameters[:10].reshape(2, 5), parameters[10:]
-    return {
-        "weight": weight,
-        "bias": bias,
-        "weight_error": weight_error.item(),
-        "bias_error": bias_error.item(),
-    }
-
-
-def largest_errors(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest absolute error of W and of b, each of shape (...), of parameters of shape (..., 12)."""
-    errors = (parameters - TRUE).abs()
-    return errors[..., :10].amax(dim=-1), errors[..., 10:].amax(dim=-1)
-
-
 def parse_args() -> argparse.Namespace:
     parser = options.lecture_parser(__doc__, "linear_recovery", lr=0.01, small=True)
-    parser.add_argument(
-        "--samples",
-        type=options.whole_number(1, 10**7),
-        default=10_000,
-        help="pairs, a step each; 1 to 10^7",
-    )
-    parser.add_argument(
-        "--noise",
-        type=options.real_number(0, 1000),
-        default=0.2,
-        help="standard deviation of the noise in y, 0 to 1000",
-    )
-    parser.add_argument(
-        "--low",
-        type=options.real_number(-1000, 1000),
-        default=5.0,
-        help="smallest input, -1000 to 1000",
-    )
-    parser.add_argument(
-        "--high",
-        type=options.real_number(-1000, 1000),
-        help="largest input, -1000 to 1000 (default: LOW + 5)",
-    )
-    parser.add_argument("--raw", action="store_true", help="do not centre the inputs")
+    add, whole_number, real_number = parser.add_argument, options.whole_number, options.real_number
+    add("--samples", type=whole_number(1, 10**7), default=10_000, help="pairs, 1 to 10^7")
+    add("--noise", type=real_number(0, 1000), default=0.2, help="deviation of y's noise, 0 to 1000")
+    add("--low", type=real_number(-1000, 1000), default=5.0, help="least input, -1000 to 1000")
+    add("--high", type=real_number(-1000, 1000), help="largest, -1000 to 1000 (default: LOW + 5)")
+    add("--raw", action="store_true", help="do not centre the inputs")
     options.add_engine_option(parser)
     args = parser.parse_args()
     args.high = args.low + 5 if args.high is None else args.high
@@ -185,16 +149,13 @@ def main() -> None:
         "averaged": averages(iterates, torch.tensor([run.done]))[0],
         "least_squares": least_squares(x, y),
     }
-    results = {name: compare(parameters) for name, parameters in estimates.items()} | {
+    results = {name: reports.compare(found, TRUE) for name, found in estimates.items()} | {
         "final_loss": loss(model.cpu(), x - centre, y).item() / len(x),  # the mean over all pairs
         "noise_floor": 2 * args.noise**2,
         "stable_lr_limit": limit,
     }
     steps = reports.log_spaced(run.done)
-    curves = {
-        "last iterate": largest_errors(iterates[steps]),
-        "averaged iterate": largest_errors(averages(iterates, steps)),
-    }
+    curves = {"last iterate": iterates[steps], "averaged iterate": averages(iterates, steps)}
     data = {"x": x, "y": y}
     run.finish(results, reports.linear_recovery(run, results, TRUE, data, iterates, steps, curves))
 
