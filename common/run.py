@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common import checkpoint, device, folder
+from common import device, files
 from common.program import Interrupted, RunError
 
 Item = TypeVar("Item")
@@ -82,7 +82,7 @@ class Run:
         # ends with that one, also by an exception
         device.require_memory(memory)
         args.device, self._reason = device.choose_device(args.device, small="engine" in args)
-        self._lock = folder.open_folder(args.output_dir)
+        self._lock = files.open_folder(args.output_dir)
         self._checkpoint = args.output_dir / "checkpoint.pt"
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -129,7 +129,7 @@ class Run:
         checkpoint_size = (
             8 * steps + 3 * weights + sum(tensor.nbytes for tensor in tensors)
         )  # Adam: 2 more
-        folder.require_room(
+        files.require_room(
             args.output_dir, 8 * steps + 2 * checkpoint_size + 2**20
         )  # one lies beside the next
         if args.resume:
@@ -262,7 +262,7 @@ class Run:
 
         Args:
             results: for metrics.json; at least ``final_loss``.
-            files: by name, what `folder.save` writes; a name without an ending is a figure's. The losses and the model
+            files: by name, what `files.save` writes; a name without an ending is a figure's. The losses and the model
                 before and after training are written in any case; a name in `files` takes precedence.
             table: the results at length, which ``--quiet`` leaves out.
             summary: the results in a line or two.
@@ -309,7 +309,7 @@ class Run:
                 + "; the same command with --resume goes on" * self._checkpoint.exists(),
             )
 
-    def _save(self, files: dict[str, Any]) -> list[str]:
+    def _save(self, contents: dict[str, Any]) -> list[str]:
         """Writes all files but metrics.json, which is there only if the others are of its run: gone first, written
         last. Returns their names."""
         directory = self.args.output_dir
@@ -317,18 +317,18 @@ class Run:
         (directory / "metrics.json").unlink(missing_ok=True)
         trained = {name: tensor.cpu() for name, tensor in self._parts["model"].state_dict().items()}
         initial = {name: tensor.cpu() for name, tensor in self._initial.items()}
-        files = {
+        contents = {
             "losses.npy": self._losses[: self.made],
             "model_initial.pt": initial,
             "model.pt": trained,
-        } | files
-        for name, content in files.items():
-            folder.save(directory / name, content)
+        } | contents
+        for name, content in contents.items():
+            files.save(directory / name, content)
         for name in earlier:  # what an earlier run left would be taken for this one's
-            if name not in files and Path(name).name == name:
+            if name not in contents and Path(name).name == name:
                 (directory / name).unlink(missing_ok=True)
         self._phase("figures")
-        return sorted(files)
+        return sorted(contents)
 
     def _metrics(self) -> dict:
         """The content of the folder's metrics.json, or nothing where it is missing or damaged."""
@@ -340,7 +340,7 @@ class Run:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def _save_metrics(self, results: dict, files: list[str]) -> None:
+    def _save_metrics(self, results: dict, written: list[str]) -> None:
         args = self.args
         results |= {
             "steps": self.made,
@@ -359,7 +359,7 @@ class Run:
             "cores": os.cpu_count(),
             "system": platform.system(),
         }
-        folder.save(
+        files.save(
             args.output_dir / "metrics.json",
             {
                 "script": Path(sys.argv[0]).stem,
@@ -367,7 +367,7 @@ class Run:
                 "environment": environment,
                 "seconds": self._seconds,
                 "results": results,
-                "files": files,
+                "files": written,
             },
         )
         if results["ended"] != "interrupted":
@@ -377,7 +377,11 @@ class Run:
         """Goes back to the checkpoint; or says that the run is complete, and ends it; or says that it begins."""
         settings = self._settings(_WITHOUT_EFFECT + _OF_FIGURES)
         if self._checkpoint.exists():
-            self.made = checkpoint.load(self._checkpoint, settings, self._losses, self._parts)
+            found = files.load_checkpoint(self._checkpoint, settings)
+            for name, part in self._parts.items():
+                files.restore(part, found["states"].get(name), self._checkpoint)
+            self.made = len(found["losses"])
+            self._losses[: self.made] = found["losses"]
             print(f"resumed: {self.made:,} of {_steps(len(self._losses))} were made before")
             return
         metrics, wanted = self._metrics(), self._settings(_WITHOUT_EFFECT)
@@ -403,11 +407,15 @@ class Run:
 
     def _save_checkpoint(self) -> None:
         try:
-            checkpoint.save(
+            states = {
+                name: part if isinstance(part, torch.Tensor) else part.state_dict()
+                for name, part in self._parts.items()
+            }
+            files.save_checkpoint(
                 self._checkpoint,
                 self._settings(_WITHOUT_EFFECT + _OF_FIGURES),
                 self._losses[: self.made],
-                self._parts,
+                states,
             )
         except RunError as error:  # as on a full disk: the training goes on
             tqdm.write(f"warning: no checkpoint: {error}", file=sys.stderr)  # above the bar
