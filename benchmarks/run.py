@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from common import datasets, folder, fused, options, program
+from common import datasets, files, fused, options, program
 from common.onehot import one_hot
 from exercises import markdown
 from lectures import ann_revisited as ann
@@ -560,8 +560,8 @@ def main() -> None:
         print(f"\n{page[-1]}", flush=True)
     path = program.PROJECT / "outputs" / "benchmarks" / "benchmarks.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder.save(path, {"machine": machine, "rounds": args.rounds, "missing": missing, **results})
-    folder.save(program.PROJECT / "docs" / "benchmarks.md", ("\n\n".join(page) + "\n").encode())
+    files.save(path, {"machine": machine, "rounds": args.rounds, "missing": missing, **results})
+    files.save(program.PROJECT / "docs" / "benchmarks.md", ("\n\n".join(page) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
 
-from common import folder, options, program
+from common import files, options, program
 from common.datasets import TITLES
 from common.program import PROJECT, RunError
 from common.run import generator
@@ -39,7 +39,6 @@ FORMATS = (
     "WEBP",
 )  # not EPS, which Pillow hands to another program
 LARGEST_PICTURE = 50_000_000  # pixels
-LARGEST_MODEL = 100_000_000  # bytes, unpacked; 10,000 hidden units take 32 million
 MOST_HIDDEN = 10_000
 MOST_DIGITS = 50  # in a picture: more pieces of ink are no digits
 LARGEST_METRICS = 1_000_000  # bytes
@@ -491,16 +490,15 @@ def load_model(path: Path) -> nn.Sequential:
     """The network in a file, as wide as the file says. Nothing in the file is executed.
 
     Raises:
-        RunError: no such file, a damaged one, too large a one, or another network.
+        RunError: no such file, a damaged one, or another network.
     """
-    state = folder.load(path, largest=LARGEST_MODEL)
+    state = files.load(path)
     bias = state.get("0.bias") if isinstance(state, dict) else None
     hidden = len(bias) if isinstance(bias, torch.Tensor) and bias.dim() == 1 else 1
     model = mnist_mlp.glorot_model(min(max(hidden, 1), MOST_HIDDEN), generator(0, "model"))
-    folder.check_like(
-        path, dict(state) if isinstance(state, dict) else state, dict(model.state_dict())
-    )
-    model.load_state_dict(state)
+    files.restore(model, state, path)
+    if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+        raise RunError(f"{path} has weights that are infinite or no numbers; train the model again")
     return model
 
 
@@ -616,7 +614,7 @@ def main() -> None:
     args = arguments()
     model = load_model(args.model)
     print(f"model: {args.model}, {origin(args.model)}")
-    lock = folder.open_folder(args.output_dir)
+    lock = files.open_folder(args.output_dir)
     readings: list[figures.Reading] = []
     errors: list[RunError] = []
     for path in args.pictures:
@@ -632,7 +630,7 @@ def main() -> None:
             title += f"\nThe first {DRAWN} of {len(readings)} pictures"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of signs in a file's name that the font lacks
-            folder.save(
+            files.save(
                 args.output_dir / "classified.png", figures.readings(readings[:DRAWN], title=title)
             )
     lock.release()

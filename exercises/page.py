@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found
 import torch
 from PIL import Image
 
-from common import folder, options, program
+from common import files, options, program
 from exercises import other_data, rand_for_randn, samples, steps, unseen
 
 EXERCISES = {1: samples, 2: steps, 3: rand_for_randn, 4: unseen, 5: other_data}
@@ -37,17 +37,17 @@ def run(number: int, data_dir: Path) -> None:
     """Does an exercise; its folder then holds its results and figures, and nothing of an earlier run."""
     begin = time.perf_counter()
     results, figures = EXERCISES[number].measure(data_dir)
-    lock = folder.open_folder(folder_of(number))
+    lock = files.open_folder(folder_of(number))
     for old in folder_of(number).glob("*.png"):
         old.unlink()
     for name, figure in figures.items():
-        folder.save(folder_of(number) / name, figure)
+        files.save(folder_of(number) / name, figure)
     environment = {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cores": os.cpu_count(),
     }
-    folder.save(
+    files.save(
         folder_of(number) / "metrics.json",
         {
             "exercise": number,
@@ -91,12 +91,12 @@ def publish(numbers: list[int]) -> None:
         for old in (DOCS / "figures").glob(f"exercise_{number}_*.png"):
             old.unlink()
         for figure in folder_of(number).glob("*.png"):
-            folder.save(DOCS / "figures" / f"exercise_{number}_{figure.name}", small(figure))
+            files.save(DOCS / "figures" / f"exercise_{number}_{figure.name}", small(figure))
     head = (
         "# The lecture's exercises, answered\n\n"
         "Written by `make exercises`; every number and figure comes from its runs.\n"
     )
-    folder.save(
+    files.save(
         path,
         "\n".join([head, *(parts[number].strip() + "\n" for number in sorted(parts))]).encode(),
     )

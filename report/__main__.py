@@ -8,7 +8,7 @@ that add to the lecture (the printed recipe, the network on all images) may be m
 import argparse
 from pathlib import Path
 
-from common import folder, options, program
+from common import files, options, program
 from common.program import PROJECT, RunError
 from report import claims, page
 from report.runs import SOURCES
@@ -80,7 +80,7 @@ def write(runs: Path, path: Path) -> None:
     if not path.parent.is_dir():
         raise RunError(f"there is no folder {path.parent}; name another file with --page")
     try:
-        folder.save(path, content)
+        files.save(path, content)
     except RunError as error:  # it names an option that this command lacks
         raise RunError(f"{str(error).rpartition(';')[0]}; name another file with --page") from None
     for run in found.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch.nn.utils import parameters_to_vector
 
-from common import folder, fused, program
+from common import files, fused, program
 from common.program import RunError
 from common.run import generator
 from lectures.ann_revisited import LABELS, POINTS, points_correct, random_model
@@ -53,7 +53,7 @@ def main() -> None:
         weights, right, loss = train(seed)
         print(f"seed {seed}: {right} of 10 points right, loss {loss:.4g}", flush=True)
         if right == 9:
-            folder.save(FILE, {"seed": seed, "weights": weights, "fast": fast()})
+            files.save(FILE, {"seed": seed, "weights": weights, "fast": fast()})
             print(f"written: {FILE}")
             return
     raise RunError(f"none of the seeds 0 to {LAST_SEED} stays on the plateau")

@@ -15,13 +15,12 @@ import torch
 from PIL import Image, features
 from torch import Tensor
 
-from common import folder
+from common import files
 from common.program import RunError
 
 METRICS_LIMIT = 1_000_000  # bytes of a metrics.json; a run's has some thousand
 FIGURE_LIMIT = 2_000_000  # bytes of one figure
 SIDE_LIMIT = 5_000  # pixels of a figure, across and down
-MODEL_LIMIT = 2_000_000  # bytes of a model.pt that is read, unpacked
 TEXT_LIMIT = 120  # characters of an option or a name that are shown
 LINES_LIMIT = 60  # options, versions or phases that are shown
 NOT_SHOWN = (
@@ -324,11 +323,9 @@ def _losses(path: Path) -> np.ndarray:
 def _state(path: Path) -> dict[str, Tensor]:
     """A state_dict of tensors. Raises a RunError unless it is one, of a size that a lecture's model has."""
     try:
-        state = folder.load(path, largest=MODEL_LIMIT)
+        state = files.load(path)
     except RunError:
-        raise RunError(
-            f"{path.name} is missing or damaged, or larger than {MODEL_LIMIT:,} bytes"
-        ) from None
+        raise RunError(f"{path.name} is missing or damaged") from None
     if not isinstance(state, dict) or not all(
         isinstance(tensor, Tensor) and tensor.layout == torch.strided and tensor.is_floating_point()
         for tensor in state.values()

@@ -22,7 +22,7 @@ from common import program
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 PROJECT = Path(__file__).resolve().parent.parent
-FAULTS_OF_POSIX = [f"faults/test_{name}.py" for name in ("folder", "interruption", "user")]
+FAULTS_OF_POSIX = ["common/test_files.py", "faults/test_interruption.py", "faults/test_user.py"]
 collect_ignore = (
     FAULTS_OF_POSIX if os.name == "nt" else []
 )  # signals, terminals, pipes and permissions

@@ -1,18 +1,15 @@
-"""The small shared rooms: command line, device, files, one-hot vectors."""
+"""The small shared rooms: command line, device, one-hot vectors."""
 
 import argparse
-import json
-import math
 import sys
 
-import numpy as np
 import pytest
 import torch
 from helpers import have_memory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import device, folder, options
+from common import device, options
 from common.onehot import one_cold, one_hot
 from common.program import RunError
 from lectures import ann_revisited, linear_recovery, mnist_mlp
@@ -219,73 +216,3 @@ def test_one_hot_and_back():
     assert torch.equal(one_cold(vectors), labels)
     with pytest.raises(RuntimeError):
         one_hot(torch.tensor([10]))
-
-
-class HalfAFigure:
-    def savefig(self, buffer, format):
-        buffer.write(b"half of it")
-        raise ZeroDivisionError
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "loss.png"
-    folder.save(path, b"whole")
-    with pytest.raises(ZeroDivisionError):
-        folder.save(path, HalfAFigure())
-    monkeypatch.setattr(folder.os, "replace", HalfAFigure().savefig)
-    with pytest.raises(AttributeError):
-        folder.save(path, b"another")
-    assert path.read_bytes() == b"whole"
-    assert [p.name for p in tmp_path.iterdir()] == ["loss.png"]
-
-
-def test_what_is_saved_is_read_back(tmp_path):
-    arrays = {"x": np.arange(3.0), "y": np.eye(2)}
-    folder.save(tmp_path / "a.npy", arrays["x"])
-    folder.save(tmp_path / "a.npz", arrays)
-    folder.save(tmp_path / "a.pt", {"weight": torch.ones(2)})
-    assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2]
-    with np.load(tmp_path / "a.npz") as read:
-        assert all((read[name] == array).all() for name, array in arrays.items())
-    assert folder.load(tmp_path / "a.pt")["weight"].tolist() == [1, 1]
-
-
-def test_json_has_no_nan(tmp_path):
-    folder.save(
-        tmp_path / "m.json",
-        {
-            "a": math.nan,
-            "b": [np.float64(math.inf), np.int64(3)],
-            "c": np.eye(2),
-            "d": torch.tensor([1.5, math.nan]),
-        },
-    )
-    assert json.loads((tmp_path / "m.json").read_text(), parse_constant=pytest.fail) == {
-        "a": None,
-        "b": [None, 3],
-        "c": [[1, 0], [0, 1]],
-        "d": [1.5, None],
-    }
-
-
-LIKE = {"a": torch.zeros(2), "b": [1, 2.0], "c": (None, "text")}
-
-
-@pytest.mark.parametrize(
-    "found, said",
-    [
-        ({"a": torch.zeros(2), "b": [1, 2.0]}, "lacks 'c'"),
-        (LIKE | {"d": 1}, "has 'd'"),
-        (LIKE | {"a": torch.zeros(3)}, r"\['a'\] is \(3,\)"),
-        (LIKE | {"a": torch.zeros(2, dtype=torch.float64)}, "float64, expected"),
-        (LIKE | {"a": torch.tensor([0, torch.nan])}, "infinite or none"),
-        (LIKE | {"a": "text"}, "of type str, expected Tensor"),
-        (LIKE | {"b": [1, 2.0, 3]}, "3 entries, expected 2"),
-        (LIKE | {"b": [1, math.inf]}, r"\['b'\]\[1\] is inf"),
-        (3, "its content is of type int, expected dict"),
-    ],
-)
-def test_content_that_does_not_fit_is_named(tmp_path, found, said):
-    folder.check_like(tmp_path, LIKE, LIKE)
-    with pytest.raises(RunError, match=said):
-        folder.check_like(tmp_path, found, LIKE)

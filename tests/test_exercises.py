@@ -13,7 +13,7 @@ import torch
 from conftest import write_idx
 from tqdm import tqdm
 
-from common import datasets, folder
+from common import datasets, files
 from common.run import generator
 from exercises import other_data, page, rand_for_randn, samples, steps, unseen
 from lectures import ann_revisited as ann
@@ -73,7 +73,7 @@ def measured(root):
     @functools.cache
     def measure(number: int) -> tuple[dict, set[str]]:
         results, figures = MODULES[number].measure(root)
-        folder.save(root / "metrics.json", results)
+        files.save(root / "metrics.json", results)
         return json.loads((root / "metrics.json").read_text()), set(figures)
 
     return measure

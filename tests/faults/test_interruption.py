@@ -3,7 +3,6 @@
 Signals come at a certain step, not after a time, so that none of this depends on how fast the machine is.
 """
 
-import copy
 import importlib
 import json
 import os
@@ -329,78 +328,6 @@ class Touch:
 
     def __reduce__(self):
         return Path.touch, (self.path,)
-
-
-def places(value, path=()):
-    """The path to each entry of nested dicts and lists, with the entry."""
-    items = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, item in items:
-        yield (*path, key), item
-        yield from places(item, (*path, key))
-
-
-def changed(checkpoint, path, change):
-    """A copy in which the entry at `path` is another, or is gone where `change` is None."""
-    checkpoint = copy.deepcopy(checkpoint)
-    inner = checkpoint
-    for key in path[:-1]:
-        inner = inner[key]
-    if change is None:
-        del inner[path[-1]]
-    else:
-        inner[path[-1]] = change(inner[path[-1]])
-    return checkpoint
-
-
-def changes_of(item):
-    if isinstance(item, torch.Tensor):
-        yield from (None, lambda t: "text", lambda t: torch.zeros(3, 1000, dtype=t.dtype))
-        if item.is_floating_point():
-            yield lambda t: torch.full_like(t, torch.nan)
-            yield lambda t: t.to(torch.float32 if t.dtype == torch.float64 else torch.float64)
-    elif isinstance(item, (dict, list)):
-        yield from (None, lambda value: "text")
-    else:
-        yield from (None, lambda value: "text", lambda value: float("nan"))
-
-
-@pytest.mark.parametrize("name", ["linear, fused", "network, eager", "batches"])
-def test_damaged_checkpoints_are_refused_or_do_no_harm(start, name):
-    """Whatever is gone or is another thing in a checkpoint: one line that names it, or the right numbers."""
-    files = content(start(name).folder)
-    folder = start(name, at=20).folder
-    path, kept = folder / CHECKPOINT, folder.with_name("kept")
-    shutil.copytree(folder, kept)
-    whole = torch.load(path, weights_only=True)
-    refused = 0
-    for number, (place, item) in enumerate(places(whole)):
-        options = list(changes_of(item))
-        if (
-            "batches" == name
-            and len(place) > 2
-            and not (isinstance(item, torch.Tensor) and item.dim())
-        ):
-            options = options[number % len(options) :][:1]
-        for change in options:
-            shutil.rmtree(folder)
-            shutil.copytree(kept, folder)
-            torch.save(changed(whole, place, change), path)
-            damaged = path.read_bytes()
-            done = start(name, "--resume")
-            if done.returncode == 1:
-                assert_error(done, str(folder))
-                assert path.read_bytes() == damaged
-                refused += 1
-            else:
-                assert done.returncode == 0 and content(folder) == files, (place, done.stderr)
-                assert not (isinstance(item, torch.Tensor) and item.numel() > 1), place
-    assert refused > 10
 
 
 def test_checkpoints_that_are_none(start, tmp_path):
