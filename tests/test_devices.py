@@ -12,6 +12,7 @@ from helpers import SCRIPTS, no_figures, write_digits
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from common import device
 from common.onehot import one_hot
@@ -21,7 +22,10 @@ aten = torch.ops.aten
 
 
 class StandIn(TorchDispatchMode):
-    """Makes `meta` more like a GPU: what is copied to the CPU is 1 everywhere; an index has to be on the device too."""
+    """Makes `meta` like a GPU: what is copied to the CPU is 1 everywhere, and no operation takes tensors of both.
+
+    Excepted are, as on a GPU, single numbers, and indices in brackets.
+    """
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -30,10 +34,12 @@ class StandIn(TorchDispatchMode):
         if function is aten._to_copy.default and args[0].is_meta:
             if torch.device(kwargs.get("device") or "meta").type == "cpu":
                 return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
-        if function is aten.copy_.default and args[1].is_meta and not args[0].is_meta:
-            return args[0].fill_(1)
-        if function is aten.index_select.default and args[0].device != args[2].device:
-            raise RuntimeError("index_select: an index on another device")
+        if function is aten.copy_.default:
+            out = args[1].is_meta and not args[0].is_meta
+            return args[0].fill_(1) if out else function(*args, **kwargs)
+        places = {x.is_meta for x in tree_leaves((args, kwargs)) if torch.is_tensor(x) and x.dim()}
+        if len(places) > 1 and function.overloadpacket not in (aten.index, aten.index_put_):
+            raise RuntimeError(f"{function} has tensors on the device and on the CPU")
         return function(*args, **kwargs)
 
 
@@ -60,7 +66,7 @@ RUNS = {
     "linear_recovery, raw": ("linear_recovery", "--samples", 30, "--raw"),
     "ann_revisited": ("ann_revisited", "--steps", 30),
     "mnist_mlp": ("mnist_mlp", "--images", 40, "--epochs", 3),
-    "mnist_mlp, batches": ("mnist_mlp", "--images", "all", "--batch-size", 25, "--distort"),
+    "mnist_mlp, batches": ("mnist_mlp", "--images", 60, "--batch-size", 25, "--distort", "--epochs", 2),
 }
 
 

@@ -179,7 +179,7 @@ def test_make_has_the_targets_that_the_pages_name():
             if code.startswith("make "):
                 for word in code.split()[1:]:
                     assert word in targets or "=" in word, code
-    assert set(targets) == set(re.findall(r"^(\w+):", MAKEFILE, re.MULTILINE))
+    assert set(targets) == set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
 
 
 def test_no_page_names_a_machine_of_ours():
