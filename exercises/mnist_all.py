@@ -62,7 +62,9 @@ def main() -> None:
     labels = one_hot(data.train_labels[:count]).to(run.device)  # (60000, 10)
     images = as_vectors(data.train_images[:count]).to(run.device)  # (60000, 784)
     model = build_model(args.hidden, run.generator("model")).to(run.device)
-    optimizer = optim.Adam(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
+    optimizer = optim.Adam(
+        model.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True
+    )
     steps = args.epochs * math.ceil(count / args.batch_size)
     # The learning rate rises to --lr, and falls to nearly 0 (Smith & Topin 2018); Adam's means keep their memory.
     schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
