@@ -66,7 +66,16 @@ RUNS = {
     "linear_recovery, raw": ("linear_recovery", "--samples", 30, "--raw"),
     "ann_revisited": ("ann_revisited", "--steps", 30),
     "mnist_mlp": ("mnist_mlp", "--images", 40, "--epochs", 3),
-    "mnist_mlp, batches": ("mnist_mlp", "--images", 60, "--batch-size", 25, "--distort", "--epochs", 2),
+    "mnist_mlp, batches": (
+        "mnist_mlp",
+        "--images",
+        60,
+        "--batch-size",
+        25,
+        "--distort",
+        "--epochs",
+        2,
+    ),
 }
 
 
