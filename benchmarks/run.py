@@ -1,9 +1,9 @@
 """The speed claims, measured side by side in one run: `make bench`, some four minutes.
 
 Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is shown. That they do
-the same work is checked before. Writes docs/generated/benchmarks.md and outputs/benchmarks/benchmarks.json. JAX is measured where
-it is installed, the C loop and torch.compile where there are compilers for C and C++, MNIST where it is found or can be
-downloaded.
+the same work is checked before. Writes docs/generated/benchmarks.md and outputs/benchmarks/benchmarks.json. JAX is
+measured where it is installed, the C loop and torch.compile where there are compilers for C and C++, MNIST where it is
+found or can be downloaded.
 """
 
 import contextlib
