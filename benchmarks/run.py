@@ -2,8 +2,8 @@
 
 Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is shown. That they do
 the same work is checked before. Writes docs/benchmarks.md and outputs/benchmarks/benchmarks.json. JAX is measured where
-it is installed, the C loop and torch.compile where there are compilers for C and C++, MNIST where it is found or can be
-downloaded.
+it is installed, the C loop and torch.compile where there are compilers for C and C++, MNIST where
+it is found or can be downloaded.
 """
 
 import argparse
@@ -203,7 +203,7 @@ def cpp_compiler() -> str | None:
 
 
 def compiled_loop(room: str) -> Loop | None:
-    """The lecture's loop with its loss through torch.compile; None without a C++ compiler, which that needs.
+    """The lecture's loop, its loss through torch.compile; None without the C++ compiler it needs.
 
     What it compiles goes into a folder, so that it compiles anew; the first call does.
     """
@@ -232,12 +232,12 @@ def compiled_loop(room: str) -> Loop | None:
 
 
 def microseconds(took: dict[str, float], steps: dict[str, int]) -> dict[str, float]:
-    """Microseconds of a step of each rival, from its seconds and the steps that it made in them, of all its starts."""
+    """Microseconds of a step, from a rival's seconds and the steps of all its starts in them."""
     return {name: 1e6 * seconds / steps[name] for name, seconds in took.items()}
 
 
 def compared(row: dict[str, float], starts: int, cores: int) -> dict[str, float]:
-    """The rivals beside the engine, from the microseconds of a step of each, where `starts` share the cores."""
+    """The rivals beside the engine, from microseconds of a step; `starts` share the cores."""
     columns = {f"{name} / fused": row[name] / row["fused"] for name in RIVALS if name in row}
     if "C" in row:  # which has one core and one start
         columns["a core's fused / C"] = row["fused"] * min(starts, cores) / row["C"]
@@ -245,7 +245,7 @@ def compared(row: dict[str, float], starts: int, cores: int) -> dict[str, float]
 
 
 def pays_after(compiling: float, plain: float, compiled: float) -> int:
-    """The steps after which `compiling`, in seconds, has paid; of `plain` and `compiled` microseconds a step."""
+    """The steps after which seconds of `compiling` have paid; the others in microseconds a step."""
     return math.ceil(1e6 * compiling / (plain - compiled))
 
 
@@ -264,10 +264,11 @@ def check(name: str, loop: Loop, starts: int) -> None:
 def bench_steps(rounds: int) -> list[dict]:
     """Microseconds of a step of one start: the lecture's 2-2-3-2 network on its ten points.
 
-    Plain is the lecture's PyTorch loop, torch.compile the same with its loss compiled; JAX is `lax.scan`, with `vmap`
-    over the starts; C is `loop.c`, compiled with -O3 -march=native -ffast-math. Several starts share the cores. The
-    last column takes their number into account: it is the share of the C loop's time that a core works on a step of
-    one start. "Compiling" are the seconds that torch.compile takes before its first step.
+    Plain is the lecture's PyTorch loop, torch.compile the same with its loss compiled; JAX is
+    `lax.scan`, with `vmap` over the starts; C is `loop.c`, compiled with -O3 -march=native
+    -ffast-math. Several starts share the cores. "A core's fused / C" takes their number into
+    account: it is the share of the C loop's time that a core works on a step of one start.
+    "Compiling" are the seconds that torch.compile takes before its first step.
     """
     rows, cores = [], fused._cores()
     with tempfile.TemporaryDirectory() as room:

@@ -41,21 +41,21 @@ def training_data(
 def stable_lr_limit(x: Tensor) -> float:
     """The largest stable learning rate of steps on one pair at a time, for inputs x of shape (N, 5).
 
-    With z = (x, 1), a step without noise multiplies the error of a row of (W, b) by I - 2 eta z z^T. Over random pairs
-    the mean square of the error grows if eta is above
+    With z = (x, 1), a step without noise multiplies the error of a row of (W, b) by
+    I - 2 eta z z^T. Over random pairs the mean square of the error grows if eta is above
 
-        eta* = 1 / lambda_max(B^-1 D), with B = 2 (C (x) I + I (x) C), D = 4 E[z z^T (x) z z^T] and C = E[z z^T].
+        eta* = 1 / lambda_max(B^-1 D), with B = 2 (C (x) I + I (x) C),
+        D = 4 E[z z^T (x) z z^T], C = E[z z^T].
 
-    This is the mean-square analysis of the LMS filter: Widrow & Stearns, Adaptive Signal Processing (1985); Haykin,
-    Adaptive Filter Theory. Steps on all pairs at once are stable far longer, up to 2 / lambda_max(2 C).
+    This is the mean-square analysis of the LMS filter: Widrow & Stearns, Adaptive Signal Processing
+    (1985); Haykin, Adaptive Filter Theory. Steps on all pairs at once have another edge,
+    2 / lambda_max(2 C).
     """
     z = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)  # (N, 6)
     c, one = z.T @ z / len(z), torch.eye(6, dtype=x.dtype)
     b = 2 * (torch.kron(c, one) + torch.kron(one, c))  # (36, 36)
     d = torch.zeros_like(b)
-    for part in z.split(
-        10_000
-    ):  # 36 numbers a pair, which would be too many at once for 10^7 pairs
+    for part in z.split(10_000):  # 36 numbers a pair would be too many for 10^7 pairs at once
         products = (part[:, :, None] * part[:, None, :]).flatten(1)  # z (x) z, (10000, 36)
         d += 4 * products.T @ products / len(z)
     # pinv, because a few pairs may leave directions in which nothing moves.

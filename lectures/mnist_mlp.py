@@ -75,8 +75,10 @@ def adam(model: nn.Module, args: argparse.Namespace, steps: int) -> tuple[optim.
 def batches(
     images: Tensor, labels: Tensor, args: argparse.Namespace, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The images and labels of each step: all of them in their order, as in the lecture, or batches that are shuffled
-    anew in every epoch."""
+    """The images and labels of each step.
+
+    All of them in their order, as in the lecture, or batches that are shuffled anew in every epoch.
+    """
     for _ in range(args.epochs):
         if args.batch_size >= len(images):
             order = torch.arange(len(images))
