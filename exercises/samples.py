@@ -153,10 +153,10 @@ def enough(steps: np.ndarray, errors: np.ndarray, near: float) -> int | None:
 
 
 def limit_of_all_pairs(x: Tensor) -> float:
-    """2 / lambda_max of the mean loss's Hessian, the mean over the pairs of 2 (x, 1)(x, 1)^T; for x of shape (N, 5).
+    """2 / lambda_max of the mean loss's Hessian, the mean of 2 (x, 1)(x, 1)^T; x of shape (N, 5).
 
-    Steps on all pairs multiply their error along an eigenvector by 1 - learning_rate * lambda: beyond this rate it
-    grows.
+    Steps on all pairs multiply their error along an eigenvector by 1 - learning_rate * lambda:
+    beyond this rate it grows.
     """
     ones = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)  # (N, 6)
     return (2 / torch.linalg.eigvalsh(2 * ones.T @ ones / len(x))[-1]).item()

@@ -83,7 +83,7 @@ def test_below_the_largest_stable_rate_training_converges_and_beyond_it_overflow
 
 
 def test_the_largest_stable_rate_by_hand():
-    """One pair z is stable up to 1 / |z|^2, however often it comes; with two of them at right angles, as often each."""
+    """One pair z is stable up to 1 / |z|^2, however often it comes, and so are two at right angles."""
     one = torch.tensor([[1.0, 2, 3, 4, 5]], dtype=torch.float64)  # |z|^2 = 1 + 55
     assert linear.stable_lr_limit(one) == pytest.approx(1 / 56)
     assert linear.stable_lr_limit(one.expand(25_000, 5)) == pytest.approx(1 / 56)
