@@ -64,7 +64,7 @@ if (pageData.models.length > 0) {
   /** The ink on the sheet, a grid of shares from 0 to 1; what is lighter than a tenth is paper. */
   function inkOfSheet() {
     const { data } = pen.getImageData(0, 0, SIDE, SIDE);
-    const values = Float64Array.from({ length: SIDE * SIDE }, (_, i) => (255 - data[4 * i]) / (255 - INK));
+    const values = Float64Array.from({ length: SIDE * SIDE }, (_, i) => Math.min(1, (255 - data[4 * i]) / (255 - INK)));
     return { height: SIDE, width: SIDE, values: values.map((share) => (share < 0.1 ? 0 : share)) };
   }
 
