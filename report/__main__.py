@@ -52,7 +52,9 @@ def check(runs: dict[str, Run]) -> None:
     print(claims.table(lines))
     for line in lines:
         if line.mark in (claims.DIFFERS, claims.EXPLAINED) and line.claim.note:
-            print(f"{line.sign} {line.claim.run}, {line.claim.text}: {line.claim.note}")
+            print(
+                f"{claims.SIGNS[line.mark]} {line.claim.run}, {line.claim.text}: {line.claim.note}"
+            )
     for name, run in runs.items():
         if run.state == "read":
             print(f"{name}: {claims.settings(run)}")

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +29,7 @@ SMALL_NETWORK = [
 HIDDEN_LIMIT = 80  # units of a digit network in the page
 
 
-@dataclass(frozen=True)
-class Section:
-    """A section of the page: the lecture's, with its runs and the lines of its table."""
-
-    name: str
-    title: str
-    runs: list[Run]
-    verdicts: list[claims.Verdict]
-
-
-SECTIONS = (
+SECTIONS = (  # of the lecture, with the runs that belong to them
     ("recovery", "Getting Started with Flux", ("linear_recovery", "linear_recovery_raw")),
     ("network", "An Artificial Neural Network Revisited", ("ann_revisited",)),
     ("digits", "Recognizing Handwritten Numbers", ("mnist_mlp", "mnist_all")),
@@ -55,12 +44,12 @@ def read_all(runs: Path, *, figures: bool = True) -> dict[str, Run]:
 def render(runs: dict[str, Run]) -> str:
     """The page, as HTML in one piece."""
     lines = claims.verdicts(runs)
-    sections = [
-        Section(
-            name, title, [runs[run] for run in names], [v for v in lines if v.claim.run in names]
-        )
-        for name, title, names in SECTIONS
-    ]
+    sections = []
+    for name, title, names in SECTIONS:
+        section: dict[str, Any] = {"name": name, "title": title}
+        section["runs"] = [runs[run] for run in names]
+        section["verdicts"] = [line for line in lines if line.claim.run in names]
+        sections.append(section)
     style = (HERE / "static" / "page.css").read_text(encoding="utf-8")
     scripts = [(HERE / "static" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
     environment = Environment(

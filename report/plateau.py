@@ -20,7 +20,7 @@ STEPS, RATE, STARTS = 1_000_000, 0.01, 200
 FAST_STEPS, FAST_RATE = 20_000, 5.0  # the page's slider ends at FAST_STEPS for this rate
 
 
-def train(models: list[nn.Module], steps: int, rate: float) -> list[int]:
+def train(models: list[nn.Sequential], steps: int, rate: float) -> list[int]:
     """Trains each model with the lecture's steps; returns how many points it then has right."""
     fused.train_sgd(
         models, POINTS[None], LABELS[None], learning_rate=rate, steps=steps, scale=0.5 / 10
@@ -28,7 +28,7 @@ def train(models: list[nn.Module], steps: int, rate: float) -> list[int]:
     return [int(points_correct(model).sum()) for model in models]
 
 
-def starts() -> list[nn.Module]:
+def starts() -> list[nn.Sequential]:
     """The starts of the seeds from 0 on."""
     return [random_model(generator(seed, "model")) for seed in range(STARTS)]
 

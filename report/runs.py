@@ -84,9 +84,12 @@ class Run:
     def summary(self) -> str:
         """Where the run was made, and how long it took."""
         labels = {"device": "{}", "torch": "PyTorch {}", "python": "Python {}"}
-        found = self.metrics["environment"]
+        found, seconds = self.metrics["environment"], self.metrics["seconds"]
         parts = [text.format(found[key]) for key, text in labels.items() if key in found]
-        return "; ".join([*parts, *(f"{name} {short(s)} s" for name, s in self.lines("seconds"))])
+        if "training" in seconds:
+            training = short(seconds["training"])
+            parts.append(f"{sum(seconds.values()):.1f} s in all, {training} s of them training")
+        return "; ".join(parts)
 
     def lines(self, part: str) -> list[tuple[str, str]]:
         """The entries of one of metrics.json's dicts as texts, such as the options of "config"."""
@@ -130,8 +133,7 @@ SOURCES = (
         (
             Picture(
                 "loss",
-                "The loss of each step, one pair (x, y) each, with its mean over some steps around; the noise "
-                "lets no model stay under the dashed line.",
+                "The loss of each step, one pair (x, y) each, with its mean over some steps around.",
                 "Curve of the loss against the step, on a logarithmic scale.",
             ),
             Picture(
@@ -150,8 +152,7 @@ SOURCES = (
         (
             Picture(
                 "loss",
-                "The loss of the printed recipe: inputs from 5 to 10, not centred, at 0.01. It grows until it "
-                "overflows.",
+                "The loss of the printed recipe: it grows until it overflows.",
                 "Curve of the loss against the step, rising by hundreds of powers of ten.",
             ),
         ),
@@ -251,19 +252,12 @@ def _kept(run: Run, path: Path, reader: Any) -> Any:
 
 
 def _losses(path: Path) -> np.ndarray:
-    """losses.npy, shape (steps,), mapped and not read."""
-    losses = np.load(path, mmap_mode="r")
-    if losses.ndim != 1 or losses.dtype != np.float64:
-        raise ValueError(f"{losses.dtype} of shape {losses.shape}")
-    return losses
+    return np.load(path, mmap_mode="r")
 
 
 def _state(path: Path) -> dict[str, Tensor]:
-    """A state_dict."""
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise ValueError("no state_dict")
-    return state
+    return {name: tensor.detach() for name, tensor in state.items()}
 
 
 def _figure(path: Path, picture: Picture) -> Figure | None:

@@ -99,13 +99,13 @@ def test_what_is_said_of_a_rate_that_settles(reader, kind, rate):
     )
     expected = [np.mean(losses[-1000:]), weight_error, bias_error]
     assert [float(number) for number in said.groups()] == pytest.approx(expected, rel=0.06)
-    assert weight_error < bias_error < 2
 
 
 @pytest.mark.parametrize(("kind", "rate"), [("printed", 0.01), ("centred", 0.3)])
 def test_the_step_at_which_the_loss_overflows(reader, kind, rate):
     reader.open(f"#inputs={kind}&eta={rate}")
-    step = len(Recipe(reader, kind).steps(rate)[0])
+    slider = 10 ** float(reader.value("rate"))  # in steps of 0.01 of the logarithm
+    step = len(Recipe(reader, kind).steps(slider)[0])
     assert reader.text("rate-answer") == f"It diverges: the loss overflows at step {step:,}."
 
 

@@ -142,10 +142,12 @@ def test_figures_of_every_format(runs):
 
 def test_options_seconds_and_versions_are_shown(runs):
     change(runs / "mnist_mlp", "config", quiet=True, epochs=100)
-    change(runs / "mnist_mlp", "seconds", training=0.123456)
+    change(runs / "mnist_mlp", "seconds", training=0.123456, imports=2.0)
     text = section(html(runs), "digits")
     assert "<dt>epochs</dt><dd>100</dd>" in text and "<dt>quiet</dt>" not in text
-    assert "cpu (x86_64); PyTorch 2.14; Python 3.11; imports 1 s; training 0.1235 s" in text
+    assert (
+        "cpu (x86_64); PyTorch 2.14; Python 3.11; 2.1 s in all, 0.1235 s of them training" in text
+    )
 
 
 def test_hostile_text_is_text(runs, browser):
