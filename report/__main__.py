@@ -1,9 +1,10 @@
-"""Writes outputs/report.html: one page that shows the lectures' runs. With --check, compares them with the lecture.
+"""Writes outputs/report.html, a page that shows the runs; --check compares them with the lecture.
 
-`python -m report --check` prints a line for each claim and one for each run's settings. It ends with 0 where all
-claims agree or differ for a reason that is known, and with 1 where one differs, where a run has other settings than
-the lecture, or where one of the lecture's three runs is missing or damaged. The runs that add to the lecture (the
-printed recipe, the network on all images) may be missing.
+`python -m report --check` prints a line for each claim and one for each run's settings. It ends
+with 0 where all claims agree or differ for a reason that is known, and with 1 where one differs,
+where a run has other settings than the lecture, or where one of the lecture's three runs is missing
+or damaged. The runs that add to the lecture (the printed recipe, the network on all images) may be
+missing.
 """
 
 import argparse
@@ -36,8 +37,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="write no page; print what the runs measured beside what the lecture says, and end with 1 "
-        "where they differ beyond the tolerance or a run of the lecture is missing",
+        help="write no page; print what the runs measured beside what the lecture says, and end "
+        "with 1 where they differ beyond the tolerance or a run of the lecture is missing",
     )
     return parser.parse_args()
 
@@ -71,8 +72,8 @@ def check(runs: dict[str, Run]) -> None:
         raise RunError("; ".join(faults))
     differ = counts[claims.EXPLAINED]
     print(
-        f"{counts[claims.AGREES]} agree, {differ} differ{'s' if differ == 1 else ''} for a known reason, "
-        f"{counts[claims.MISSING]} not run"
+        f"{counts[claims.AGREES]} agree, {differ} differ{'s' if differ == 1 else ''} "
+        f"for a known reason, {counts[claims.MISSING]} not run"
     )
 
 

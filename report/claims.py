@@ -1,7 +1,7 @@
-"""The lecture's claims beside what a run computed: which numbers, from where, and how far they may be apart.
+"""The lecture's claims beside what a run computed, and how far the two may be apart.
 
-The claims are the table `CLAIMS`, the lecture's settings the table `SETTINGS`; `facts` says what a run computed,
-`judge` sets the two side by side, `settings` says whether the run used the lecture's settings.
+The claims are the table `CLAIMS`, the lecture's settings the table `SETTINGS`; `facts` says what a
+run computed, `judge` sets the two side by side, `settings` says whether it used these settings.
 """
 
 import math
@@ -33,11 +33,11 @@ class Claim:
         fact: what is measured, a key of `facts`.
         text: what the line is about.
         lecture: what the lecture says; "" where it says nothing.
-        expected: the least and the largest number that agree, either may be infinite; or the text that agrees.
+        expected: the least and the largest number that agree; or the text that agrees.
         form: how the measured number is printed, a format specification.
         wording: what stands around it.
         note: what to know about it.
-        explained: the lecture's statement does not hold, `note` says why, and `expected` is what holds instead.
+        explained: the lecture's statement does not hold, `note` says why, `expected` what does.
     """
 
     run: str
@@ -91,7 +91,8 @@ TRAIN_IMAGES = "the 100 training images, classified correctly"
 TEST_IMAGES = "the 10,000 test images, classified correctly"
 
 CLAIMS = (
-    # Over 500 starts the averaged W was within 0.0095 and b within 0.11; over 2,000 the last W within 0.085.
+    # Over 500 starts the averaged W was within 0.0095 and b within 0.11, over 2,000 the last W
+    # within 0.085.
     Claim(
         "linear_recovery",
         "averaged_weight_error",
@@ -99,8 +100,8 @@ CLAIMS = (
         "to recover",
         at_most(0.015),
         ".2g",
-        note="The mean of the last half of the iterates. Inputs are centred before training, and the centre is "
-        "folded back into b after it: without that the printed recipe diverges, see below.",
+        note="The mean of the last half of the iterates. Inputs are centred before training, and "
+        "the centre is folded back into b after it: else the printed recipe diverges, see below.",
     ),
     Claim(
         "linear_recovery",
@@ -109,7 +110,8 @@ CLAIMS = (
         "to recover",
         at_most(0.15),
         ".2g",
-        note="b is the value at x = 0, far from the inputs between 5 and 10; least squares is not much nearer.",
+        note="b is the value at x = 0, far from the inputs between 5 and 10, so that least squares "
+        "is not much nearer.",
     ),
     Claim(
         "linear_recovery",
@@ -137,8 +139,9 @@ CLAIMS = (
         (150, 400),
         wording="overflows at step {}",
         explained=True,
-        note="The loss overflows at that step. A step multiplies the error along x by 1 - 2η(|x|² + 1), where |x|² "
-        "is 291 on average: at η = 0.01 about -5. Flux's own quickstart draws 5u, which converges.",
+        note="The loss overflows at that step. A step multiplies the error along x by "
+        "1 - 2η(|x|² + 1), where |x|² is 291 on average: at η = 0.01 about -5. Flux's own "
+        "quickstart draws 5u, which converges.",
     ),
     Claim("ann_revisited", "parameters", "parameters of the network", "23", exactly(23)),
     Claim("ann_revisited", "layers", "parameters of its layers", "6, 9, 8", "6, 9, 8"),
@@ -159,7 +162,7 @@ CLAIMS = (
         "plots as before",
         exactly(10),
         wording="{} of 10",
-        note="One start in ten does not get there in a million steps: the page has one.",
+        note="One start in ten needs more than a million steps: the page has one.",
     ),
     Claim("ann_revisited", "final_loss", "loss at the end", "", at_most(0.08), ".3g"),
     Claim("mnist_mlp", "labels", "the first five labels", "5, 0, 4, 1, 9", "5, 0, 4, 1, 9"),
@@ -184,7 +187,7 @@ CLAIMS = (
         "",
         (0.62, 0.72),
         ".1%",
-        note="Exercise 4. A hundred images are too few to learn all the ways of writing ten digits.",
+        note="Exercise 4. A hundred images are too few to learn all ways of writing ten digits.",
     ),
     Claim(
         "mnist_all",
@@ -193,8 +196,8 @@ CLAIMS = (
         "",
         at_least(0.975),
         ".1%",
-        note="The same 31,810 parameters, trained on distorted copies of all 60,000 images. LeCun and others (1998) "
-        "had 96.4 % with such copies, and 300 hidden units instead of 40.",
+        note="The same 31,810 parameters, trained on distorted copies of all 60,000 images. LeCun "
+        "and others (1998) had 96.4 % with such copies, and 300 hidden units instead of 40.",
     ),
 )
 
@@ -221,7 +224,7 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def _memory(run: Run) -> dict[str, Any]:
-    """Parameters, layers and bytes of model.pt; Flux counts 64 bytes an array besides its numbers."""
+    """Parameters, layers and bytes of model.pt; Flux adds 64 bytes an array."""
     if run.model is None:
         return {}
     tensors = list(run.model.values())

@@ -1,4 +1,4 @@
-"""Puts the page together: the runs, their claims, the template, the style, the scripts. One file, no network."""
+"""Puts the page together from runs, claims, template, style, scripts: one file, no network."""
 
 import base64
 import hashlib
@@ -83,7 +83,7 @@ def tied(text: str) -> str:
 
 
 def policy(style: str, scripts: list[str]) -> str:
-    """The page's Content-Security-Policy: these scripts, this style, pictures from within; nothing else."""
+    """The Content-Security-Policy: these scripts and style, pictures from within, nothing else."""
     allowed = " ".join(_hash(script) for script in scripts)
     return (
         f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data:; "
@@ -115,7 +115,7 @@ def plateau() -> dict[str, Any]:
 
 
 def start(run: Run) -> dict[str, Any] | None:
-    """The start of the lecture's run: its weights, learning rate, and some losses; None without a run."""
+    """The start of the lecture's run: weights, learning rate, some losses; None without a run."""
     weights = vector(run.initial, SMALL_NETWORK)
     if weights is None:
         return None
@@ -123,7 +123,7 @@ def start(run: Run) -> dict[str, Any] | None:
 
 
 def digit_model(run: Run) -> dict[str, Any] | None:
-    """A digit network, its float32 parameters one after another in base64; None if it cannot be used."""
+    """A digit network, its float32 parameters in base64; None if it cannot be used."""
     hidden = run.model["0.bias"].numel() if run.model and "0.bias" in run.model else 0
     numbers = vector(run.model, [(hidden, 784), (hidden,), (10, hidden), (10,)])
     if hidden > HIDDEN_LIMIT or numbers is None:

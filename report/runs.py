@@ -21,7 +21,7 @@ CURVE_POINTS = 400  # of a run's losses in the page
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of a run: its file's name without the ending, its caption, and a text in its place."""
+    """A figure of a run: its file's name without the ending, its caption, a text in its place."""
 
     name: str
     caption: str
@@ -48,7 +48,7 @@ class Source:
 
 @dataclass
 class Figure:
-    """A figure as a data address, with its size in pixels if known; `fault` says why there is none."""
+    """A figure as a data address, its size in pixels if known; `fault` says why there is none."""
 
     picture: Picture
     file: str
@@ -133,14 +133,14 @@ SOURCES = (
         (
             Picture(
                 "loss",
-                "The loss of each step, one pair (x, y) each, with its mean over some steps around.",
+                "The loss of each step, one pair (x, y) each, and its mean over some steps.",
                 "Curve of the loss against the step, on a logarithmic scale.",
             ),
             Picture(
                 "parameter_error",
                 "The largest error of W and of b after each number of steps: the last iterate goes "
                 "on jumping with the noise, the mean of the last half of the iterates settles.",
-                "Two panels, for W and for b: the error against the number of steps, both on logarithmic scales.",
+                "Two panels, for W and for b: the error against the steps, logarithmic scales.",
             ),
         ),
     ),
@@ -166,17 +166,17 @@ SOURCES = (
             Picture(
                 "regions",
                 "Where each of the two outputs wins at the end, with the ten points.",
-                "The unit square in two colours with a curved boundary between the five circles and the five squares.",
+                "The unit square in two colours, a curved boundary between circles and squares.",
             ),
             Picture(
                 "surfaces",
                 "The two outputs over the unit square, with the ten points.",
-                "Two maps of the unit square, each high on one side of a steep, curved slope and low on the other.",
+                "Two maps of the unit square, high on one side of a steep slope, low on the other.",
             ),
             Picture(
                 "layers",
-                "The weights between the neurons, and the biases in them, before training and after.",
-                "Two drawings of the 2-2-3-2 network; after training most of its lines are far stronger.",
+                "The weights between the neurons and the biases in them, before and after.",
+                "Two drawings of the 2-2-3-2 network; after training most lines are stronger.",
             ),
             Picture(
                 "loss",
@@ -186,7 +186,7 @@ SOURCES = (
             Picture(
                 "training",
                 "The network while it trains: where each output wins, and the loss.",
-                "Animation: the boundary bends until the circles and the squares are apart, while the loss falls.",
+                "Animation: the boundary bends until it parts circles and squares; the loss falls.",
             ),
         ),
     ),
@@ -287,7 +287,7 @@ def _figure(path: Path, picture: Picture) -> Figure | None:
 
 
 def curve(losses: np.ndarray | None) -> list[tuple[int, float]]:
-    """Some (steps made, loss) of a run, closer at the start, for the page to draw beside its own."""
+    """Some (steps, loss) of a run, closer at the start, for the page to draw beside its own."""
     if losses is None or not len(losses):
         return []
     places = np.unique(np.geomspace(1, len(losses), CURVE_POINTS).astype(int)) - 1
@@ -295,7 +295,7 @@ def curve(losses: np.ndarray | None) -> list[tuple[int, float]]:
 
 
 def vector(state: dict[str, Tensor] | None, shapes: list[tuple[int, ...]]) -> list[float] | None:
-    """A state_dict's parameters one after another; None unless all are finite and of these shapes."""
+    """A state_dict's parameters in one list; None unless all are finite and of these shapes."""
     if state is None or [tuple(tensor.shape) for tensor in state.values()] != shapes:
         return None
     numbers = torch.cat([tensor.flatten().double() for tensor in state.values()])

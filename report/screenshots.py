@@ -1,6 +1,7 @@
-"""Two pictures of the page for README: `python -m report.screenshots`, with the runs of `make lectures` in outputs/.
+"""Two pictures of the page for README: `python -m report.screenshots`, after `make lectures`.
 
-It writes docs/figures/report_phone.png and report_projector.png, and needs selenium and Chromium with its driver.
+It writes docs/figures/report_phone.png and report_projector.png, and needs selenium and Chromium
+with its driver.
 """
 
 import base64
@@ -21,8 +22,9 @@ FOLDER = PROJECT / "docs" / "figures"
 DRAW = """
 const sheet = document.getElementById("digit");
 const box = sheet.getBoundingClientRect();
-const send = (kind, [x, y]) => sheet.dispatchEvent(new PointerEvent(kind, { pointerId: 1, bubbles: true,
-  clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
+const send = (kind, [x, y]) => sheet.dispatchEvent(new PointerEvent(kind, {
+  pointerId: 1, bubbles: true, clientX: box.left + x * box.width, clientY: box.top + y * box.height,
+}));
 const points = arguments[0];
 send("pointerdown", points[0]);
 points.forEach((point) => send("pointermove", point));
@@ -38,7 +40,7 @@ def open_browser() -> webdriver.Chrome:
     driver = shutil.which("chromedriver")
     if not chromium or not driver:
         raise RunError(
-            "there is no Chromium with its driver here (Debian: apt-get install chromium chromium-driver)"
+            "there is no Chromium with its driver here: on Debian, apt-get install chromium-driver"
         )
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
@@ -51,7 +53,7 @@ def open_browser() -> webdriver.Chrome:
 def become(
     browser: webdriver.Chrome, width: int, height: int, scheme: str, scale: float = 1
 ) -> None:
-    """Makes the browser a screen of so many CSS pixels in the "light" or the "dark" colour scheme."""
+    """Makes the browser a screen of so many CSS pixels; `scheme` is "light" or "dark"."""
     size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     colours = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -66,7 +68,7 @@ def save(browser: webdriver.Chrome, name: str) -> None:
 
 
 def arc(height: float, radius: float, begin: int, end: int) -> list[tuple[float, float]]:
-    """Points of an arc around (0.48, height) in parts of the sheet; degrees clockwise from the right."""
+    """Points of an arc around (0.48, height) in parts of the sheet; clockwise degrees."""
     angles = [math.radians(angle) for angle in range(begin, end, 10)]
     return [(0.48 + radius * math.cos(a), height + radius * math.sin(a)) for a in angles]
 

@@ -69,7 +69,7 @@ def runs(complete, tmp_path) -> Path:
 
 @pytest.fixture
 def command(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
-    """A function that does what `python -m report` does with options; returns `out` and the error's text `err`."""
+    """A function that does what `python -m report` does; returns `out` and the error, `err`."""
 
     def call(*options: object) -> SimpleNamespace:
         monkeypatch.setattr(sys, "argv", ["report", *map(str, options)])

@@ -1,4 +1,4 @@
-"""Runs made up for the tests of the page, with numbers that agree with the lecture, and a reader of the page."""
+"""Runs made up for the tests, with numbers that agree with the lecture; a reader of the page."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def as_mnist(ink: np.ndarray) -> np.ndarray:
 
 
 def write_run(path: Path, config: dict, results: dict, model: nn.Module | None = None) -> None:
-    """Writes what a run leaves in its folder: metrics.json, a small figure, and both models if there is one."""
+    """Writes what a run leaves: metrics.json, a small figure, and both models if there is one."""
     path.mkdir(parents=True)
     metrics = {
         "script": path.name,
@@ -137,7 +137,8 @@ class Reader:
         """The pixels of a canvas: uint8 (height, width, 3)."""
         script = """
             const canvas = document.getElementById(arguments[0]);
-            const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            const { width, height } = canvas;
+            const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
             return [width, height, Array.from(data)];
         """
         width, height, data = self(script, name)

@@ -1,4 +1,4 @@
-"""What the lecture claims, beside what was computed: tolerances, settings, `python -m report --check`."""
+"""The lecture's claims beside what was computed: tolerances, settings, `--check`."""
 
 import json
 import math
@@ -18,7 +18,7 @@ def source(name: str):
     return next(source for source in SOURCES if source.name == name)
 
 
-EXPECTED = {  # of each claim a value just inside, one just outside, and what is printed of the first
+EXPECTED = {  # of each claim a value just inside, one just outside; how the first is printed
     ("linear_recovery", "averaged_weight_error"): (0.0149, 0.0151, "0.015"),
     ("linear_recovery", "averaged_bias_error"): (0.149, 0.151, "0.15"),
     ("linear_recovery", "last_weight_error"): (0.119, 0.121, "0.12"),

@@ -1,4 +1,4 @@
-"""The drawing pad: what is drawn becomes the image that MNIST would have, and the network's answer is shown."""
+"""The drawing pad: what is drawn becomes an image as MNIST's; the network's answer is shown."""
 
 import re
 

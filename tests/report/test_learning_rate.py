@@ -1,4 +1,4 @@
-"""The learning rate in the page: the edge that it draws, and what it says of 10,000 steps, made again in NumPy."""
+"""The learning rate in the page: its edge, and what is said of 10,000 steps, made in NumPy."""
 
 import re
 
@@ -126,7 +126,7 @@ def test_a_rate_that_diverges_slowly_names_the_step(reader):
 
 def test_the_chart_falls_where_it_settles_and_rises_where_it_diverges(reader):
     def heights() -> tuple[float, float]:
-        """How far from the top the curve of each step lies at its beginning and near the right end."""
+        """How far from the top the curve of each step lies at its beginning and near its end."""
         chart = reader.canvas("rate-chart").astype(int)
         blue = (chart[:, :, 2] - chart[:, :, 0] > 60) & (chart[:, :, 2] > 120)
         columns = np.flatnonzero(blue.any(axis=0))

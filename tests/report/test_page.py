@@ -1,4 +1,4 @@
-"""The page as a file: what it shows of runs that are there, missing or damaged, and in a browser at any size."""
+"""The page as a file, with runs that are there, missing or damaged; in a browser at any size."""
 
 import json
 import re
@@ -198,7 +198,8 @@ def test_the_policy_forbids_requests(reader):
     reader.open()
     blocked = reader.browser.execute_async_script(
         "const done = arguments[0];"
-        "document.addEventListener('securitypolicyviolation', (event) => done(event.effectiveDirective));"
+        "const blocked = (event) => done(event.effectiveDirective);"
+        "document.addEventListener('securitypolicyviolation', blocked);"
         "fetch('https://example.org/').catch(() => {}); setTimeout(() => done('nothing'), 5000)"
     )
     assert blocked == "connect-src"

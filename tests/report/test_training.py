@@ -1,4 +1,4 @@
-"""The small network, trained in the page: the lecture's losses, its pictures, and what a reader can do."""
+"""The small network, trained in the page: the lecture's losses, pictures, controls."""
 
 import json
 
@@ -61,7 +61,7 @@ def near(colour: np.ndarray, other: np.ndarray) -> bool:
 
 
 def test_the_picture_of_the_unit_square(reader):
-    """Each point has its colour at its place, and each side of the boundary the colour of the output that wins."""
+    """Each point is at its place; each side of the boundary has the colour of who wins there."""
     reader.open("#start=plateau&rate=0.01&steps=20000")
     reader.reach(20_000)
     reader.set("train-rate", "5", "change")
