@@ -13,8 +13,8 @@ import torch
 from report_helpers import (
     PROJECT,
     Reader,
-    as_mnist,
     html,
+    image_of,
     write_digit_runs,
     write_linear_runs,
 )
@@ -28,7 +28,7 @@ from report import __main__ as report
 def images() -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's digits as the network gets them, uint8 (1797, 28, 28), and their labels."""
     digits = load_digits()
-    return np.stack([as_mnist(image / 16) for image in digits.images]), digits.target
+    return np.stack([image_of(image / 16) for image in digits.images]), digits.target
 
 
 @pytest.fixture(scope="session")

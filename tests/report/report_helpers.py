@@ -15,7 +15,7 @@ from report import page
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def as_mnist(ink: np.ndarray) -> np.ndarray:
+def image_of(ink: np.ndarray) -> np.ndarray:
     """Ink from 0 to 1, cut out, as an image of uint8 (28, 28)."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     return centred(fitted(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]))

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from report_helpers import Reader, as_mnist, html
+from report_helpers import Reader, html, image_of
 
 PREPARE = """
 const [height, width, values] = arguments;
@@ -50,7 +50,7 @@ def test_the_page_prepares_ink_as_python_does(reader, kind):
     ink = inks()[kind]
     reader.open()
     found = reader(PREPARE, *ink.shape, ink.astype(float).ravel().tolist())
-    expected = as_mnist(ink).astype(int)
+    expected = image_of(ink).astype(int)
     assert np.abs(np.reshape(found, (28, 28)) - expected).max() <= 1
     assert expected.max() > 0
 
@@ -74,7 +74,7 @@ def test_digits_painted_on_the_sheet(reader, images, network):
         reader.wait(lambda: re.match(r"[0-9]", reader.text("digit-answer")))
         sheet = (255 - reader.canvas("digit")[:, :, 0].astype(float)) / (255 - 17)
         sheet = np.where(sheet < 0.1, 0, np.minimum(sheet, 1))
-        expected = as_mnist(sheet)
+        expected = image_of(sheet)
         seen = reader.canvas("digit-seen")[:, :, 0].astype(int)
         assert np.abs(seen - expected).max() <= 1
         shares = probabilities(network, expected)
