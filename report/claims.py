@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from report.runs import Run, short
 
 AGREES, EXPLAINED, DIFFERS, MISSING = "agrees", "differs, explained", "differs", "not run"
@@ -215,7 +217,8 @@ def facts(run: Run) -> dict[str, Any]:
     elif "ended" in results:
         found["overflow"] = f"no: {results['ended']}"
     if run.losses is not None and len(run.losses):
-        found["last_losses"] = float(run.losses[-1000:].mean())
+        with np.errstate(over="ignore"):  # of a run that diverged
+            found["last_losses"] = float(run.losses[-1000:].mean())
     if "first_five" in results:
         pairs = [(image["label"], image["prediction"]) for image in results["first_five"]]
         found["labels"] = ", ".join(str(label) for label, _ in pairs)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from report_helpers import PROJECT, change, html
 
@@ -135,6 +136,16 @@ def test_a_printed_recipe_that_does_not_diverge_differs(runs, command):
     done = command("--runs", runs, "--check")
     assert "1 of 19 claims differ" in done.err
     assert re.search(r"✗ differs +linear_recovery_raw .* no: finished", done.out)
+
+
+def test_a_run_that_diverged_differs_without_a_warning(runs, command, recwarn):
+    np.save(runs / "linear_recovery" / "losses.npy", np.append(np.full(50, 1e308), np.inf))
+    null = {"weight_error": None, "bias_error": None}
+    values = {"ended": "diverged", "steps": 51, "averaged": null, "last": null}
+    change(runs / "linear_recovery", "results", **values)
+    done = command("--runs", runs, "--check")
+    assert done.err == "4 of 19 claims differ, see above" and not recwarn.list
+    assert done.out.count("not measured") == 3
 
 
 def test_check_without_a_run(runs, command):

@@ -3,6 +3,7 @@
 import json
 import re
 from html import unescape
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,8 +92,6 @@ def test_nothing_in_a_model_is_executed(runs):
     class Taken:
         def __reduce__(self):
             return (Path.touch, (runs / "taken",))
-
-    from pathlib import Path
 
     torch.save({"0.weight": Taken()}, runs / "mnist_mlp" / "model.pt")
     assert "mnist_mlp/model.pt is missing or damaged" in html(runs)
