@@ -1,20 +1,18 @@
 "use strict";
-// Handwriting: a sheet to draw on, or a picture; the trained networks of the runs say which digit it is.
+// Handwriting: a sheet to draw a digit on; the trained networks of the runs say which one it is.
 if (pageData.models.length > 0) {
   const SIDE = 280; // of the sheet, in its own pixels
-  const PEN = 18; // the stroke's width on it
+  const PEN = 24; // the stroke's width on it: of a digit that fills the sheet it becomes two of 20 pixels, as in MNIST
+  const INK = 17; // its grey, of 255
   const MOVE = 10; // of the pen, for each press of an arrow key
   const UNSURE = 0.6; // a smaller probability is no answer
-  const MOST = 50; // digits; more pieces of ink are none
-  const LARGEST = 4000; // the longer side of a picture; a larger one is made smaller before it is read
   const UNDOS = 40; // strokes that can be taken back
 
   const sheet = find("digit");
   const pen = sheet.getContext("2d", { willReadFrequently: true });
   const models = pageData.models.map(unpack);
   const hand = { pointer: null, x: SIDE / 2, y: SIDE / 2, down: false }; // a pointer's, or that of the arrow keys
-  const past = []; // the sheet before each stroke, {drawn, picture}
-  let picture = null; // what was read from a file, in its own size; null when the sheet was drawn on
+  const past = []; // the sheet before each stroke
   let waiting = 0; // the timer of an answer that was asked for
   let lasted = 0; // milliseconds, the last answer
 
@@ -56,34 +54,30 @@ if (pageData.models.length > 0) {
   /** The digits by their probabilities, the likeliest first. */
   const ranking = (shares) => shares.map((_, digit) => digit).sort((one, two) => shares[two] - shares[one]);
 
-  /** What is said of one digit: its probability, or where that is small the two likeliest digits. */
-  function said(shares) {
+  /** The answer in words: the digit with its probability, or where that is small the two likeliest digits. */
+  function sentence(shares) {
     const [first, second] = ranking(shares);
-    return shares[first] >= UNSURE ? percent(shares[first], 1)
-      : `unsure: ${first} (${percent(shares[first], 0)}) or ${second} (${percent(shares[second], 0)})`;
+    return shares[first] >= UNSURE ? `${first} (${percent(shares[first], 1)})`
+      : `${first}? unsure: ${first} (${percent(shares[first], 0)}) or ${second} (${percent(shares[second], 0)})`;
   }
 
-  /** The answer in words; it begins with the digit, or the digits from left to right. */
-  function sentence(all) {
-    const digits = all.map((shares) => ranking(shares)[0]).join(" ");
-    const saying = all.map(said).join(", ");
-    return all.length === 1 && saying.startsWith("unsure") ? `${digits}? ${saying}` : `${digits} (${saying})`;
+  /** The ink on the sheet, a grid of shares from 0 to 1; what is lighter than a tenth is paper. */
+  function inkOfSheet() {
+    const { data } = pen.getImageData(0, 0, SIDE, SIDE);
+    const values = Float64Array.from({ length: SIDE * SIDE }, (_, i) => Math.min(1, (255 - data[4 * i]) / (255 - INK)));
+    return { height: SIDE, width: SIDE, values: values.map((share) => (share < 0.1 ? 0 : share)) };
   }
 
-  /** Reads the sheet or the picture, and shows what was found. */
+  /** Reads the sheet, and shows what was found. */
   function answer() {
     const began = performance.now();
     waiting = 0;
     const model = models.find((one) => one.run === find("digit-model").value);
-    const everything = prepareDigits(picture || pen.getImageData(0, 0, SIDE, SIDE));
-    const found = everything.length <= MOST ? everything : [];
-    const all = found.map((digit) => classify(model, digit.image));
-    find("digit-answer").textContent = all.length ? sentence(all)
-      : everything.length ? `These are ${everything.length} pieces of ink, too many for digits.`
-        : picture ? "No ink was found in this picture." : "Draw a digit on the sheet.";
-    showSeen(found);
-    showBars(all[0]);
-    find("digit-first").hidden = all.length < 2;
+    const image = asMnist(inkOfSheet());
+    const shares = image && classify(model, image);
+    find("digit-answer").textContent = shares ? sentence(shares) : "Draw a digit on the sheet.";
+    showSeen(image || new Uint8Array(784));
+    showBars(shares);
     lasted = performance.now() - began;
   }
 
@@ -97,18 +91,11 @@ if (pageData.models.length > 0) {
     waiting ||= setTimeout(answer, Math.min(500, 2 * lasted));
   }
 
-  /** The images that the network sees, up to three in a row, ink bright on black. */
-  function showSeen(found) {
-    const canvas = find("digit-seen");
-    canvas.width = Math.min(3, Math.max(1, found.length)) * 28;
-    canvas.height = Math.ceil(Math.max(1, found.length) / 3) * 28;
-    const paper = canvas.getContext("2d");
-    paper.fillRect(0, 0, canvas.width, canvas.height);
-    found.forEach((digit, at) => {
-      const image = new ImageData(28, 28);
-      digit.image.forEach((grey, i) => image.data.set([grey, grey, grey, 255], 4 * i));
-      paper.putImageData(image, 28 * (at % 3), 28 * Math.floor(at / 3));
-    });
+  /** The image that the network sees, ink bright on black. */
+  function showSeen(image) {
+    const pixels = new ImageData(28, 28);
+    image.forEach((grey, i) => pixels.data.set([grey, grey, grey, 255], 4 * i));
+    find("digit-seen").getContext("2d").putImageData(pixels, 0, 0);
   }
 
   function showBars(shares) {
@@ -126,22 +113,18 @@ if (pageData.models.length > 0) {
   function blank() {
     pen.fillStyle = "#fff";
     pen.fillRect(0, 0, SIDE, SIDE);
-    picture = null;
   }
 
   function remember() {
-    past.push({ drawn: pen.getImageData(0, 0, SIDE, SIDE), picture });
+    past.push(pen.getImageData(0, 0, SIDE, SIDE));
     if (past.length > UNDOS) {
       past.shift();
     }
-    picture = null;
   }
 
   function undo() {
     if (past.length) {
-      const before = past.pop();
-      pen.putImageData(before.drawn, 0, 0);
-      picture = before.picture;
+      pen.putImageData(past.pop(), 0, 0);
       say("The last change is taken back.");
       ask();
     }
@@ -155,7 +138,7 @@ if (pageData.models.length > 0) {
   }
 
   function lineTo(x, y) {
-    pen.strokeStyle = "#111";
+    pen.strokeStyle = `rgb(${INK}, ${INK}, ${INK})`;
     pen.lineWidth = PEN;
     pen.lineCap = "round";
     pen.lineJoin = "round";
@@ -262,41 +245,6 @@ if (pageData.models.length > 0) {
     find("digit-said").textContent = text;
   };
 
-  // Pictures.
-
-  /** Reads a picture file; what it shows is drawn on the sheet, what is classified is the picture in its own size. */
-  async function open(file) {
-    let bitmap;
-    try {
-      bitmap = await createImageBitmap(file);
-    } catch (error) {
-      say(`${file.name} is no picture that this browser can read. A HEIC photo can be saved as JPEG first.`);
-      return;
-    }
-    const scale = Math.min(1, LARGEST / Math.max(bitmap.width, bitmap.height));
-    const copy = document.createElement("canvas");
-    copy.width = Math.max(1, Math.round(bitmap.width * scale));
-    copy.height = Math.max(1, Math.round(bitmap.height * scale));
-    const paper = copy.getContext("2d", { willReadFrequently: true });
-    paper.drawImage(bitmap, 0, 0, copy.width, copy.height);
-    remember();
-    blank();
-    const fit = SIDE / Math.max(copy.width, copy.height);
-    pen.drawImage(copy, (SIDE - fit * copy.width) / 2, (SIDE - fit * copy.height) / 2, fit * copy.width, fit * copy.height);
-    picture = paper.getImageData(0, 0, copy.width, copy.height);
-    say(`Read from ${file.name}.`);
-    ask();
-  }
-
-  function dropped(event) {
-    event.preventDefault();
-    find("digit-tool").classList.remove("over");
-    const file = event.dataTransfer.files[0];
-    if (file) {
-      open(file);
-    }
-  }
-
   /** Chooses the network that the address names, if the page has it. */
   function readAddress() {
     const wanted = address.read().get("model");
@@ -318,21 +266,6 @@ if (pageData.models.length > 0) {
     address.write({ model: find("digit-model").value });
     ask();
   });
-  for (const input of [find("digit-file"), find("digit-photo")]) {
-    input.addEventListener("change", () => {
-      if (input.files[0]) {
-        open(input.files[0]);
-      }
-      input.value = ""; // so that the same file can be chosen again
-    });
-  }
-  const tool = find("digit-tool");
-  tool.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    tool.classList.add("over");
-  });
-  tool.addEventListener("dragleave", () => tool.classList.remove("over"));
-  tool.addEventListener("drop", dropped);
   addEventListener("hashchange", () => {
     readAddress();
     ask();

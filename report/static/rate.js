@@ -1,6 +1,6 @@
 "use strict";
 // The learning rate of the first section, felt: 10,000 pairs drawn in the page, one gradient step each, made anew
-// whenever the slider moves. The edge 2 / lambda_max is that of the mean loss of these pairs.
+// whenever the slider moves. Two edges are computed from the pairs: for steps on one pair at a time, and on all at once.
 {
   const PAIRS = 10000;
   const INPUTS = 5;
@@ -38,26 +38,57 @@
         x[i] -= centre[i % INPUTS];
       }
     }
-    return { x, y, centre, edge: 2 / largestEigenvalue(x) };
+    return { x, y, centre, ...edges(x) };
   }
 
-  /** lambda_max of the mean loss's Hessian, the mean over the pairs of 2 z z^T with z = (x, 1), by power iteration. */
-  function largestEigenvalue(x) {
+  /**
+   * The largest learning rates, from the moments of z = (x, 1).
+   *
+   * edge: of steps on one pair at a time. Without noise such a step multiplies the error e of a row of (W, b) by
+   * I - 2 eta z z^T, so that the mean of e e^T changes by -eta B + eta^2 D with B = 2 (C (x) I + I (x) C),
+   * D = 4 E[z z^T (x) z z^T], C = E[z z^T], and grows beyond eta* = 1 / lambda_max(B^-1 D).
+   * edgeOfAll: of steps on all pairs at once, 2 / lambda_max of 2 C, the Hessian of the mean loss.
+   */
+  function edges(x) {
     const size = INPUTS + 1;
-    const hessian = new Float64Array(size * size);
-    const z = new Float64Array(size).fill(1);
+    const places = Array.from({ length: size ** 2 }, (_, at) => [Math.floor(at / size), at % size]);
+    const second = new Float64Array(size ** 2); // C, row by row
+    const d = places.map(() => new Float64Array(size ** 2));
     for (let i = 0; i < PAIRS; i++) {
-      z.set(x.subarray(INPUTS * i, INPUTS * (i + 1)));
-      for (let j = 0; j < size; j++) {
-        for (let k = 0; k < size; k++) {
-          hessian[size * j + k] += (2 * z[j] * z[k]) / PAIRS;
+      const z = [...x.subarray(INPUTS * i, INPUTS * (i + 1)), 1];
+      const square = Float64Array.from(places, ([j, k]) => z[j] * z[k]);
+      for (let row = 0; row < square.length; row++) {
+        second[row] += square[row] / PAIRS;
+        for (let column = 0; column < square.length; column++) {
+          d[row][column] += (4 * square[row] * square[column]) / PAIRS;
         }
       }
     }
-    let vector = Float64Array.from({ length: size }, (_, i) => 1 + i);
+    const c = (row, column) => second[size * row + column];
+    const b = places.map(([i, j]) => places.map(([k, l]) => 2 * ((j === l) * c(i, k) + (i === k) * c(j, l))));
+    const hessian = Array.from({ length: size }, (_, j) => Array.from({ length: size }, (_, k) => 2 * c(j, k)));
+    return { edge: 1 / largestEigenvalue(solved(b, d)), edgeOfAll: 2 / largestEigenvalue(hessian) };
+  }
+
+  /** B^-1 D by Gauss and Jordan's elimination, without pivoting: B is positive definite. */
+  function solved(b, d) {
+    const rows = b.map((row, i) => [...row, ...d[i]]);
+    for (let i = 0; i < rows.length; i++) {
+      rows[i] = rows[i].map((value) => value / rows[i][i]);
+      for (let other = 0; other < rows.length; other++) {
+        const factor = rows[other][i];
+        rows[other] = other === i ? rows[i] : rows[other].map((value, j) => value - factor * rows[i][j]);
+      }
+    }
+    return rows.map((row) => row.slice(rows.length));
+  }
+
+  /** By power iteration; all eigenvalues are real and none is negative. */
+  function largestEigenvalue(matrix) {
+    let vector = matrix.map((_, i) => 1 + i);
     let length = 0;
-    for (let round = 0; round < 2000; round++) {
-      const image = vector.map((_, j) => vector.reduce((sum, value, k) => sum + hessian[size * j + k] * value, 0));
+    for (let round = 0; round < 1000; round++) {
+      const image = matrix.map((row) => row.reduce((sum, value, k) => sum + value * vector[k], 0));
       length = Math.hypot(...image);
       vector = image.map((value) => value / length);
     }
@@ -150,6 +181,7 @@
     slider.setAttribute("aria-valuetext", `learning rate ${rounded(rate, 2)}`);
     find("rate-answer").textContent = verdict(run);
     find("rate-edge-value").textContent = rounded(pairs.edge, 3);
+    find("rate-all-value").textContent = rounded(pairs.edgeOfAll, 3);
     find("rate-beyond").textContent = rate > pairs.edge ? "This rate is beyond the edge." : "This rate is below the edge.";
     const place = (Math.log10(pairs.edge) - Number(slider.min)) / (Number(slider.max) - Number(slider.min));
     find("rate-edge").style.setProperty("--place", Math.min(1, Math.max(0, place)));
