@@ -187,10 +187,10 @@ def draw(
         args.animate or len(losses) <= 2_000_000
     ):  # more would take seconds
         looks, grid = (
-            plotting.looks(len(losses), args.animate),
+            plotting.eval_steps(len(losses), args.animate),
             plotting.unit_grid(61 if args.animate else 2),
         )
-        frames = plotting.Frames(looks, *course(models[0], args.lr, looks, grid))
+        frames = plotting.Snapshots(looks, *course(models[0], args.lr, looks, grid))
         marks = plotting.milestones(looks, frames.right.sum(axis=1))
         if args.animate and len(losses):
             files["training.gif"] = plotting.animation(
