@@ -131,9 +131,9 @@ def number_steps(axes: Axes, steps: int) -> None:
 
 
 def mark(axes: Axes, step: float, text: str, top: float, colour: str = "black") -> None:
-    """A vertical line at a step and a text beside it, whose top is at a share of the height."""
+    """A vertical line at a step, and a text whose top is at that share of the axes' height."""
     side, shift = ("left", 4) if step < 0.7 * axes.get_xlim()[1] else ("right", -4)
-    axes.axvline(step, color=colour, lw=1, ls=":")
+    axes.axvline(step, ymax=min(top, 1), color=colour, lw=1, ls=":")
     look: dict[str, Any] = {"color": colour, "fontsize": SMALL, "ha": side, "va": "top"}
     at = axes.get_xaxis_transform()
     axes.annotate(text, (step, top), (shift, 0), at, textcoords="offset points", **look)
@@ -178,7 +178,7 @@ def loss_curve(
     for row, (step, text) in enumerate(marks.items()):
         mark(axes, step, text, 0.99 - 0.06 * row)
     if overflow:
-        mark(axes, overflow, f"overflow at step {overflow:,}", 0.45, ORANGE)
+        mark(axes, overflow, f"overflow at step {overflow:,}", 1.06, ORANGE)
     elif not len(values):
         axes.text(0.5, 0.7, "no step was made", transform=axes.transAxes, ha="center")
     axes.set_ylabel("loss")
@@ -246,7 +246,7 @@ def error_curves(
         log_scale(axes, "x", [*steps, overflow or 0])
         log_scale(axes, "y", np.concatenate([np.ravel(line.get_ydata()) for line in axes.lines]))
         if overflow:
-            mark(axes, overflow, f"overflow at step {overflow:,}", 0.15, ORANGE)
+            mark(axes, overflow, f"overflow at step {overflow:,}", 1.06, ORANGE)
         axes.set(xlabel="steps", ylabel=f"largest error of {name}")
         axes.grid(alpha=0.3)
     legend(figure, *axes.get_legend_handles_labels())
@@ -281,7 +281,7 @@ def regions(
         axes.contour(side, side, difference, levels=[0], colors="black", linewidths=2)
     draw_points(axes, points, labels, right)
     bar = figure.colorbar(image, ticks=np.linspace(-limit, limit, 5), format="{x:.3g}")
-    bar.set_label(f"F₁ {MINUS} F₂ (black line: 0, the boundary)")
+    bar.set_label(f"F₁ {MINUS} F₂ (black line: 0, the boundary)", labelpad=8)
     legend(figure, *axes.get_legend_handles_labels())
     return figure
 
@@ -401,8 +401,8 @@ def animation(
     log_scale(chart, "x", steps)
     log_scale(chart, "y", losses[steps - 1])
     chart.set(xlabel="steps", ylabel="loss")
-    dot = chart.plot([], [], "o", color=BLUE, markersize=10, clip_on=False)[0]
-    line, text = chart.axvline(1, color=BLUE, lw=1), chart.set_title(" ", weight="bold")
+    dot = chart.plot(steps[0], losses[steps[0] - 1], "o", color=BLUE, ms=10, clip_on=False)[0]
+    line, text = chart.axvline(steps[0], color=BLUE, lw=1), chart.set_title(" ", weight="bold")
     legend(figure, drawn, [artist.get_label() for artist in drawn])
     moving = [image, *drawn, line, dot, text]
     for artist in moving:  # these are drawn for each frame, all else once
@@ -420,7 +420,7 @@ def animation(
         for artist in moving:
             figure.draw_artist(artist)
         pictures.append(Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB"))
-    palette = pictures[-1].quantize(96)
+    palette = pictures[-1].quantize(96, Image.Quantize.MAXCOVERAGE)
     gif = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     content, times = io.BytesIO(), [190] * (len(gif) - 1) + [3000]  # milliseconds
     gif[0].save(content, "GIF", save_all=True, append_images=gif[1:], loop=0, duration=times)
@@ -487,6 +487,7 @@ def draw_network(
         picture = axes.inset_axes((-0.15, 0.35, 0.3, 0.3), transform=axes.transData, zorder=6)
         picture.imshow(inputs, cmap="gray_r")
         picture.set(xticks=[], yticks=[])
+        picture.spines[:].set(visible=True, color=GREY)
     for layer, weight in enumerate(weights):
         weight = weight[: len(heights[layer + 1]), : len(heights[layer])]
         strength = np.abs(np.nan_to_num(weight)).ravel()
@@ -574,11 +575,11 @@ def captions(probabilities: ndarray, labels: Iterable[int], names: Sequence[str]
 def image_row(images: ndarray, captions: Sequence[str], *, title: str, columns: int = 5) -> Figure:
     """Grey images, shape (n, height, width), in rows, with a caption under each."""
     columns = max(1, min(columns, len(images)))
-    rows, texts = -(-len(images) // columns), [wrapped(text, 1.55, SMALL) for text in captions]
+    rows, texts = -(-len(images) // columns), [wrapped(text, 1.6, SMALL) for text in captions]
     below = 0.3 + 0.2 * max(map(len, texts), default=0)
     figure = new(max(8, 1.6 * columns), (1.45 + below) * rows + 0.1, title)
     for place, (image, text) in enumerate(zip(images, texts)):
-        axes = figure.add_subplot(rows, columns, place + 1, xticks=[], yticks=[])
+        axes = figure.add_subplot(rows, columns, place + 1, xticks=[], yticks=[], anchor="S")
         axes.imshow(image, cmap="gray_r", interpolation="nearest")
         axes.set_xlabel("\n".join(text), fontsize=SMALL, parse_math=False)
         axes.spines[:].set_visible(False)
@@ -613,7 +614,8 @@ def images_with_probabilities(
     rows = np.nan_to_num(probabilities)
     for (left, right), image, row, text in zip(panels, images, rows, captions):
         left.imshow(image, cmap="gray_r", interpolation="nearest")
-        left.set(xticks=[], yticks=[])
+        left.set(xticks=[], yticks=[], anchor="S")
+        left.spines[:].set(visible=True, color=GREY)
         left.set_xlabel("\n".join(wrapped(text, 2.8, TEXT)), parse_math=False)
         bars = right.barh(names, row, color="white", edgecolor=BLUE, linewidth=1.5)
         bars[row.argmax()].set_facecolor(BLUE)
