@@ -552,7 +552,7 @@ def hidden_units(weights: ndarray, *, title: str) -> Figure:
     mosaic = np.vstack([np.hstack(list(row)) for row in np.split(tiles, rows)])
     limit = float(np.abs(mosaic[np.isfinite(mosaic)]).max(initial=0)) or 1.0
     side = 6.4 / max(columns, 4)
-    figure = new(side * columns + 1.6, side * rows + 0.2, title)
+    figure = new(max(6.7, side * columns + 1.6), side * rows + 0.2, title)
     axes, colours = figure.subplots(), AROUND_ZERO.with_extremes(bad="#999999")
     image = axes.imshow(mosaic, colours, vmin=-limit, vmax=limit, interpolation="nearest")
     axes.axis("off")
