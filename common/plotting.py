@@ -83,7 +83,7 @@ def new(width: float, height: float, title: str) -> Figure:
 
 def wrapped(text: str, width: float, size: float) -> list[str]:
     """A text's lines, broken to fit into `width` inches at `size` points, never before a %."""
-    letters = max(1, int(72 * width / (0.58 * size)))
+    letters = max(1, int(72 * width / (0.6 * size)))
     lines = text.replace(" %", "\u00a0%").splitlines()
     return [part for line in lines for part in textwrap.wrap(line, letters)]
 
@@ -112,13 +112,13 @@ def log_scale(axes: Axes, which: str, values: Iterable[float], room: float = 0) 
     # First the limits: matplotlib's own may be beyond what a float64 can hold.
     axes.set(**{f"{which}lim": (10 ** (low - margin), 10**end), f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    if high - low < 1:
+    axis.set_minor_locator(ticker.NullLocator())  # drawing minor ticks takes longer than all else
+    if high - low < (2 if which == "x" else 3):  # room for plain numbers, not only powers of ten
         whole = bool((seen == seen.round()).all())
-        places = ticker.MaxNLocator(6, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1)
-        axis.set_major_locator(places)
-        axis.set_major_formatter(ticker.ScalarFormatter(useOffset=False))
-        axis.set_minor_locator(ticker.NullLocator())
-    elif max(high, -low) > 100:  # LogLocator would try powers of ten that no float64 can hold
+        even = ticker.MaxNLocator(6, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1)
+        axis.set_major_locator(even if high - low < 1 else ticker.LogLocator(subs=[1, 2, 5]))
+        axis.set_major_formatter(ticker.StrMethodFormatter("{x:,.10g}"))
+    elif high > 100:  # LogLocator would try powers of ten that no float64 can hold
         axis.set_major_locator(ticker.FixedLocator([10.0**power for power in range(-300, 301, 50)]))
 
 

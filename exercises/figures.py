@@ -177,6 +177,7 @@ def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
     heights = [2 * TILE + 0.25 + 0.19 * max(map(len, lines)) for lines in texts]
     width, top = max(4, *map(len, rows)) * TILE, sum(heights)
     figure = plotting.new(width, top, title)
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, top / figure.get_figheight()))
     axes.axis("off")
     for row, lines, height in zip(rows, texts, heights):

@@ -382,7 +382,7 @@ def test_a_short_range_has_plain_numbers(low, high):
     drawn(figure)
     axes = figure.axes[0]
     assert axes.get_yscale() == "log" and axes.get_ylim() == pytest.approx((low, high), rel=0.02)
-    numbers = [float(text.get_text()) for text in axes.get_yticklabels()]
+    numbers = [float(text.get_text().replace(",", "")) for text in axes.get_yticklabels()]
     assert numbers == pytest.approx(axes.get_yticks().tolist()) and len(numbers) >= 3
 
 
