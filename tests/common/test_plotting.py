@@ -61,9 +61,8 @@ def drawn(figure) -> np.ndarray:
     return np.asarray(Image.open(content).convert("RGBA"))
 
 
-def pixel(figure, axes, x: float, y: float) -> tuple[int, int, int]:
-    """The colour at a place of the axes."""
-    pixels = drawn(figure)
+def pixel(pixels: np.ndarray, axes, x: float, y: float) -> tuple[int, int, int]:
+    """The colour at a place of the axes, in the pixels of their figure."""
     across, up = axes.transData.transform((x, y))
     return tuple(int(value) for value in pixels[len(pixels) - 1 - int(up), int(across), :3])
 
@@ -469,13 +468,14 @@ def test_bands_are_the_mean_and_10_to_90_percent():
 
 def test_regions_are_where_they_are_and_blue_is_the_first_output():
     figure = CASES["regions"]("t")
+    pixels = drawn(figure)
     axes = figure.axes[0]
     assert np.array_equal(axes.images[0].get_array(), field(51)[..., 0] - field(51)[..., 1])
-    red, _, blue = pixel(figure, axes, 0.95, 0.05)  # x1 large, x2 small: the first is the larger
+    red, _, blue = pixel(pixels, axes, 0.95, 0.05)  # x1 large, x2 small: the first is the larger
     assert blue > red + 50
-    red, _, blue = pixel(figure, axes, 0.05, 0.95)
+    red, _, blue = pixel(pixels, axes, 0.05, 0.95)
     assert red > blue + 50
-    assert max(pixel(figure, axes, 0.65, 0.25)) < 60  # the black boundary x1 - x2 = 0.4
+    assert max(pixel(pixels, axes, 0.65, 0.25)) < 60  # the black boundary x1 - x2 = 0.4
     of_first = next(c for c in axes.collections if c.get_label() == "label (1, 0)")
     assert to_rgba(plotting.BLUE) == pytest.approx(of_first.get_facecolor()[0])
 
@@ -483,6 +483,7 @@ def test_regions_are_where_they_are_and_blue_is_the_first_output():
 @pytest.mark.parametrize("case, panels", [("regions", 1), ("surfaces, hardly varied", 2)])
 def test_points_have_their_label_and_wrong_ones_are_crossed_out(case, panels):
     figure = CASES[case]("t")
+    pixels = drawn(figure)
     for axes in figure.axes[:panels]:
         drawn_points = [c for c in axes.collections if len(c.get_offsets()) > 1]
         assert {c.get_label(): c.get_offsets().tolist() for c in drawn_points} == {
@@ -491,7 +492,7 @@ def test_points_have_their_label_and_wrong_ones_are_crossed_out(case, panels):
             "crossed out: wrong": POINTS[~RIGHT].tolist(),
         }
         for (x1, x2), right in zip(POINTS, RIGHT):
-            assert (max(pixel(figure, axes, x1, x2)) > 90) == right, (x1, x2)
+            assert (max(pixel(pixels, axes, x1, x2)) > 90) == right, (x1, x2)
     assert "crossed out: wrong" in words(figure)
 
 
@@ -502,10 +503,11 @@ def test_nothing_is_crossed_out_where_all_is_right():
 
 def test_outputs_that_hardly_differ_are_seen_and_said():
     figure = plotting.regions(0.5 + 0.002 * field(51), POINTS, LABELS, title="t")
+    pixels = drawn(figure)
     axes = figure.axes[0]
     assert axes.images[0].get_clim() == pytest.approx((-0.002, 0.002), rel=1e-2)
     assert "hardly differ" in words(figure) and "±0.002" in words(figure)
-    red, _, blue = pixel(figure, axes, 0.95, 0.05)
+    red, _, blue = pixel(pixels, axes, 0.95, 0.05)
     assert blue > red + 50
     figure = CASES["regions"]("t")
     assert figure.axes[0].images[0].get_clim() == (-1, 1) and "hardly" not in words(figure)
@@ -516,11 +518,12 @@ def test_outputs_that_hardly_differ_are_seen_and_said():
 
 def test_surfaces_show_both_outputs():
     figure = CASES["surfaces"]("t")
+    pixels = drawn(figure)
     for k, axes in enumerate(figure.axes[:2]):
         assert np.array_equal(axes.images[0].get_array(), field(51)[..., k])
         assert axes.images[0].get_clim() == (0, 1)
         high, low = ((0.95, 0.05), (0.05, 0.95)) if k == 0 else ((0.05, 0.95), (0.95, 0.05))
-        assert sum(pixel(figure, axes, *high)) > sum(pixel(figure, axes, *low)) + 150
+        assert sum(pixel(pixels, axes, *high)) > sum(pixel(pixels, axes, *low)) + 150
         assert axes.get_title().startswith(f"F{'₁₂'[k]}, from ")
     scale = [text.get_text() for text in figure.axes[2].get_yticklabels()]
     assert scale == ["0", "0.25", "0.5", "0.75", "1"]
@@ -727,6 +730,7 @@ def test_confusion_has_labels_down_and_answers_across():
     np.fill_diagonal(counts, 950)
     counts[4, 9], counts[2, 7], counts[8, 7], counts[3] = 50, 25, 9, 0
     figure = plotting.confusion(counts, NAMES, title="t")
+    pixels = drawn(figure)
     axes = figure.axes[0]
     assert axes.get_ylabel() == "label" and axes.get_xlabel() == "the network says"
     numbers = {text.get_position(): text.get_text() for text in axes.texts if text.get_text()}
@@ -738,7 +742,7 @@ def test_confusion_has_labels_down_and_answers_across():
     assert (shades[4, 9], shades[2, 7], shades[8, 7]) == pytest.approx(shares)
     assert shades.sum() == pytest.approx(sum(shares)) and cells.get_clim() == (0, 5)
     places = ((9.3, 4.35), (7.3, 2.35), (4.3, 9.35))
-    dark, middle, light = (sum(pixel(figure, axes, *place)) for place in places)
+    dark, middle, light = (sum(pixel(pixels, axes, *place)) for place in places)
     assert dark < middle < light
 
 
