@@ -234,6 +234,9 @@ CASES = {
     "a row of five": lambda title: plotting.image_row(
         IMAGES[:5], plotting.captions(PROBABILITIES[:5], [0] * 5, NAMES), title=title
     ),
+    "five long names": lambda title: plotting.image_row(
+        IMAGES[:5], plotting.captions(np.eye(10)[[0] * 5], [0] * 5, CLASSES), title=title
+    ),
     "ten images": lambda title: plotting.image_row(
         IMAGES, plotting.captions(PROBABILITIES, [0] * 10, CLASSES), title=title
     ),
