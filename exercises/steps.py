@@ -205,18 +205,6 @@ def until(course: Course, share: float) -> int | None:
     return int(course.steps[enough[0]]) if len(enough) else None
 
 
-def rises(steps: np.ndarray, counts: np.ndarray) -> dict[int, str]:
-    """Marks for a loss curve: the looks, but the first, from which on never fewer points are right.
-
-    `steps` and `counts`, of right points, have shape (looks,).
-    """
-    least = np.minimum.accumulate(counts[::-1])[::-1][1:]
-    return {
-        int(steps[1 + look]): f"{least[look]:g} right"
-        for look in np.flatnonzero(np.diff(least, prepend=-1))
-    }
-
-
 def at_least(counts: np.ndarray) -> np.ndarray:
     """How many points half of the starts have right, or more; for `counts` of shape (..., starts)."""
     return np.quantile(counts, 0.5, axis=-1, method="higher")
@@ -285,13 +273,13 @@ def draw(courses: list[Course], losses: np.ndarray) -> dict[str, Figure]:
     return {
         "every_step.png": plotting.loss_curve(
             losses,
-            marks=rises(lecture.steps, right[:, 0]),
+            marks=plotting.milestones(lecture.steps, right[:, 0]),
             title=f"Loss at every step, and from when on how many points are right\nLearning rate {RATE}, seed 0",
         ),
         "loss.png": figures.loss_bands(
             lecture.steps,
             lecture.losses.T,
-            marks=rises(lecture.steps, at_least(right)),
+            marks=plotting.milestones(lecture.steps, at_least(right)),
             title="Loss, and from when on how many points half of the starts have right\n"
             f"Learning rate {RATE}, seeds 0 to {right.shape[1] - 1:,}",
         ),
