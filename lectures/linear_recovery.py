@@ -49,6 +49,21 @@ def stable_learning_rate(x: Tensor) -> float:
     return (2 / torch.linalg.eigvalsh(hessian)[-1]).item()
 
 
+def stable_lr_limit(x: Tensor) -> float:
+    """The largest learning rate at which steps on one pair at a time converge; for x of shape (N, 5).
+
+    With z = (x, 1), a step without noise multiplies the error by I - 2 lr z z^T. The mean square of the
+    error shrinks below 1 / lambda_max(B^-1 D), where B = 2 (C (x) I + I (x) C), D = 4 E[z z^T (x) z z^T]
+    and C = E[z z^T] (Widrow & Stearns 1985; Haykin, Adaptive Filter Theory).
+    """
+    z = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)  # (N, 6)
+    c, eye = z.T @ z / len(z), torch.eye(6, dtype=x.dtype)
+    b = 2 * (torch.kron(c, eye) + torch.kron(eye, c))  # (36, 36)
+    q = (z[:, :, None] * z[:, None, :]).flatten(1)  # (N, 36), z (x) z
+    d = 4 * q.T @ q / len(z)  # (36, 36)
+    return 1 / torch.linalg.eigvals(torch.linalg.solve(b, d)).real.max().item()
+
+
 # Step 3, the model: M(x) = W x + b.
 def random_model(generator: torch.Generator) -> nn.Linear:
     """M(x) = W x + b with W and b uniform in [0, 1), as Flux's `rand` draws them."""
