@@ -1,7 +1,7 @@
 # make lectures   the three scripts and the page that shows them; figures and numbers in outputs/
 # make report     that page anew, outputs/report.html
 # make test       the tests      make lint   style and types      make clean   removes what runs and tools left behind
-# make exercises  docs/exercises.md and its figures, in some minutes
+# make exercises  docs/generated/exercises.md and its figures, in some minutes
 # make bench      the speed claims, docs/benchmarks.md            make figures   README's pictures; needs MNIST, Chromium
 # make photos     how many digits are read right from composed photos, the table of docs/own_digit.md; after make lectures
 # make soak       kills 200 runs and damages thousands of files; up to half an hour
