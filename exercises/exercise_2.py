@@ -279,7 +279,6 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     (losses,) = train(initial_models(1), ann.loss, POINTS, LABELS, lr=RATE, steps=SETTINGS[0].steps)
     results = {
         "settings": rows,
-        "quickest": min((row for row in rows if row["most"]), key=lambda row: row["most"]),
         "growth": GROWTH,
         "most": MOST,
         "band": figures.BAND,
