@@ -51,13 +51,6 @@ class Runs(NamedTuple):
     iterates: Tensor  # (starts, N + 1, 12); the first is the model before training
 
 
-class History(NamedTuple):
-    """Losses and errors of some starts in the course of training."""
-
-    losses: np.ndarray  # (starts, points), at eval_steps(1)
-    errors: dict[str, dict[str, np.ndarray]]  # "W", "b" -> estimate -> (starts, points)
-
-
 def draw_pairs(recipe: Recipe, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """The pairs of ``--seed SEED``: x, shape (count, 5), y, (count, 2), and the centre, (5,)."""
     x, y = linear.training_data(count, recipe.low, recipe.low + 5, NOISE, generator(seed, "pairs"))
@@ -119,19 +112,22 @@ def eval_steps(first: int) -> np.ndarray:
     return np.unique(np.geomspace(first, PAIRS, 120).astype(int))
 
 
-def history(recipe: Recipe) -> History:
-    """Trains STARTS starts of a recipe."""
+def history(recipe: Recipe) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
+    """Trains STARTS starts of a recipe.
+
+    Returns the losses at eval_steps(1), shape (starts, points), and the largest errors of "W" and
+    "b" for each of ESTIMATES at eval_steps(LEAST), also (starts, points).
+    """
     losses, errors = [], []
     for first in trange(0, STARTS, AT_ONCE, desc=str(recipe), delay=2, leave=False, disable=None):
         runs = run_starts(recipe, range(first, min(first + AT_ONCE, STARTS)))
         losses.append(runs.losses[:, eval_steps(1) - 1])
         found = linear.largest_errors(estimates(runs, eval_steps(LEAST)))
         errors.append(torch.stack(found).numpy())  # (2, starts, estimates, points)
-    per_estimate = np.concatenate(errors, axis=1).swapaxes(1, 2)
-    return History(
-        np.concatenate(losses),
-        {name: dict(zip(ESTIMATES, values)) for name, values in zip("Wb", per_estimate)},
-    )
+    by_estimate = np.concatenate(errors, axis=1).swapaxes(1, 2)
+    return np.concatenate(losses), {
+        name: dict(zip(ESTIMATES, of_name)) for name, of_name in zip("Wb", by_estimate)
+    }
 
 
 def steps_needed(steps: np.ndarray, errors: np.ndarray, near: float) -> int | None:
@@ -158,7 +154,7 @@ def sweep(recipe: Recipe) -> dict[str, dict]:
     x, y, _ = draw_pairs(recipe, SWEEP_STEPS, seed=0)
     z = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # (N, 6)
     hessian = 2 * z.T @ z / len(z)
-    shares = np.union1d(np.geomspace(0.05, 2, 61), np.linspace(0.9, 1.1, 21))
+    shares = np.union1d(np.geomspace(0.25, 2, 31), np.linspace(0.9, 1.1, 21))
     found = {}
     for name, predicted, loss, inputs, targets in (
         ("all pairs", 2 / torch.linalg.eigvalsh(hessian)[-1].item(), mean_loss, x[None], y[None]),
@@ -179,57 +175,55 @@ def sweep(recipe: Recipe) -> dict[str, dict]:
 
 
 def draw(
-    histories: dict[Recipe, History],
-    losses: dict[Recipe, np.ndarray],
-    sweeps: dict[Recipe, dict[str, dict]],
+    histories: dict[Recipe, tuple], losses: dict[Recipe, np.ndarray], sweeps: dict[Recipe, dict]
 ) -> dict[str, Figure]:
     """The figures by file name; `losses` are those of seed 0, as far as they are finite."""
     settings = f"learning rate {RATE}, noise {NOISE}"
-    errors = {
+    starts = f"mean of {STARTS:,} starts and 10-90 %"
+    drawn = {
         f"{recipe.name}.png": figures.error_bands(
             eval_steps(LEAST),
-            seen.errors,
-            title=f"Error of the parameters, mean of {STARTS:,} starts and 10-90 %\n{recipe}, "
-            f"{settings}",
+            errors,
+            title=f"Error of the parameters, {starts}\n{recipe}, {settings}",
         )
-        for recipe, seen in histories.items()
+        for recipe, (_, errors) in histories.items()
     }
-    return errors | {
-        "every_step.png": plotting.loss_curve(
-            losses[CENTRED],
-            window=100,
-            floor=2 * NOISE**2,
-            title=f"Loss at every step\n{CENTRED}, {settings}, seed 0",
-        ),
-        "recipes.png": figures.lines(
-            {
-                f"{PRINTED}, seed 0 alone": (np.arange(len(losses[PRINTED])) + 1, losses[PRINTED]),
-                **{str(recipe): (eval_steps(1), seen.losses) for recipe, seen in histories.items()},
-            },
-            title=f"Loss of the three recipes, mean of {STARTS:,} starts and 10-90 %\n{settings}",
-            xlabel="steps",
-            ylabel="loss",
-            scales=("log", "log"),
-            ylim=(1e-3, 1e12),
-            horizontal={"noise floor": 2 * NOISE**2},
-        ),
-        "rates.png": figures.lines(
-            {
-                f"{recipe.name}, {way} a step": (
-                    found[way]["shares"],
-                    np.minimum(found[way]["growth"], 1e200),
-                )
-                for way in ("all pairs", "one pair")
-                for recipe, found in sweeps.items()
-            },
-            title=f"Loss after {SWEEP_STEPS:,} steps on {SWEEP_STEPS:,} pairs, seed 0",
-            xlabel="learning rate / predicted edge",
-            ylabel="last loss / first loss",
-            scales=("log", "log"),
-            ylim=(1e-8, 1e8),
-            vertical={"predicted edge": 1},
-        ),
-    }
+    drawn["every_step.png"] = plotting.loss_curve(
+        losses[CENTRED],
+        window=100,
+        floor=2 * NOISE**2,
+        title=f"Loss at every step\n{CENTRED}, {settings}, seed 0",
+    )
+    printed = {f"{PRINTED}, seed 0 alone": (np.arange(len(losses[PRINTED])) + 1, losses[PRINTED])}
+    drawn["recipes.png"] = figures.lines(
+        printed | {str(recipe): (eval_steps(1), seen) for recipe, (seen, _) in histories.items()},
+        title=f"Loss of the three recipes, {starts}\n{settings}",
+        xlabel="steps",
+        ylabel="loss",
+        scales=("log", "log"),
+        ylim=(1e-3, 1e12),
+        horizontal={"noise floor": 2 * NOISE**2},
+    )
+    drawn["rates.png"] = figures.lines(
+        {
+            f"{recipe.name}, {way} a step": (row["shares"], np.minimum(row["growth"], 1e200))
+            for way in ("all pairs", "one pair")
+            for recipe, row in ((recipe, found[way]) for recipe, found in sweeps.items())
+        },
+        title=f"Loss after {SWEEP_STEPS:,} steps on {SWEEP_STEPS:,} pairs, seed 0",
+        xlabel="learning rate / predicted edge",
+        ylabel="last loss / first loss",
+        scales=("log", "log"),
+        ylim=(1e-8, 1e8),
+        vertical={"predicted edge": 1},
+    )
+    return drawn
+
+
+def summary(errors: np.ndarray) -> dict:
+    """The steps needed for NEAR, and the mean error after PAIRS steps; errors (starts, points)."""
+    steps = [steps_needed(eval_steps(LEAST), errors, near) for near in NEAR]
+    return {"steps": steps, "error": float(errors[:, -1].mean())}
 
 
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
@@ -249,24 +243,15 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
         "overflow": len(losses[PRINTED]),
         "estimates": {
             recipe.name: {
-                estimate: {
-                    name: {
-                        "steps": [
-                            steps_needed(eval_steps(LEAST), of_estimate[estimate], near)
-                            for near in NEAR
-                        ],
-                        "error": float(of_estimate[estimate][:, -1].mean()),
-                    }
-                    for name, of_estimate in seen.errors.items()
-                }
+                estimate: {name: summary(errors[name][estimate]) for name in "Wb"}
                 for estimate in ESTIMATES
             }
-            for recipe, seen in histories.items()
+            for recipe, (_, errors) in histories.items()
         },
         "edges": {
             recipe.name: {
-                way.replace(" ", "_"): {key: of_way[key] for key in ("predicted", "measured")}
-                for way, of_way in found.items()
+                way.replace(" ", "_"): {key: row[key] for key in ("predicted", "measured")}
+                for way, row in found.items()
             }
             for recipe, found in sweeps.items()
         },

@@ -45,29 +45,26 @@ def lecture_model(data: digits.Digits, seed: int) -> nn.Sequential:
     return model
 
 
-def tuned_model(
-    data: digits.Digits,
-    images: int,
-    seed: int,
-    *,
-    batch_size: int,
-    lr: float,
-    weight_decay: float,
-    epochs: int,
-    least_steps: int,
-) -> nn.Sequential:
-    """A model of the first `images` images, in shuffled batches, by Adam with a one-cycle schedule."""
+def tuned_model(data: digits.Digits, images: int, seed: int, tuned: dict) -> nn.Sequential:
+    """A model of the first `images` images, in shuffled batches, by Adam with a one-cycle schedule.
+
+    `tuned` has the keys of TUNED.
+    """
     x, y = mnist.as_vectors(data.x_train[:images]), one_hot(data.y_train[:images])
     model, shuffle = (
         mnist.glorot_model(HIDDEN, generator(seed, "model")),
         generator(seed, "batches"),
     )
-    batches = math.ceil(images / batch_size)
-    epochs = max(epochs, math.ceil(least_steps / batches))
-    optimizer = optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
-    schedule = OneCycleLR(optimizer, lr, total_steps=epochs * batches, cycle_momentum=False)
+    batches = math.ceil(images / tuned["batch_size"])
+    epochs = max(tuned["epochs"], math.ceil(tuned["least_steps"] / batches))
+    optimizer = optim.Adam(
+        model.parameters(), tuned["lr"], weight_decay=tuned["weight_decay"], fused=True
+    )
+    schedule = OneCycleLR(
+        optimizer, tuned["lr"], total_steps=epochs * batches, cycle_momentum=False
+    )
     for _ in range(epochs):
-        for batch in torch.randperm(images, generator=shuffle).split(batch_size):
+        for batch in torch.randperm(images, generator=shuffle).split(tuned["batch_size"]):
             value = mnist.loss(model, x[batch], y[batch])
             optimizer.zero_grad()
             value.backward()
@@ -76,11 +73,9 @@ def tuned_model(
     return model
 
 
-def _tuned_probabilities(
-    name: str, data_dir: Path, settings: dict, task: tuple[int, int]
-) -> np.ndarray:
-    data, (images, seed) = load(name, data_dir), task
-    model = tuned_model(data, images, seed, **settings)
+def _answer(name: str, data_dir: Path, tuned: dict, task: tuple[int, int]) -> np.ndarray:
+    data = load(name, data_dir)
+    model = tuned_model(data, *task, tuned)
     return mnist.predict(model, mnist.as_vectors(data.x_test)).numpy()
 
 
@@ -100,17 +95,10 @@ def tuned_probabilities(
     ends with its `with`, where tqdm's process_map would wait for the tasks begun, after Ctrl-C too.
     """
     tasks = sorted(tasks, reverse=True)  # the longest first
-    work = functools.partial(_tuned_probabilities, name, data_dir, TUNED)
+    work = functools.partial(_answer, name, data_dir, TUNED)
+    bar = functools.partial(tqdm, desc=name, total=len(tasks), delay=2, leave=False, disable=None)
     with multiprocessing.Pool(initializer=_start_worker) as pool:
-        found = tqdm(
-            pool.imap(work, tasks),
-            desc=digits.TITLES[name],
-            total=len(tasks),
-            delay=2,
-            leave=False,
-            disable=None,
-        )
-        return dict(zip(tasks, map(torch.from_numpy, found)))
+        return dict(zip(tasks, map(torch.from_numpy, bar(pool.imap(work, tasks)))))
 
 
 def unseen_image(data: digits.Digits, seed: int) -> dict:

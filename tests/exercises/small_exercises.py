@@ -16,9 +16,9 @@ from common import folder
 from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
 
 EXERCISES = {1: exercise_1, 2: exercise_2, 3: exercise_3, 4: exercise_4, 5: exercise_5}
-DESCENT, OPTIMIZER = exercise_2.gradient_descent, exercise_2.optimizer
+DESCENT = exercise_2.gradient_descent
 QUICK = exercise_2.Setting("quick", 3, 3000, functools.partial(DESCENT, lr=5.0))
-ADAM = functools.partial(OPTIMIZER, make=functools.partial(torch.optim.Adam, lr=0.01))
+ADAM = functools.partial(exercise_2.optimizer, make=torch.optim.Adam, lr=0.01)
 SMALL = {
     exercise_1: {"STARTS": 3, "PAIRS": 400, "AT_ONCE": 2, "SWEEP_STEPS": 300},
     exercise_2: {

@@ -58,10 +58,9 @@ def test_start_k_is_the_lectures_run_with_seed_k(run_here):
     [(torch.optim.SGD, {"lr": 0.5, "momentum": 0.9}), (torch.optim.Adam, {"lr": 0.01})],
 )
 def test_an_optimizer_of_all_starts_makes_the_steps_of_each_alone(make, settings):
-    make = functools.partial(make, **settings)
-    states = last(exercise.optimizer(exercise.initial_models(3), [10, 15], make))
+    states = last(exercise.optimizer(exercise.initial_models(3), [10, 15], make, **settings))
     for start, network in enumerate(exercise.initial_models(3)):
-        plain_steps(network, make, 25)
+        plain_steps(network, functools.partial(make, **settings), 25)
         assert_states(states, start, network)
 
 

@@ -35,7 +35,7 @@ def test_accuracies_are_the_shares_of_correct_test_images():
     for row in measured(4)["sizes"]:
         shares = []
         for seed in range(2):
-            model = exercise.tuned_model(data, row["images"], seed, **exercise.TUNED)
+            model = exercise.tuned_model(data, row["images"], seed, exercise.TUNED)
             answers = [int(model(image.reshape(1, 784) / 255).argmax()) for image in data.x_test]
             shares.append(np.mean([a == b for a, b in zip(answers, data.y_test.tolist())]))
             assert 0 < shares[-1] < 1, "a model that is always right or wrong shows nothing"
@@ -46,7 +46,7 @@ def test_accuracies_are_the_shares_of_correct_test_images():
 def test_a_model_is_trained_on_its_first_images_alone():
     data = digits.load("mnist", data_folder())
     for images, train in (
-        (50, lambda data: exercise.tuned_model(data, 50, 0, **exercise.TUNED)),
+        (50, lambda data: exercise.tuned_model(data, 50, 0, exercise.TUNED)),
         (100, lambda data: exercise.lecture_model(data, 0)),
     ):
         outcome = []

@@ -24,7 +24,7 @@ def test_accuracies_and_confused_classes_are_those_of_each_seeds_models():
     for seed in range(2):
         for model, into in (
             (exercise_4.lecture_model(data, seed), few),
-            (exercise_4.tuned_model(data, 120, seed, **exercise_4.TUNED), every),
+            (exercise_4.tuned_model(data, 120, seed, exercise_4.TUNED), every),
         ):
             answers = [int(model(image.reshape(1, 784) / 255).argmax()) for image in data.x_test]
             into.append(np.mean(np.array(answers) == labels))
