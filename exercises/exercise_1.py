@@ -163,7 +163,7 @@ def sweep(recipe: Recipe) -> dict[str, dict]:
         growth = []
         for lr in predicted * shares:
             (losses,) = train([initial_model(0)], loss, inputs, targets, lr=lr, steps=SWEEP_STEPS)
-            growth.append(np.inf if np.isnan(losses[-1]) else losses[-100:].mean() / losses[0])
+            growth.append(np.inf if np.isnan(losses[-1]) else (losses[-100:] / losses[0]).mean())
         stable = np.minimum.accumulate(np.array(growth) < 1)
         found[name] = {
             "predicted": predicted,

@@ -101,7 +101,7 @@ class Setting(NamedTuple):
     name: str
     starts: int
     steps: int
-    train: Callable[[list[nn.Sequential], list[int]], Iterator[States]]
+    method: Callable[[list[nn.Sequential], list[int]], Iterator[States]]
 
 
 SETTINGS = [
@@ -148,7 +148,7 @@ def history(setting: Setting) -> History:
     """Trains the starts of a setting, and evaluates them on the way."""
     steps, correct, losses = eval_steps(setting.steps), [], []
     models = initial_models(setting.starts)
-    states = setting.train(models, np.diff(steps, prepend=0).tolist())
+    states = setting.method(models, np.diff(steps, prepend=0).tolist())
     for state in tqdm(states, setting.name, len(steps), delay=2, leave=False, disable=None):
         with torch.no_grad():
             label = outputs_of(models[0], state).argmax(dim=2)
@@ -233,7 +233,7 @@ def plateau(seen: History) -> dict:
 
 def draw(histories: list[History], losses: np.ndarray) -> dict[str, Figure]:
     """The figures by file name; `losses` are those of the lecture's setting with seed 0."""
-    lecture, settings = histories[0], SETTINGS[:6]
+    lecture, settings = histories[0], SETTINGS[:6]  # those without momentum and Adam
     correct = lecture.correct.sum(axis=2)  # (points, starts)
 
     def marks(counts: np.ndarray) -> dict[int, str]:
@@ -243,14 +243,14 @@ def draw(histories: list[History], losses: np.ndarray) -> dict[str, Figure]:
         "every_step.png": plotting.loss_curve(
             losses,
             marks=marks(correct[:, 0]),
-            title="Loss at every step, and from when on how many points are correct\n"
+            title="Loss at every step, marked where more points are correct for good\n"
             f"Learning rate {RATE}, seed 0",
         ),
         "loss.png": figures.loss_bands(
             lecture.steps,
             lecture.losses.T,
             marks=marks(reached_by_half(correct)),
-            title="Loss, and from when on how many points are correct in half of the starts\n"
+            title="Loss, marked where more points are correct for good in half of the starts\n"
             f"Learning rate {RATE}, seeds 0 to {correct.shape[1] - 1:,}",
         ),
         "share.png": figures.lines(
@@ -273,10 +273,5 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     histories = [history(setting) for setting in SETTINGS]
     rows = [summary(setting, seen) for setting, seen in zip(SETTINGS, histories)]
     (losses,) = train(initial_models(1), ann.loss, POINTS, LABELS, lr=RATE, steps=SETTINGS[0].steps)
-    results = {
-        "settings": rows,
-        "growth": GROWTH,
-        "most": MOST,
-        "band": figures.BAND,
-    }
+    results = {"settings": rows, "growth": GROWTH, "most": MOST, "band": figures.BAND}
     return results | plateau(histories[0]), draw(histories, losses)

@@ -79,7 +79,7 @@ def test_one_point_a_step_takes_the_points_drawn():
 
 
 def test_history_has_the_points_and_losses_of_plain_steps():
-    setting = QUICK._replace(steps=400, train=functools.partial(QUICK.train, lr=2.0))
+    setting = QUICK._replace(steps=400, method=functools.partial(QUICK.method, lr=2.0))
     seen = exercise.history(setting)
     for start, network in enumerate(exercise.initial_models(3)):
         plain_steps(network, functools.partial(torch.optim.SGD, lr=2.0), 400)
