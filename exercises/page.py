@@ -75,13 +75,12 @@ def section(number: int) -> str:
     return f"{text.strip()}\n\n{command}: {metrics['seconds']:.0f} s with {environment}\n"
 
 
-def publish(numbers: list[int]) -> None:
-    """Writes these exercises' sections of the page; the others stay as they are."""
+def publish(number: int) -> None:
+    """Writes an exercise's section of the page; the others stay as they are."""
     path = DOCS / "exercises.md"
     page = path.read_text(encoding="utf-8") if path.exists() else ""
     old = re.split(r"^(?=## \d\. )", page, flags=re.MULTILINE)[1:]
-    sections = {int(text[3]): text.strip() + "\n" for text in old}
-    sections |= {number: section(number) for number in numbers}
+    sections = {int(text[3]): text.strip() + "\n" for text in old} | {number: section(number)}
     folder.save(path, "\n".join([HEAD, *(sections[n] for n in sorted(sections))]).encode())
 
 
@@ -107,7 +106,7 @@ def main() -> None:
     for number in args.exercises:
         print(str(EXERCISES[number].__doc__).replace("Exercise", "exercise", 1), flush=True)
         run(number, args.data_dir)
-    publish(args.exercises)
+        publish(number)
     print(f"the page: {DOCS / 'exercises.md'}")
 
 

@@ -90,7 +90,7 @@ def test_sections_and_figures_of_other_exercises_stay(tmp_path, monkeypatch):
     (tmp_path / "exercises.md").write_text("# Title\n\n## 2. Two\n\nkept\n\n## 3. Three\n\nold\n")
     with small_options():
         page.run(3, data_folder())
-    page.publish([3])
+    page.publish(3)
     written = (tmp_path / "exercises.md").read_text(encoding="utf-8")
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "exercise_2_old.png",
