@@ -15,7 +15,7 @@ from common import program
 PAGES = [
     PROJECT / "README.md",
     PROJECT / "CONTRIBUTING.md",
-    *sorted((PROJECT / "docs").glob("*.md")),
+    *sorted((PROJECT / "docs").rglob("*.md")),
 ]
 READ = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
