@@ -1,5 +1,12 @@
 """Exercise 1: the loss of the first example; does N really have to be 10,000?"""
 
+from common import plotting
+from common.reports import largest_errors
+from common.run import generator
+from engine import train
+from exercises import figures
+from lectures import linear_recovery as linear
+
 import itertools
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +17,6 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 from tqdm import trange
-
-from common import plotting
-from common.run import generator
-from exercises import figures
-from exercises.training import train
-from lectures import linear_recovery as linear
 
 STARTS, PAIRS, NOISE, RATE = 1_000, 10_000, 0.2, 0.01
 LEAST = 6  # pairs that least squares needs
@@ -60,7 +61,7 @@ def draw_pairs(recipe: Recipe, count: int, seed: int) -> tuple[Tensor, Tensor, T
 
 def initial_model(seed: int) -> nn.Sequential:
     """The model that ``--seed SEED`` starts from."""
-    return nn.Sequential(linear.random_model(generator(seed, "model")))
+    return nn.Sequential(linear.build_model(generator(seed, "model")))
 
 
 def run_starts(recipe: Recipe, seeds: range) -> Runs:
@@ -122,7 +123,7 @@ def history(recipe: Recipe) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]
     for first in trange(0, STARTS, AT_ONCE, desc=str(recipe), delay=2, leave=False, disable=None):
         runs = run_starts(recipe, range(first, min(first + AT_ONCE, STARTS)))
         losses.append(runs.losses[:, eval_steps(1) - 1])
-        found = linear.largest_errors(estimates(runs, eval_steps(LEAST)))
+        found = largest_errors(estimates(runs, eval_steps(LEAST)), linear.TRUE)
         errors.append(torch.stack(found).numpy())  # (2, starts, estimates, points)
     by_estimate = np.concatenate(errors, axis=1).swapaxes(1, 2)
     return np.concatenate(losses), {

@@ -1,5 +1,11 @@
 """Exercise 2: the loss of the network at every step; do we really need a million steps?"""
 
+from common import plotting
+from common.run import generator
+from engine import train
+from exercises import figures
+from lectures import ann_revisited as ann
+
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,12 +17,6 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn, optim
 from torch.func import functional_call, stack_module_state, vmap
 from tqdm import tqdm
-
-from common import plotting
-from common.run import generator
-from exercises import figures
-from exercises.training import train
-from lectures import ann_revisited as ann
 
 STARTS, STEPS, RATE = 1_000, 1_000_000, 0.01
 FEW = 200  # starts, for settings other than gradient descent
@@ -34,7 +34,7 @@ States = dict[str, Tensor]  # parameters by name; the starts are along the first
 
 def initial_models(starts: int) -> list[nn.Sequential]:
     """The models that ``lectures/ann_revisited.py --seed k`` starts from, for k = 0, 1, ..."""
-    return [ann.random_model(generator(seed, "model")) for seed in range(starts)]
+    return [ann.build_model(generator(seed, "model")) for seed in range(starts)]
 
 
 def point_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

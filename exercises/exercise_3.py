@@ -1,5 +1,11 @@
 """Exercise 3: rand instead of randn in xtrain and ytrain of the network."""
 
+from common.run import generator
+from engine import train
+from exercises import figures
+from exercises.exercise_2 import initial_models, point_loss
+from lectures import ann_revisited as ann
+
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +13,6 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, optim
 from torch.nn.utils import parameters_to_vector
-
-from common.run import generator
-from exercises import figures
-from exercises.exercise_2 import initial_models, point_loss
-from exercises.training import train
-from lectures import ann_revisited as ann
 
 STARTS, PAIRS, LECTURE_STEPS, RATE = 20, 1_000_000, 2_000, 0.01
 KINDS = ("randn", "rand")
@@ -22,7 +22,7 @@ def lecture_weights(kind: str) -> Tensor:
     """The weights, shape (23,), after LECTURE_STEPS steps of the lecture on pairs of a kind."""
     (model,) = initial_models(1)
     optimizer = optim.SGD(model.parameters(), lr=RATE)
-    for x, y in zip(*ann.training_pairs(kind, LECTURE_STEPS, generator(0, "pairs"))):
+    for x, y in ann.random_pairs(LECTURE_STEPS, kind, generator(0, "pairs")):
         value = ann.loss(model, x, y)
         optimizer.zero_grad()
         value.backward()
@@ -37,7 +37,8 @@ def mean_pair_loss(prediction: Tensor, y: Tensor) -> float:
 
 def train_on_pairs(kind: str) -> tuple[dict, np.ndarray]:
     """Trains on the pairs themselves, one a step: the results, and the losses, (starts, PAIRS)."""
-    x, y = ann.training_pairs(kind, PAIRS, generator(0, "pairs"))
+    draw = {"randn": torch.randn, "rand": torch.rand}[kind]
+    x, y = draw(2, PAIRS, 2, generator=generator(0, "pairs"), dtype=torch.float64)
     models = initial_models(STARTS)
     losses = train(models, point_loss, x[:, None], y[:, None], lr=RATE, steps=PAIRS)
     with torch.no_grad():

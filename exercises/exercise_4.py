@@ -1,5 +1,11 @@
 """Exercise 4: a random image that is not in the training data, ten of them, and the whole test set."""
 
+from common import datasets, plotting
+from common.onehot import one_hot
+from common.run import generator
+from exercises import figures
+from lectures import mnist_mlp as mnist
+
 import functools
 import math
 import multiprocessing
@@ -14,12 +20,6 @@ from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
-from common import digits, plotting
-from common.onehot import one_hot
-from common.run import generator
-from exercises import figures
-from lectures import mnist_mlp as mnist
-
 FEW, EPOCHS, RATE, HIDDEN = 100, 100, 0.001, 40  # the lecture's
 RUNS = 10  # of the lecture
 SIZES, SEEDS = (100, 300, 1_000, 3_000, 10_000, 30_000, 60_000), 5
@@ -29,13 +29,13 @@ TUNED = {"batch_size": 128, "lr": 0.015, "weight_decay": 1e-4, "epochs": 20, "le
 # Proceedings of the IEEE 86(11), 1998, section III.
 PUBLISHED = {"300 hidden units": 0.047, "500 and 150 hidden units": 0.0295}
 
-load = functools.cache(digits.load)
+load = functools.cache(datasets.load)
 
 
-def lecture_model(data: digits.Digits, seed: int) -> nn.Sequential:
+def lecture_model(data: datasets.Dataset, seed: int) -> nn.Sequential:
     """The model of ``mnist_mlp.py --seed SEED``: full-batch steps on the first FEW images."""
-    x, y = mnist.as_vectors(data.x_train[:FEW]), one_hot(data.y_train[:FEW])
-    model = mnist.glorot_model(HIDDEN, generator(seed, "model"))
+    x, y = mnist.as_vectors(data.train_images[:FEW]), one_hot(data.train_labels[:FEW])
+    model = mnist.build_model(HIDDEN, generator(seed, "model"))
     optimizer = optim.Adam(model.parameters(), lr=RATE)
     for _ in range(EPOCHS):
         value = mnist.loss(model, x, y)
@@ -45,14 +45,14 @@ def lecture_model(data: digits.Digits, seed: int) -> nn.Sequential:
     return model
 
 
-def tuned_model(data: digits.Digits, images: int, seed: int, tuned: dict) -> nn.Sequential:
+def tuned_model(data: datasets.Dataset, images: int, seed: int, tuned: dict) -> nn.Sequential:
     """A model of the first `images` images, in shuffled batches, by Adam with a one-cycle schedule.
 
     `tuned` has the keys of TUNED.
     """
-    x, y = mnist.as_vectors(data.x_train[:images]), one_hot(data.y_train[:images])
+    x, y = mnist.as_vectors(data.train_images[:images]), one_hot(data.train_labels[:images])
     model, shuffle = (
-        mnist.glorot_model(HIDDEN, generator(seed, "model")),
+        mnist.build_model(HIDDEN, generator(seed, "model")),
         generator(seed, "batches"),
     )
     batches = math.ceil(images / tuned["batch_size"])
@@ -76,7 +76,7 @@ def tuned_model(data: digits.Digits, images: int, seed: int, tuned: dict) -> nn.
 def _answer(name: str, data_dir: Path, tuned: dict, task: tuple[int, int]) -> np.ndarray:
     data = load(name, data_dir)
     model = tuned_model(data, *task, tuned)
-    return mnist.predict(model, mnist.as_vectors(data.x_test)).numpy()
+    return mnist.predict(model, mnist.as_vectors(data.test_images)).numpy()
 
 
 def _start_worker() -> None:
@@ -101,22 +101,22 @@ def tuned_probabilities(
         return dict(zip(tasks, map(torch.from_numpy, bar(pool.imap(work, tasks)))))
 
 
-def unseen_image(data: digits.Digits, seed: int) -> dict:
+def unseen_image(data: datasets.Dataset, seed: int) -> dict:
     """The random test image of ``mnist_mlp.py --seed SEED``, and what the model says of it."""
-    probabilities = mnist.predict(lecture_model(data, seed), mnist.as_vectors(data.x_test))
-    index = int(torch.randint(len(data.x_test), (), generator=generator(seed, "unseen image")))
+    probabilities = mnist.predict(lecture_model(data, seed), mnist.as_vectors(data.test_images))
+    index = int(torch.randint(len(data.test_images), (), generator=generator(seed, "unseen image")))
     return {
         "seed": seed,
         "image": index + 1,
-        "label": int(data.y_test[index]),
+        "label": int(data.test_labels[index]),
         "prediction": int(probabilities[index].argmax()),
         "probabilities": probabilities[index].tolist(),
-        "accuracy": mnist.accuracy(probabilities, data.y_test),
+        "accuracy": mnist.accuracy(probabilities, data.test_labels),
     }
 
 
 def draw(
-    data: digits.Digits, runs: list[dict], accuracies: dict[int, list[float]]
+    data: datasets.Dataset, runs: list[dict], accuracies: dict[int, list[float]]
 ) -> dict[str, Figure]:
     """The figures by file name; `accuracies` on the test set, for each number of training images."""
     captions = plotting.captions(
@@ -127,7 +127,7 @@ def draw(
     errors = 100 * (1 - np.array(list(accuracies.values()))).T  # (seeds, sizes)
     return {
         "ten.png": plotting.image_row(
-            data.x_test[[run["image"] - 1 for run in runs]].numpy(),
+            data.test_images[[run["image"] - 1 for run in runs]].numpy(),
             captions,
             title=f"Test images that the network has not seen\n{data.title}; network trained on "
             f"{FEW} images, seeds 0 to {len(runs) - 1}, each with its own image",
@@ -136,7 +136,7 @@ def draw(
             {f"784-40-10, mean of {SEEDS} seeds and 10-90 %": (np.array(list(accuracies)), errors)},
             title="Performance P on task T as a function of experience E\n"
             f"T: say what an image of {data.title} shows; "
-            f"P: wrong answers for {len(data.x_test):,} test images",
+            f"P: wrong answers for {len(data.test_images):,} test images",
             xlabel="experience E: training images",
             ylabel="performance P: test error in %",
             scales=("log", "log"),
@@ -153,17 +153,17 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name."""
     data = load("mnist", data_dir)
     runs = [unseen_image(data, seed) for seed in range(RUNS)]
-    sizes = [size for size in SIZES if size < len(data.x_train)] + [len(data.x_train)]
+    sizes = [size for size in SIZES if size < len(data.train_images)] + [len(data.train_images)]
     found = tuned_probabilities(
         "mnist", data_dir, [(size, seed) for size in sizes for seed in range(SEEDS)]
     )
     accuracies = {
-        size: [mnist.accuracy(found[size, seed], data.y_test) for seed in range(SEEDS)]
+        size: [mnist.accuracy(found[size, seed], data.test_labels) for seed in range(SEEDS)]
         for size in sizes
     }
     return {
         "dataset": data.title,
-        "test_images": len(data.x_test),
+        "test_images": len(data.test_images),
         "few": FEW,
         "runs": runs,
         "correct": sum(run["prediction"] == run["label"] for run in runs),

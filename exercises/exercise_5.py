@@ -1,15 +1,15 @@
 """Exercise 5: the lecture's project topic: Flux, and not MNIST but a similar good data set."""
 
+from common import datasets, plotting
+from exercises.exercise_4 import FEW, lecture_model, load, tuned_probabilities
+from lectures import mnist_mlp as mnist
+
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-
-from common import digits, plotting
-from exercises.exercise_4 import FEW, lecture_model, load, tuned_probabilities
-from lectures import mnist_mlp as mnist
 
 DATASETS = ("fashion-mnist", "kmnist", "digits")
 SEEDS = 5
@@ -41,18 +41,18 @@ def confused(counts: np.ndarray, classes: list[str]) -> list[dict]:
 def evaluate(name: str, data_dir: Path) -> tuple[dict, Figure]:
     """The results and the figure of a data set."""
     data = load(name, data_dir)
-    test, count = mnist.as_vectors(data.x_test), len(data.x_train)
+    test, count = mnist.as_vectors(data.test_images), len(data.train_images)
     few = [mnist.predict(lecture_model(data, seed), test) for seed in range(SEEDS)]
     found = tuned_probabilities(name, data_dir, [(count, seed) for seed in range(SEEDS)])
     every = [found[count, seed] for seed in range(SEEDS)]
-    counts = np.stack([confusion(probabilities, data.y_test) for probabilities in every])
-    accuracies = [mnist.accuracy(probabilities, data.y_test) for probabilities in every]
+    counts = np.stack([confusion(probabilities, data.test_labels) for probabilities in every])
+    accuracies = [mnist.accuracy(probabilities, data.test_labels) for probabilities in every]
     return {
         "name": data.name,
         "title": data.title,
         "train_images": count,
         "test_images": len(test),
-        "few": [mnist.accuracy(probabilities, data.y_test) for probabilities in few],
+        "few": [mnist.accuracy(probabilities, data.test_labels) for probabilities in few],
         "every": accuracies,
         "confused": confused(counts, data.classes),
     }, plotting.confusion(
@@ -65,11 +65,11 @@ def evaluate(name: str, data_dir: Path) -> tuple[dict, Figure]:
 
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name, of the data sets that are on the disk."""
-    names = [name for name in DATASETS if digits.on_disk(name, data_dir)]
+    names = [name for name in DATASETS if datasets.on_disk(name, data_dir)]
     rows, figures = zip(*(evaluate(name, data_dir) for name in names))
     return {
         "datasets": rows,
-        "missing": [digits.TITLES[name] for name in DATASETS if name not in names],
+        "missing": [datasets.TITLES[name] for name in DATASETS if name not in names],
         "seeds": SEEDS,
         "few": FEW,
         "published": PUBLISHED,

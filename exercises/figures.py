@@ -1,10 +1,10 @@
 """The figures that only exercises draw: curves of many starts, as mean and band of 10 to 90 %; pictures with digits."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-
 from common import plotting  # before matplotlib: it sees to MPLBACKEND
 from common.plotting import BLUE, GREEN, GREY, ORANGE, SMALL, styled, wrapped
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 # isort: split
 import numpy as np

@@ -18,12 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
 
+from common import folder, options, program
+from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
+
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-
-from common import folder, options, program
-from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
 
 EXERCISES = {1: exercise_1, 2: exercise_2, 3: exercise_3, 4: exercise_4, 5: exercise_5}
 OUTPUTS = program.PROJECT / "outputs" / "exercises"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import write_idx
 
-from common import folder
+from common import files as folder
 from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
 
 EXERCISES = {1: exercise_1, 2: exercise_2, 3: exercise_3, 4: exercise_4, 5: exercise_5}
