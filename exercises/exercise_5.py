@@ -65,7 +65,7 @@ def evaluate(name: str, data_dir: Path) -> tuple[dict, Figure]:
 
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     """The results, and the figures by file name, of the data sets that are on the disk."""
-    names = [name for name in DATASETS if datasets.on_disk(name, data_dir)]
+    names = [name for name in DATASETS if name == "digits" or datasets.on_disk(name, data_dir)]
     rows, figures = zip(*(evaluate(name, data_dir) for name in names))
     return {
         "datasets": rows,

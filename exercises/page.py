@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
 
-from common import folder, options, program
+from common import files, options, program
 from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
 
 import torch
@@ -49,11 +49,11 @@ def run(number: int, data_dir: Path) -> None:
         "results": results,
     }
     (OUTPUTS / f"exercise_{number}").mkdir(parents=True, exist_ok=True)
-    folder.save(OUTPUTS / f"exercise_{number}" / "metrics.json", metrics)
+    files.save(OUTPUTS / f"exercise_{number}" / "metrics.json", metrics)
     for old in DOCS.glob(f"exercise_{number}_*.png"):
         old.unlink()
     for name, figure in figures.items():
-        folder.save(DOCS / f"exercise_{number}_{name}", small_png(figure))
+        files.save(DOCS / f"exercise_{number}_{name}", small_png(figure))
 
 
 def small_png(figure: Figure) -> bytes:
@@ -81,7 +81,7 @@ def publish(number: int) -> None:
     page = path.read_text(encoding="utf-8") if path.exists() else ""
     old = re.split(r"^(?=## \d\. )", page, flags=re.MULTILINE)[1:]
     sections = {int(text[3]): text.strip() + "\n" for text in old} | {number: section(number)}
-    folder.save(path, "\n".join([HEAD, *(sections[n] for n in sorted(sections))]).encode())
+    files.save(path, "\n".join([HEAD, *(sections[n] for n in sorted(sections))]).encode())
 
 
 def main() -> None:

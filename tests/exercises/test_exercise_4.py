@@ -11,7 +11,7 @@ import pytest
 from conftest import PROJECT
 from small_exercises import data_folder, measured, small_options, text
 
-from common import digits
+from common import datasets
 from exercises import exercise_4 as exercise
 
 
@@ -31,29 +31,29 @@ def test_the_unseen_image_is_that_of_the_lectures_run(run_here):
 
 
 def test_accuracies_are_the_shares_of_correct_test_images():
-    data = digits.load("mnist", data_folder())
+    data = datasets.load("mnist", data_folder())
     for row in measured(4)["sizes"]:
         shares = []
         for seed in range(2):
             model = exercise.tuned_model(data, row["images"], seed, exercise.TUNED)
-            answers = [int(model(image.reshape(1, 784) / 255).argmax()) for image in data.x_test]
-            shares.append(np.mean([a == b for a, b in zip(answers, data.y_test.tolist())]))
+            answers = [int(model(image.reshape(1, 784) / 255).argmax()) for image in data.test_images]
+            shares.append(np.mean([a == b for a, b in zip(answers, data.test_labels.tolist())]))
             assert 0 < shares[-1] < 1, "a model that is always right or wrong shows nothing"
         assert row["accuracies"] == pytest.approx(shares)
         assert row["error"] == pytest.approx(1 - np.mean(shares))
 
 
 def test_a_model_is_trained_on_its_first_images_alone():
-    data = digits.load("mnist", data_folder())
+    data = datasets.load("mnist", data_folder())
     for images, train in (
         (50, lambda data: exercise.tuned_model(data, 50, 0, exercise.TUNED)),
         (100, lambda data: exercise.lecture_model(data, 0)),
     ):
         outcome = []
         for changed in (images, images - 1):  # an image beyond the last, and the last
-            x = data.x_train.clone()
+            x = data.train_images.clone()
             x[changed] = 255 - x[changed]
-            outcome.append(train(data._replace(x_train=x))[0].weight.sum().item())
+            outcome.append(train(data._replace(train_images=x))[0].weight.sum().item())
         plain = train(data)[0].weight.sum().item()
         assert outcome[0] == plain != outcome[1]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_exercises import data_folder, measured, small_options, text
 
-from common import digits
+from common import datasets
 from exercises import exercise_4
 from exercises import exercise_5 as exercise
 
@@ -17,16 +17,16 @@ def small():
 
 
 def test_accuracies_and_confused_classes_are_those_of_each_seeds_models():
-    data = digits.load("fashion-mnist", data_folder())
+    data = datasets.load("fashion-mnist", data_folder())
     row = measured(5)["datasets"][0]
-    labels = data.y_test.numpy()
+    labels = data.test_labels.numpy()
     few, every, shares = [], [], []
     for seed in range(2):
         for model, into in (
             (exercise_4.lecture_model(data, seed), few),
             (exercise_4.tuned_model(data, 120, seed, exercise_4.TUNED), every),
         ):
-            answers = [int(model(image.reshape(1, 784) / 255).argmax()) for image in data.x_test]
+            answers = [int(model(image.reshape(1, 784) / 255).argmax()) for image in data.test_images]
             into.append(np.mean(np.array(answers) == labels))
         first = row["confused"][0]  # by the models of all images, whose answers are the last
         of_label = np.array(answers)[labels == data.classes.index(first["label"])]
