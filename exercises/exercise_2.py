@@ -42,7 +42,7 @@ def point_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return 0.5 * ((model(x) - y) ** 2).sum()
 
 
-# Ways to train many starts: each makes `counts` more steps in turn, and yields the states after them.
+# Ways to train many starts: each makes `counts` more steps in turn and yields the states then.
 
 
 def gradient_descent(models: list[nn.Sequential], counts: list[int], lr: float) -> Iterator[States]:

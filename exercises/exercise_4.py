@@ -1,4 +1,4 @@
-"""Exercise 4: a random image that is not in the training data, ten of them, and the whole test set."""
+"""Exercise 4: a random image that is not in the training data, ten such, and the whole test set."""
 
 from common import datasets, plotting
 from common.onehot import one_hot
@@ -118,7 +118,7 @@ def unseen_image(data: datasets.Dataset, seed: int) -> dict:
 def draw(
     data: datasets.Dataset, runs: list[dict], accuracies: dict[int, list[float]]
 ) -> dict[str, Figure]:
-    """The figures by file name; `accuracies` on the test set, for each number of training images."""
+    """The figures by file name; `accuracies` on the test set by number of training images."""
     captions = plotting.captions(
         np.array([run["probabilities"] for run in runs]),
         np.array([run["label"] for run in runs]),

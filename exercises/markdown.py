@@ -42,5 +42,5 @@ _TEMPLATES.filters |= {f.__name__: f for f in (count, digits, percent, mean_std,
 
 
 def render(template: str, results: dict) -> str:
-    """A template of this folder, filled in with results; a name that is not among them is an error."""
+    """A template filled in with results; a name that is not among them is an error."""
     return _TEMPLATES.get_template(template).render(results)

@@ -35,7 +35,7 @@ Written by `make exercises`; every number and figure comes from its runs.
 
 
 def run(number: int, data_dir: Path) -> None:
-    """Does an exercise: writes its results to OUTPUTS and its figures to DOCS, instead of older ones."""
+    """Does an exercise: writes results to OUTPUTS and figures to DOCS, in place of older ones."""
     begin = time.perf_counter()
     results, figures = EXERCISES[number].measure(data_dir)
     metrics = {

@@ -1,4 +1,4 @@
-"""Exercise 1: the errors of its estimates, the learning rate's edges, and what the page says of them."""
+"""Exercise 1: the errors of its estimates, the learning rate's edges, and the page's sentences."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Exercise 2: the steps of each way to train, what is counted on the way, and what the page says of it."""
+"""Exercise 2: the steps of each way to train, what is counted, and the page's sentences."""
 
 import functools
 

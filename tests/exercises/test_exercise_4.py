@@ -1,4 +1,4 @@
-"""Exercise 4: the lecture's model and one of more images, and what they say of images never seen."""
+"""Exercise 4: the lecture's model and one of more images, on images never seen."""
 
 import os
 import signal

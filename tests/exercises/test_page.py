@@ -1,4 +1,4 @@
-"""exercises/page.py: every result and figure stands on the page, no number is typed, other sections stay."""
+"""exercises/page.py: results and figures on the page, no number typed, other sections kept."""
 
 import functools
 import json
