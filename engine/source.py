@@ -123,19 +123,22 @@ def _check_call(call: ast.Call, names: dict[str, Any], recorders: tuple) -> None
                 _check_function(type(module).forward, [module])
         return
     owner = getattr(called, "__self__", None)
-    if called in recorders or called is len or isinstance(owner, (Tensor, optim.Optimizer)):
+    if called in recorders or called is len or isinstance(owner, Tensor):
+        return
+    if isinstance(owner, optim.Optimizer) and type(owner).__module__.startswith("torch."):
         return
     if isinstance(called, type) and called.__module__.startswith("torch.autograd"):
         return
     module = getattr(called, "__module__", None) or ""
-    if module.split(".")[0] == "torch" or owner in (
+    of_torch = module.split(".")[0] == "torch" and isinstance(owner, (type(None), nn.Module))
+    if of_torch or owner in (
         torch,
         torch._C,
         torch._C._nn,
         torch._C._VariableFunctions,
     ):
         return
-    if isinstance(called, (FunctionType, MethodType)):
+    if isinstance(called, (FunctionType, MethodType)) and module.split(".")[0] != "torch":
         before = [called.__self__] if isinstance(called, MethodType) else []
         arguments = [*before, *(_known(argument, names) for argument in call.args)]
         keywords = {k.arg: _known(k.value, names) for k in call.keywords if k.arg}
