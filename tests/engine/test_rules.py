@@ -1,15 +1,15 @@
 """Every rule against PyTorch's autograd: its value, and its derivative by each operand."""
 
+from engine.record import Refused, Tape, understand
+from engine.rules import RULES
+from engine.starts import starts_of
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
-
-from engine.record import Refused, Tape, understand
-from engine.rules import RULES
-from engine.starts import starts_of
 
 pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 
