@@ -189,8 +189,10 @@ def ann_revisited(
     ]
     summary = (
         f"{run.ending}: {results['points_correct']} of 10 points right, loss "
-        f"{results['final_loss']:.4g}{advice(run.losses, outputs(model, where), right)}"
+        f"{results['final_loss']:.4g}"
     )
+    if run.ended == "finished":  # an interrupted run is to be resumed
+        summary += advice(run.losses, outputs(model, where), right)
     return Report(figures, "\n".join(lines), summary)
 
 

@@ -335,12 +335,17 @@ class Run:
     def _resume(self) -> None:
         """Goes back to the checkpoint; or says that the run is complete, and ends it; or says that it begins."""
         if self._checkpoint.exists():
-            content = files.load_checkpoint(self._checkpoint, self._settings(OF_FIGURES))
-            self._states = content["states"]
-            self.done = len(content["losses"])
-            self.losses[: self.done] = content["losses"]
-            self.kept[:] = self._states["kept"]
-            self._restore()
+            try:
+                content = files.load_checkpoint(self._checkpoint, self._settings(OF_FIGURES))
+                self._states = content["states"]
+                self.done = len(content["losses"])
+                self.losses[: self.done] = content["losses"]
+                self.kept[:] = self._states["kept"]
+                self._restore()
+            except (AttributeError, LookupError, TypeError, ValueError):
+                raise RunError(
+                    f"{self._checkpoint} is damaged; delete it, or run without --resume"
+                ) from None
             print(f"resumed: {self.done:,} of {count_of(self._planned, 'step')} were made before")
             return
         metrics, wanted = self._metrics(), json.loads(json.dumps(self._settings(), default=str))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 CHUNK_SECONDS = 0.1  # the compiled loop returns this often, so that a bar moves and Ctrl-C is heard
+FIRST_CHUNK = 100  # steps of its first call; how long they took tells how many the next one makes
 RECORDED = 2  # steps: the first is special, since optimizers make their buffers in it
 
 
@@ -85,8 +86,11 @@ class Loop:
         """Notes the loss of a step; one that is not finite ends the loop after the step."""
         if self._tape:
             self._tape.listening = False
-        self.losses[self.done] = value.item()
-        self.diverged = not np.isfinite(self.losses[self.done])
+        loss = value.item()
+        self.losses[self.done : self.done + 1] = (
+            loss  # no room is left in the rehearsal after all steps
+        )
+        self.diverged = not np.isfinite(loss)
         if self._tape:
             self._tape.listening = True
 
@@ -97,8 +101,6 @@ class Loop:
         else:
             self._pass_over(items, self.done)
         for item in itertools.islice(items, self.count - self.done):
-            if self.diverged:
-                return
             yield item
             if self._made():
                 return
@@ -109,7 +111,9 @@ class Loop:
             vector = torch.cat([p.detach().flatten() for p in self.parameters])
             self.iterates[self.done] = vector.cpu().numpy()
         self.done += 1
-        return self.after() or self.diverged
+        if self.after() or self.diverged:
+            self.count = self.done  # nothing is left to do
+        return self.done == self.count
 
     def _recorded(self, items: Iterator[Any]) -> Iterator[Any]:
         """Records steps, and makes the others compiled, all but the last, if it can."""
@@ -130,6 +134,7 @@ class Loop:
                 yield item
             tape, self._tape = self._tape, None
             if not rehearsal and self._made():
+                self.how = "not compiled: it ended before"
                 return
         if tape is None or self.done < RECORDED:
             self.how = "not compiled: there are few items"
@@ -148,11 +153,11 @@ class Loop:
         if rehearsal:
             self.diverged = False
             starts = starts_of(recorded, tape.before, iterates=self.iterates is not None)
+            self._put_back(starts, recorded)
             if fresh:
                 self._pass_over(items, self.done - 1)
-        first = self.done + 1
         yield from self._compiled(starts, recorded, items if fresh else None)
-        self.how = f"steps {first:,} to {self.done:,} compiled"
+        self.how = f"steps {RECORDED + 1:,} to {self.done:,} compiled"
 
     def _checked(self, tape: Tape, item: Any, frame: FrameType) -> tuple[Recorded, Starts]:
         """The recorded step, after its checks, and starts from where the loop is."""
@@ -172,7 +177,7 @@ class Loop:
         self, starts: Starts, recorded: Recorded, items: Iterator[Any] | None
     ) -> Iterator[Any]:
         """Makes all steps but the last; `items` are drawn only where the step looks at them."""
-        count, last = 100, self.count - 1
+        count, last = FIRST_CHUNK, self.count - 1
         while self.done < last:
             stop = min((s for s in self.stops if s > self.done), default=last)
             count = min(count, last - self.done, stop - self.done)

@@ -4,9 +4,11 @@ Only root can make a file system that is read-only or nearly full. Other users s
 they still run the ones about a folder without the right to write and a limit on a file's size.
 """
 
+from common import files
+from common.program import RunError
+
 import contextlib
 import gc
-import importlib
 import json
 import math
 import os
@@ -23,12 +25,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, environment
-from helpers import at_call, content, no_figures, press, write_digits
+from helpers import at_step, content, no_figures, press, write_digits
 from matplotlib.figure import Figure
 from torch import nn
-
-from common import files
-from common.program import RunError
 
 QUICK = {
     "linear_recovery": ("--samples", 40),
@@ -78,7 +77,7 @@ def test_a_folder_has_one_run_at_a_time_and_no_leftovers(run_here, tmp_path):
         command, env=environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE, text=True
     ) as first:
         try:
-            assert "learning rate" in first.stdout.readline()  # the folder was opened before
+            assert "device" in first.stdout.readline()  # the folder was opened before
             done = run_here("linear_recovery", *QUICK["linear_recovery"], "--output-dir", folder)
         finally:
             first.kill()  # it would go on for minutes
@@ -405,7 +404,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning(run_here, monkeypatch)
         done.stderr.startswith("warning: no checkpoint: cannot write")
         and "No space left" in done.stderr
     )
-    at_call(monkeypatch, importlib.import_module("lectures.ann_revisited"), 20, press)
+    at_step(monkeypatch, 20, press)
     done = run_here("ann_revisited", *QUICK["ann_revisited"], "--engine", "eager")
     last = done.stderr.splitlines()[-1]  # which does not promise what is not there
     assert done.returncode == 130 and last.startswith("interrupted: ") and "--resume" not in last

@@ -1,5 +1,8 @@
 """Data files changed at random: read as they are, or refused with one line; never a traceback, never a wrong image."""
 
+from common import datasets
+from common.program import RunError
+
 import gzip
 import struct
 
@@ -8,9 +11,6 @@ import pytest
 from conftest import write_idx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from common import datasets
-from common.program import RunError
 
 # What a bad disk, a bad download or a bad hand does to a file's bytes: places are shares of its length.
 PLACE = st.floats(0, 1)

@@ -1,5 +1,8 @@
 """Downloads from a local server that refuses, breaks off, stalls, or sends something else."""
 
+from common import datasets
+from common.program import RunError
+
 import hashlib
 import json
 import signal
@@ -13,9 +16,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torchvision
 from conftest import PROJECT, write_idx
-
-from common import datasets
-from common.program import RunError
 
 WHOLE = sorted(f"MNIST/raw/{name}" for name in datasets.FILES)
 FAULTS = ("404", "page", "half", "flipped", "stalls-half-way")

@@ -1,4 +1,4 @@
-"""Same seed, same machine: the same bytes, run after run, with one thread and with two."""
+"""Same seed, same machine: the same bytes, run after run, whatever was computed before."""
 
 import numpy as np
 import pytest
@@ -8,26 +8,12 @@ from helpers import content, no_figures, results_of, write_digits
 pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 
 RUNS = {
-    "linear, fused": ("linear_recovery", "--samples", 10_000, "--engine", "fused"),
+    "linear, compiled": ("linear_recovery", "--samples", 10_000, "--engine", "compiled"),
     "linear, eager": ("linear_recovery", "--samples", 300, "--engine", "eager"),
-    "network, fused": ("ann_revisited", "--steps", 20_000, "--engine", "fused"),
+    "network, compiled": ("ann_revisited", "--steps", 20_000, "--engine", "compiled"),
     "network, eager": ("ann_revisited", "--steps", 300, "--engine", "eager"),
     "the first hundred digits": ("mnist_mlp", "--dataset", "digits", "--epochs", 20),
-    "all digits": (
-        "mnist_mlp",
-        "--dataset",
-        "digits",
-        "--images",
-        "all",
-        "--epochs",
-        2,
-        "--batch-size",
-        64,
-        "--schedule",
-        "one-cycle",
-        "--weight-decay",
-        1e-4,
-    ),
+    "all digits": ("mnist_mlp", "--dataset", "digits", "--images", "all", "--epochs", 5),
 }
 
 
@@ -51,24 +37,16 @@ def outcome(run_here, monkeypatch):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_again_and_with_another_thread(outcome, name):
-    """mnist_mlp too, whose small matrices one thread multiplies unless they are many."""
-    once = outcome(name, threads=2)
+def test_again_and_where_another_program_had_two_threads(outcome, name):
+    """A run computes with one, also where many images are multiplied at once."""
+    once = outcome(name, threads=1)
+    assert outcome(name, threads=1) == once
     assert outcome(name, threads=2) == once
-    files, results = outcome(name, threads=1)
-    assert files == once[0]
-    if "least_squares" in results:  # LAPACK's order differs
-        for found in (results, once[1]):
-            exact = found.pop("least_squares")
-            numbers = [exact["weight"], exact["bias"], found.pop("stable_lr_limit")]
-            found["of LAPACK"] = np.concatenate([np.ravel(number) for number in numbers])
-        np.testing.assert_allclose(results.pop("of LAPACK"), once[1].pop("of LAPACK"), rtol=1e-9)
-    assert results == once[1]
 
 
 def test_what_was_drawn_before_changes_nothing(outcome):
     """Nothing takes its numbers from PyTorch's own generator, which another program may have moved."""
-    for name in ("linear, eager", "network, fused", "all digits"):
+    for name in ("linear, eager", "network, compiled", "all digits"):
         torch.manual_seed(1)
         once = outcome(name, threads=1)
         torch.manual_seed(2)

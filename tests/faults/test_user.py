@@ -1,7 +1,11 @@
 """A run survives its user: closed pipes and full disks behind stdout, odd environments, Ctrl-C at every moment."""
 
+import common.files
+import engine.compile
+import engine.vector
+from common.run import Run
+
 import fcntl
-import importlib
 import json
 import os
 import pty
@@ -19,8 +23,9 @@ import pytest
 from conftest import PROJECT, environment
 from helpers import (
     SCRIPTS,
-    at_call,
+    at_step,
     content,
+    have_memory,
     no_figures,
     press,
     results_of,
@@ -28,7 +33,6 @@ from helpers import (
     watch_figures,
     write_digits,
 )
-from matplotlib.backend_bases import FigureCanvasBase
 
 # Each would be a line on the user's screen; but Python does not show that a library uses something deprecated.
 pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
@@ -121,7 +125,7 @@ def test_closed_streams(made_up, tmp_path, closed, script):
     )
     assert done.returncode == 0, done.stderr
     assert FILES < files_in(tmp_path / "run") and done.stderr == ""
-    assert all(b"learning rate" not in path.read_bytes() for path in (tmp_path / "run").glob(".*"))
+    assert all(b"device" not in path.read_bytes() for path in (tmp_path / "run").glob(".*"))
 
 
 def test_an_error_that_nobody_can_read(tmp_path):
@@ -222,7 +226,19 @@ def test_the_folder_above_is_recognised(run_here, made_up, monkeypatch, below):
     )
 
 
-# Ctrl-C before PyTorch is there, and while the figures are drawn.
+# Ctrl-C before PyTorch is there, and while the figures are saved.
+
+
+def press_when_saved(patch: pytest.MonkeyPatch, name: str, times: int = 1) -> None:
+    """Presses Ctrl-C just before that file is written."""
+    save = common.files.save
+
+    def pressed(path: Path, what: object) -> None:
+        for _ in range(times if path.name == name else 0):
+            press()
+        save(path, what)
+
+    patch.setattr(common.files, "save", pressed)
 
 
 @pytest.mark.parametrize(
@@ -253,147 +269,114 @@ def test_while_it_is_imported(tmp_path, module, script, number):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, monkeypatch, script):
-    monkeypatch.setenv("MNIST_ROOT", str(made_up))
-    figures = watch_figures(monkeypatch)
-    whole = run_here(script, *QUICK[script])
-    files, results, names = content(whole.folder), results_of(whole), files_in(whole.folder)
-    shutil.rmtree(whole.folder)
-    drawn = FigureCanvasBase.print_figure
-    with monkeypatch.context() as patch:
-
-        def pressed(self, *values, **settings):
-            patch.setattr(FigureCanvasBase, "print_figure", drawn)
-            press()
-            return drawn(self, *values, **settings)
-
-        patch.setattr(FigureCanvasBase, "print_figure", pressed)
-        done = run_here(script, *QUICK[script])
-    assert (
-        done.returncode == 130
-        and done.stderr.startswith("interrupted: ")
-        and done.stderr.count("\n") == 1
-    )
-    done = run_here(script, *QUICK[script], "--resume")
-    assert done.returncode == 0, done.stderr
-    assert (
-        files_in(done.folder) == names
-        and content(done.folder) == files
-        and results_of(done) == results
-    )
-    assert results["ended"] == "finished" and figures
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_twice_while_the_figures_are_drawn_and_then_resumed(run_here, made_up, monkeypatch, script):
-    """The second one ends the run at once; --resume goes on from a checkpoint that has every step."""
-    from common.run import Run
-
+def test_while_the_figures_are_saved_and_then_resumed(run_here, made_up, monkeypatch, script):
+    """All is saved; the resumed run has nothing left to train."""
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
     no_figures(monkeypatch)
     whole = run_here(script, *QUICK[script])
+    files, results, names = content(whole.folder), results_of(whole), files_in(whole.folder)
+    shutil.rmtree(whole.folder)
+    with monkeypatch.context() as patch:
+        press_when_saved(patch, "loss.png")
+        done = run_here(script, *QUICK[script])
+    assert done.returncode == 130 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("interrupted: ") and "everything is saved" in done.stderr
+    assert files_in(done.folder) == names and content(done.folder) == files
+    done = run_here(script, *QUICK[script], "--resume")
+    assert done.returncode == 0 and "complete" in done.stdout, done.stderr
+    assert files_in(done.folder) == names and results_of(done) == results
+
+
+@pytest.mark.parametrize("engine", ["compiled", "eager"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_twice_while_the_figures_are_saved_and_then_resumed(
+    run_here, made_up, monkeypatch, script, engine
+):
+    """The second one ends the run at once; --resume goes on from a checkpoint that has every step."""
+    monkeypatch.setenv("MNIST_ROOT", str(made_up))
+    no_figures(monkeypatch)
+    options = [*QUICK[script], *(["--engine", engine] if script != "mnist_mlp" else [])]
+    whole = run_here(script, *options)
     files, results = content(whole.folder), results_of(whole)
     shutil.rmtree(whole.folder)
     with monkeypatch.context() as patch:
         patch.setattr(Run, "CHECKPOINT_SECONDS", 0)
-        patch.setattr(
-            FigureCanvasBase, "print_figure", lambda *values, **settings: (press(), press())
-        )
-        assert run_here(script, *QUICK[script]).returncode == 130
-    calls = at_call(monkeypatch, importlib.import_module(f"lectures.{script}"), 0, press)
-    done = run_here(script, *QUICK[script], "--resume", "--quiet")
-    assert len(calls) <= 3  # for the results alone
-    assert done.returncode == 0 and content(done.folder) == files and results_of(done) == results, (
-        done.stderr
-    )
+        at_step(patch, 0, press)  # a checkpoint after each step
+        press_when_saved(patch, "loss.png", times=2)
+        assert run_here(script, *options).returncode == 130
+    made = at_step(monkeypatch, 0, press)
+    done = run_here(script, *options, "--resume", "--quiet")
+    assert done.returncode == 0 and made == [], done.stderr
+    assert content(done.folder) == files and results_of(done) == results
 
 
 # What the titles and sentences say.
 
 
-def test_titles_of_an_interrupted_run_say_how_far_it_came(run_here, made_up, monkeypatch):
+PLANNED = {"linear_recovery": "--samples", "ann_revisited": "--steps", "mnist_mlp": "--epochs"}
+
+
+def said(figure) -> str:
+    """All texts of a figure in one line, since a title may be broken into several."""
+    return " ".join(" ".join(texts(figure)).split())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_titles_of_an_interrupted_run_say_how_far_it_came(run_here, made_up, monkeypatch, script):
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
-    for script, planned in (
-        ("linear_recovery", "--samples"),
-        ("ann_revisited", "--steps"),
-        ("mnist_mlp", "--epochs"),
-    ):
-        with monkeypatch.context() as patch:
-            figures = watch_figures(patch)
-            at_call(patch, importlib.import_module(f"lectures.{script}"), 35, press)
-            done = run_here(script, *QUICK[script], planned, 1234, "--quiet")
-        assert done.returncode == 130 and len(np.load(done.folder / "losses.npy")) == 35
-        assert {"loss"} < set(figures)
-        for name, figure in figures.items():
-            said = " ".join(" ".join(texts(figure)).split())  # a title may be broken into lines
-            plan = re.sub(r"\b35 of 1,?234\b", "", said)
-            assert not re.search(r"1,?234", plan), f"{name}: {said}"
-        assert any(re.search(r"\b35\b", text) for text in texts(figures["loss"]))
-        assert re.search(r"\b35\b", done.stdout) and not re.search(
-            r"after 1,?234 steps", done.stdout
-        )
+    figures = watch_figures(monkeypatch)
+    at_step(monkeypatch, 35, press)
+    done = run_here(script, *QUICK[script], PLANNED[script], 1234, "--quiet")
+    assert done.returncode == 130 and len(np.load(done.folder / "losses.npy")) == 35
+    for name, figure in figures.items():
+        assert "interrupted after 35 of 1,234 steps" in said(figure), name
+        assert "1,234" not in said(figure).replace("35 of 1,234", ""), name
+    assert "loss" in figures and "interrupted after 35 of 1,234 steps: " in done.stdout
 
 
 def test_titles_of_a_diverged_run_say_where_it_diverged(run_here, monkeypatch):
     figures = watch_figures(monkeypatch)
     done = run_here("linear_recovery", "--raw", "--quiet")
     losses = np.load(done.folder / "losses.npy")
-    assert (
-        done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    )
-    assert 100 < len(losses) < 400 and losses[-1] > 1e250
-    assert f"step {len(losses) + 1} " in done.stderr and "learning rate 0.01" in done.stderr
-    limit = done.metrics["results"]["stable_lr_limit"]
-    assert f"{limit:.3g}" in done.stdout + done.stderr
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: the loss is not finite at step ")
+    assert 100 < len(losses) < 400 and losses[-2] > 1e250 and losses[-1] == np.inf
+    assert f"step {len(losses)} with learning rate 0.01" in done.stderr
+    assert f"{done.metrics['results']['stable_lr_limit']:.3g}" in done.stdout
     for figure in figures.values():
-        said = "\n".join(texts(figure))
-        assert (
-            "10,000 pairs" not in said
-            and "10,000 random pairs" not in said
-            and "10,000 steps" not in said
-        )
-        assert str(len(losses) + 1) in said or str(len(losses)) in said
+        assert f"diverged at step {len(losses)} of 10,000" in said(figure)
+        assert "10,000 pairs" not in said(figure) and "10,000 steps" not in said(figure)
 
 
-def test_titles_of_a_finished_run_name_its_settings(run_here, made_up, monkeypatch):
+@pytest.mark.parametrize(
+    "options, parts",
+    [
+        (
+            ("mnist_mlp", "--images", 50, "--epochs", 7, "--lr", 0.0123, "--seed", 3),
+            ("MNIST", "50 images", "7 steps", "learning rate 0.0123", "seed 3"),
+        ),
+        (
+            ("linear_recovery", "--samples", 77, "--lr", 0.0123, "--low", 2, "--high", 6),
+            ("77 steps", "learning rate 0.0123", "[2, 6)", "centred"),
+        ),
+        (
+            ("ann_revisited", "--steps", 77, "--lr", 0.0123, "--seed", 45),
+            ("77 steps", "learning rate 0.0123", "seed 45", "of 10 points right"),
+        ),
+    ],
+)
+def test_titles_of_a_finished_run_name_its_settings(run_here, made_up, monkeypatch, options, parts):
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
     figures = watch_figures(monkeypatch)
-    run_here(
-        "mnist_mlp",
-        "--images",
-        50,
-        "--epochs",
-        7,
-        "--batch-size",
-        25,
-        "--lr",
-        0.0123,
-        "--weight-decay",
-        0.0456,
-        "--schedule",
-        "one-cycle",
-        "--seed",
-        3,
-    )
-    for part in (
-        "MNIST",
-        "50 of 60 images",
-        "epoch 7 of 7",
-        "25",
-        "0.0123",
-        "0.0456",
-        "one-cycle",
-        "seed 3",
-    ):
-        assert part in " ".join(" ".join(texts(figures["loss"])).split()), part
-    run_here("linear_recovery", "--samples", 77, "--lr", 0.0123, "--low", 2, "--high", 6)
-    for part in ("77", "0.0123", "[2, 6)", "centred"):
-        assert part in " ".join(" ".join(texts(figures["loss"])).split()), part
+    assert run_here(*options).returncode == 0
+    for part in parts:
+        assert part in said(figures["loss"])
+
+
+def test_a_title_says_centred_only_where_the_inputs_were(run_here, monkeypatch):
+    figures = watch_figures(monkeypatch)
     run_here("linear_recovery", "--samples", 77, "--lr", 0.0001, "--raw")
-    assert "centred" not in " ".join(" ".join(texts(figures["loss"])).split())
-    run_here("ann_revisited", "--steps", 77, "--lr", 0.0123, "--seed", 45)
-    for part in ("77", "0.0123", "45", "of 10 points right"):
-        assert part in " ".join(" ".join(texts(figures["regions"])).split()), part
+    assert "[5, 10)" in said(figures["loss"]) and "centred" not in said(figures["loss"])
 
 
 def test_a_rate_far_too_large_is_called_so(run_here, monkeypatch):
@@ -429,15 +412,15 @@ def test_a_plateau_is_only_called_one_where_the_loss_shows_it(run_here, monkeypa
 
 def test_an_interrupted_run_is_on_no_plateau(run_here, monkeypatch):
     no_figures(monkeypatch)
-    at_call(monkeypatch, importlib.import_module("lectures.ann_revisited"), 20, press)
-    done = run_here("ann_revisited", "--engine", "eager", "--steps", 40)
+    at_step(monkeypatch, 1020, press)
+    done = run_here("ann_revisited", "--steps", 2000, "--lr", 1e-6)
     assert done.returncode == 130 and "plateau" not in done.stdout.replace(str(done.folder), "")
 
 
 ONES = {
     "linear_recovery": ("--samples", 1),
     "ann_revisited": ("--steps", 1),
-    "mnist_mlp": ("--images", 1, "--epochs", 1, "--hidden", 1, "--batch-size", 1),
+    "mnist_mlp": ("--images", 1, "--epochs", 1, "--hidden", 1),
 }
 PLURAL = re.compile(
     r"(?<![\d.,])1 (?:[a-z]+ )?(?:steps|pairs|points|starts|images|epochs|batches|units|threads|"
@@ -451,44 +434,52 @@ def test_one_of_a_thing_is_not_many(run_here, made_up, monkeypatch, script):
     figures = watch_figures(monkeypatch)
     done = run_here(script, *ONES[script])
     assert done.returncode == 0 and done.metrics["results"]["steps"] == 1, done.stderr
-    said = (
-        done.stdout
-        + done.stderr
-        + "\n".join("\n".join(texts(figure)) for figure in figures.values())
-    )
-    assert not PLURAL.search(said), PLURAL.search(said).group()
-    assert "nan" not in said.replace("tenan", "") and "of 1 to test" not in said
+    everything = "\n".join([done.stdout, done.stderr, *map(said, figures.values())])
+    assert not PLURAL.search(everything), PLURAL.search(everything).group()
+    assert "nan" not in everything and "of 1 to test" not in everything
 
 
-def test_no_engine_is_said_with_what_it_costs(run_here, monkeypatch):
+def test_no_llvmlite_is_said_with_what_to_do(run_here, monkeypatch):
     no_figures(monkeypatch)
     for name in ("llvmlite", "llvmlite.binding"):
         monkeypatch.setitem(sys.modules, name, None)  # an ImportError, as where it is missing
+    for cached in (engine.compile.compiled, engine.vector.host):
+        cached.cache_clear()
     done = run_here("ann_revisited", "--steps", 100)
-    assert (
-        done.returncode == 0
-        and done.metrics["results"]["engine"] == "eager" == done.metrics["config"]["engine"]
-    )
-    assert (
-        done.stderr.startswith("warning: ")
-        and done.stderr.count("\n") == 1
-        and "llvmlite" in done.stderr
-    )
-    times = re.findall(r"\d+ (?:s|seconds?|minutes?)\b", done.stderr)
-    assert len(set(times)) == len(times), done.stderr  # not "about 1 s instead of 1 s"
-    done = run_here("ann_revisited", "--engine", "fused")
-    assert (
-        done.returncode == 1
-        and done.stderr.startswith("error: --engine fused")
-        and done.stderr.count("\n") == 1
-    )
+    assert done.returncode == 0 and done.metrics["results"]["steps"] == 100
+    assert done.metrics["results"]["engine"] == "eager" == done.metrics["config"]["engine"]
+    assert "not compiled: llvmlite" in done.stdout and "pip install llvmlite" in done.stdout
+    done = run_here("ann_revisited", "--steps", 100, "--engine", "compiled")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: --engine compiled: ") and "llvmlite" in done.stderr
+
+
+# Too little memory.
+
+LARGE = {
+    "linear_recovery": ("--samples", 1_000_000),
+    "ann_revisited": ("--steps", 1_000_000),
+    "mnist_mlp": ("--hidden", 10_000, "--epochs", 1, "--images", 50),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_more_than_the_memory_is_refused_before_it_is_taken(run_here, made_up, monkeypatch, script):
+    monkeypatch.setenv("MNIST_ROOT", str(made_up))
+    no_figures(monkeypatch)
+    have_memory(monkeypatch, 10**7)
+    done = run_here(script, *LARGE[script])
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ") and "0.0 GiB are free" in done.stderr
+    assert done.metrics is None
+    assert run_here(script, *QUICK[script]).returncode == 0  # a small run needs little
 
 
 # The progress bar.
 
 # A script as it is, on whose clocks a second lasts a hundredth, and whose checkpoints find no room.
 HURRIED = """
-import os, runpy, sys, time
+import runpy, sys, time
 _, project, *sys.argv = sys.argv
 sys.path.insert(0, project)
 def hurried(clock):
@@ -496,12 +487,10 @@ def hurried(clock):
     return lambda: begin + 100 * (clock() - begin)
 for name in ("time", "monotonic", "perf_counter"):
     setattr(time, name, hurried(getattr(time, name)))
-replace = os.replace
-def full(source, path, **settings):
-    if str(path).endswith("checkpoint.pt"):
-        raise OSError(28, "No space left on device")
-    return replace(source, path, **settings)
-os.replace = full
+from common import files
+def full(path, *values):
+    raise files.RunError(f"cannot write {path}: No space left on device")
+files.save_checkpoint = full
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -548,10 +537,8 @@ def test_what_is_printed_while_the_bar_is_shown_stands_above_it(made_up, tmp_pat
         tmp_path / "run",
         "--images",
         60,
-        "--batch-size",
-        4,
         "--epochs",
-        150,
+        2000,
     ]
     code, lines, text = on_a_terminal(words, environment(MNIST_ROOT=str(made_up), TERM="xterm"))
     assert code == 0, text

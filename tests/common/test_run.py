@@ -1,0 +1,124 @@
+"""What a script sees of `Run`: its random numbers, its loop, its files, and what it prints."""
+
+from common import options, program
+from common.reports import Report
+from common.run import Run, count_of, generator
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import environment
+from matplotlib.figure import Figure
+from torch import nn, optim
+
+ITEMS = torch.linspace(0.5, 2, 7, dtype=torch.float64)
+
+
+@pytest.fixture
+def script(tmp_path, capfd, monkeypatch):
+    """A function that runs a small script, whose step multiplies a weight, 1 at first, by 1 - 0.2 item.
+
+    It returns what the script saw: `run`, `weight`, and `code`, `stdout`, `stderr`, `folder`.
+    """
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+
+    def call(*words, files=None, figures=None, keep=(0, 2, 7), also=lambda run, model: None):
+        parser = options.lecture_parser("A test.", "test", lr=0.1, small=True)
+        options.add_engine_option(parser)
+        args = parser.parse_args(["--output-dir", str(tmp_path / "run"), *map(str, words)])
+        seen = SimpleNamespace(folder=args.output_dir)
+
+        def main():
+            seen.run = run = Run("test", args, images=3)
+            model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+            nn.init.ones_(model.weight)
+            optimizer = optim.SGD(model.parameters(), lr=args.lr)
+            for item in run.steps(ITEMS, model=model, optimizer=optimizer, keep=keep):
+                value = (item * model.weight**2).sum()
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                run.record(value)
+                also(run, model)
+            seen.weight = model.weight.item()
+            run.finish({"answer": 42}, Report(figures or {}, "a table", "a summary", files))
+
+        seen.code = program.outcome(main)
+        seen.stdout, seen.stderr = capfd.readouterr()
+        return seen
+
+    return call
+
+
+def weights(rate: float = 0.1) -> np.ndarray:
+    """The weight after 0, 1, ..., 7 steps."""
+    return np.cumprod([1, *(1 - 2 * rate * ITEMS.numpy())])
+
+
+def test_random_numbers_are_of_a_seed_and_a_purpose():
+    first = torch.randn(5, generator=generator(3, "model"))
+    torch.manual_seed(1)
+    assert torch.equal(torch.randn(5, generator=generator(3, "model")), first)
+    for other in (generator(4, "model"), generator(3, "pairs")):
+        assert not torch.equal(torch.randn(5, generator=other), first)
+
+
+def test_the_loop_goes_over_the_items_and_keeps_what_was_recorded(script):
+    seen = script()
+    assert seen.code == 0, seen.stderr
+    np.testing.assert_allclose(seen.run.losses, ITEMS.numpy() * weights()[:-1] ** 2, rtol=1e-12)
+    np.testing.assert_allclose(seen.run.kept[:, 0], weights()[[0, 2, 7]], rtol=1e-12)
+    assert seen.weight == pytest.approx(weights()[-1], rel=1e-12)
+    assert (seen.run.done, seen.run.ended, seen.run.ending) == (7, "finished", "7 steps")
+
+
+def test_a_loss_that_is_not_finite_ends_the_loop(script):
+
+    def third(run, model):
+        if run.done == 2:
+            nn.init.constant_(model.weight, torch.inf)
+
+    seen = script("--engine", "eager", keep=range(8), also=third)
+    assert seen.code == 1 and seen.stderr.startswith("error: the loss is not finite at step 4 ")
+    assert (seen.run.done, seen.run.ended) == (4, "diverged")
+    assert seen.run.ending == "diverged at step 4 of 7"
+    assert len(seen.run.losses) == 4 and len(seen.run.kept) == 5 and "a summary" in seen.stdout
+
+
+def test_everything_is_written_and_then_printed(script):
+    figures = {"loss": Figure(), "film.gif": b"GIF"}
+    seen = script(figures=figures, files={"data.npz": {"x": np.eye(2)}})
+    content = {path.name for path in seen.folder.iterdir() if path.name[0] != "."}
+    named = {"data.npz", "film.gif", "losses.npy", "loss.png", "model.pt", "model_initial.pt"}
+    assert content == named | {"metrics.json"}
+    metrics = json.loads((seen.folder / "metrics.json").read_text())
+    assert metrics["script"] == "test" and metrics["files"] == sorted(named)
+    assert metrics["config"]["images"] == 3 and metrics["config"]["lr"] == 0.1
+    assert metrics["config"]["device"] == "cpu" and metrics["config"]["engine"] != "auto"
+    results = metrics["results"]
+    assert (results["answer"], results["steps"], results["ended"]) == (42, 7, "finished")
+    before, after = (torch.load(seen.folder / f"{name}.pt") for name in ("model_initial", "model"))
+    assert before["weight"].item() == 1 and after["weight"].item() == seen.weight
+    assert seen.stdout.index("a table") < seen.stdout.index("a summary")
+    assert str(seen.folder) in seen.stdout.splitlines()[-1]
+
+
+def test_what_an_earlier_run_left_is_gone_and_nothing_else(script):
+    folder = script(figures={"loss": Figure(), "regions": Figure()}).folder
+    (folder / "notes.txt").write_text("a user's own")
+    script("--format", "svg", figures={"loss": Figure()})
+    assert {path.stem for path in folder.glob("*.*g")} == {"loss"}
+    assert not (folder / "loss.png").exists() and (folder / "notes.txt").exists()
+
+
+def test_quiet_leaves_out_the_table(script):
+    said = script("--quiet").stdout
+    assert "a summary" in said and "a table" not in said
+
+
+def test_a_number_of_things():
+    assert count_of(1, "step") == "1 step" and count_of(10_000, "image") == "10,000 images"
