@@ -1,0 +1,608 @@
+"""Reads the digits in pictures with the network that was trained on MNIST.
+
+    python handwriting/read.py photo.jpg drawing.png
+
+prints a line a picture, and draws what it found into outputs/handwriting/classified.png. Lines of digits are read from
+top to bottom, each from left to right. A digit is made as MNIST's images are (LeCun et al. 1998): scaled to fit 20x20
+pixels, in 28x28 with its centre of mass in the middle. What comes before finds the ink.
+"""
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
+
+from common import folder, options, program
+from common.digits import TITLES
+from common.program import PROJECT, RunError
+from common.run import generator
+from handwriting import figure
+from lectures import mnist_mlp
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import nn
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # not EPS: Pillow runs a program for it
+LARGEST_PICTURE = 50_000_000  # pixels
+MOST_HIDDEN = 10_000
+MOST_DIGITS = 50  # in a picture: more pieces of ink are no digits
+UNSURE = 0.6  # an answer less probable than this is said to be unsure
+NO_DIGIT = 0.35  # what is less probable than this is marked "?"
+DRAWN = 60  # pictures, at most
+MODELS = tuple(PROJECT / "outputs" / run / "model.pt" for run in ("mnist_all", "mnist_mlp"))
+
+# Lengths are in pixels of the working picture, whose longer side has 240 to 1000 of them.
+LARGE, SMALL = 1000, 240  # a longer picture is shrunk to LARGE, a shorter one enlarged to SMALL
+LIGHT = 160  # the longer side of the picture in which the paper's light is looked for
+WIDEST = 0.25  # of the picture's shorter side: no stroke is as wide
+LEAST_CONTRAST = 14  # between ink and paper, of 255
+LEAST_SHARE = 0.35  # of the strongest ink's contrast
+NOISE = 5  # standard deviations of the paper's grain: ink stands out by more
+EDGE = 0.25  # of an edge of the picture: what touches more is a desk or a shadow
+RULE_LENGTH = 0.6  # of the picture's width: a ruled line is longer
+RULE_WIDTH = 9 / 800  # of the picture's longer side: a ruled line is thinner
+FAINT = 0.45  # of the strongest piece
+SPECK_LENGTH, SPECK_AREA = 0.2, 0.03  # of the tallest and the largest piece: what is less is dust
+LOW, NEAR = (
+    0.36,
+    0.25,
+)  # of the tallest: what is lower is a part of a digit that is nearer than this
+OVERLAP = 0.4  # of the narrower width, or the lower height: pieces that share more are in one digit, or one line
+THINNEST = 0.11  # of a digit's longer side: nine of ten digits of MNIST have wider strokes
+FIELD, SIDE = 20, 28  # a digit fills 20x20 of 28x28
+
+
+class Found(NamedTuple):
+    """A digit found in a picture."""
+
+    image: NDArray[np.uint8]  # (28, 28), ink bright on 0
+    box: tuple[int, int, int, int]  # top, left, bottom, right in the picture's pixels
+
+
+class Piece(NamedTuple):
+    """Ink that hangs together, and its place in the working picture."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    mask: NDArray[np.bool_]  # (bottom - top, right - left)
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+
+def prepare(picture: NDArray[np.uint8]) -> list[list[Found]]:
+    """The lines of digits in a picture from top to bottom, each from left to right; none where there is no ink.
+
+    Args:
+        picture: grey (height, width), colours (height, width, 3), or colours and opacity (height, width, 4).
+    """
+    colours = opaque(picture)
+    longest = max(colours.shape[:2])
+    scale = min(LARGE, max(SMALL, longest)) / longest
+    if scale != 1:
+        size = [max(1, round(side * scale)) for side in colours.shape[1::-1]]
+        colours = cv2.resize(
+            colours, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        )
+    ink = contrast(colours)
+    mask = ink_mask(ink)
+    for flip in (False, True):  # lines across, then lines upright
+        mask = without_rules(mask.T).T if flip else without_rules(mask)
+    lines = lines_of(split(digits_of(pieces_of(mask, ink))))
+    return [
+        [
+            Found(
+                as_mnist(thickened(digit.mask).astype(float)),
+                tuple(int(side / scale) for side in digit[:4]),
+            )
+            for digit in line
+        ]
+        for line in lines
+    ]
+
+
+def opaque(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colours (height, width, 3), on white where it was transparent; on black if what is seen is light."""
+    if picture.ndim == 2:
+        return np.repeat(picture[..., None], 3, axis=2)
+    colours, opacity = picture[..., :3], picture[..., 3:] / np.float32(255)
+    if not opacity.size or opacity.min() == 1:
+        return np.ascontiguousarray(colours)
+    light = (colours * opacity).sum() > 3 * 127.5 * opacity.sum()
+    return (colours * opacity + (0 if light else 255) * (1 - opacity)).round().astype(np.uint8)
+
+
+def contrast(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How much ink is at each pixel: about 0 on paper, whatever the colours of ink and paper; (height, width).
+
+    The paper's colour at a pixel is the median around it. Differences from it are measured along one direction of
+    colour, the sum of all differences, each multiplied by its square: so ink is positive, dark or light. What is
+    wider than any stroke, as a shadow, is taken away by an opening.
+    """
+    height, width = colours.shape[:2]
+    small_size = [max(1, round(side * LIGHT / max(height, width))) for side in (width, height)]
+    small = cv2.resize(colours, small_size, interpolation=cv2.INTER_AREA)
+    paper = cv2.medianBlur(small, max(3, min(small_size) // 2 | 1)).astype(np.float32)
+    difference = small - paper
+    weights = (difference**2).sum(axis=2, keepdims=True)
+    direction = (weights * difference).sum(axis=(0, 1))
+    direction /= max(np.linalg.norm(direction), 1e-9)
+    bright = max(float(paper.mean()), 1)
+
+    def ink_in(values: NDArray, light: NDArray) -> NDArray:
+        ink = (values - light) @ direction
+        if bright > 127.5:  # ink in the shade counts as much as in the light
+            ink *= bright / light.mean(axis=2).clip(32)
+        return ink
+
+    kernel = np.ones([max(3, round(WIDEST * min(small_size)))] * 2, np.uint8)
+    wide = cv2.morphologyEx(ink_in(small, paper), cv2.MORPH_OPEN, kernel)
+    full = cv2.GaussianBlur(colours, (0, 0), 1).astype(np.float32)
+    ink = ink_in(full, cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR))
+    return ink - cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def ink_mask(ink: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where there is ink: above Otsu's threshold (1979), the grain of the paper, and a share of the strongest ink.
+
+    What touches much of an edge is a desk or a shadow; without it the threshold is taken again, unless it is all.
+    """
+    first = above_threshold(ink, np.ones(ink.shape, bool))
+    count, label, stats, _ = cv2.connectedComponentsWithStats(first.astype(np.uint8))
+    dropped = np.zeros(count, bool)
+    for edge in (label[0], label[-1], label[:, 0], label[:, -1]):
+        dropped |= np.bincount(edge, minlength=count) > EDGE * len(edge)
+    dropped[0] = False
+    if not dropped.any():
+        return first
+    strip = cv2.dilate(dropped[label].astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    again = above_threshold(ink, ~strip) & ~strip
+    return again if again.any() else first
+
+
+def above_threshold(ink: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where ink stands out; the threshold is taken from what is seen."""
+    values = ink[seen]
+    if not values.size:
+        return np.zeros(ink.shape, bool)
+    paper = float(np.median(values))
+    grain = 1.48 * float(np.median(np.abs(values - paper)))
+    strongest = float(np.percentile(values, 99.8)) - paper
+    scaled = ((values - paper) * (255 / max(strongest, 1e-9))).clip(0, 255).astype(np.uint8)
+    otsu = cv2.threshold(scaled, 0, 255, cv2.THRESH_OTSU)[0] / 255 * strongest
+    return ink - paper > max(otsu * 0.8, NOISE * grain, LEAST_SHARE * strongest, LEAST_CONTRAST)
+
+
+def without_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask without thin lines that run across most of the picture; strokes that cross one are mended."""
+    height, width = mask.shape
+    thickest = max(2, round(RULE_WIDTH * max(mask.shape)))
+    if width < height / 2 or max(mask.shape) <= SMALL:
+        return mask
+    ink = np.ascontiguousarray(mask, np.uint8)
+    thin = ink & ~cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((thickest + 1, 1), np.uint8))
+    level = cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones((1, max(5, width // 60)), np.uint8))
+    linked = cv2.dilate(level, np.ones((3, max(5, width // 12)), np.uint8))
+    count, label, stats, _ = cv2.connectedComponentsWithStats(linked)
+    long = stats[:, cv2.CC_STAT_WIDTH] > RULE_LENGTH * width
+    long[0] = False
+    rule = (long[label] & (level > 0)).astype(np.uint8)
+    if not rule.any():
+        return mask
+    rule = cv2.dilate(rule, np.ones((3, 5), np.uint8)) & thin
+    rest = ink & ~rule
+    mended = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, np.ones((2 * thickest + 1, 1), np.uint8))
+    return (rest | (mended & rule)) > 0
+
+
+def pieces_of(mask: NDArray[np.bool_], ink: NDArray[np.float32]) -> list[Piece]:
+    """The pieces of ink, without dust. Pixels that touch, also at corners, are a piece."""
+    _, label, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    pieces, areas, strengths = [], [], []
+    for number, (left, top, width, height, area) in enumerate(stats[1:].tolist(), start=1):
+        part = label[top : top + height, left : left + width] == number
+        pieces.append(Piece(top, left, top + height, left + width, part))
+        areas.append(area)
+        strengths.append(
+            float(np.percentile(ink[top : top + height, left : left + width][part], 80))
+        )
+    if not pieces:
+        return []
+    longest = max(piece.height for piece in pieces)
+    return [
+        piece
+        for piece, area, strength in zip(pieces, areas, strengths)
+        if max(piece.height, piece.width) >= SPECK_LENGTH * longest
+        and area >= SPECK_AREA * max(areas)
+        and strength > FAINT * max(strengths)
+    ]
+
+
+def shared(low: int, high: int, other_low: int, other_high: int) -> float:
+    """What two stretches have in common, as a share of the shorter one; the gap between them, if negative."""
+    return (min(high, other_high) - max(low, other_low)) / min(high - low, other_high - other_low)
+
+
+def joined(one: Piece, two: Piece) -> Piece:
+    """Two pieces as one."""
+    top, left = min(one.top, two.top), min(one.left, two.left)
+    bottom, right = max(one.bottom, two.bottom), max(one.right, two.right)
+    mask = np.zeros((bottom - top, right - left), bool)
+    for piece in (one, two):
+        mask[piece.top - top : piece.bottom - top, piece.left - left : piece.right - left] |= (
+            piece.mask
+        )
+    return Piece(top, left, bottom, right, mask)
+
+
+def digits_of(pieces: list[Piece]) -> list[Piece]:
+    """Pieces joined to digits: those that share rows and columns, and low ones with the nearest, as the bar of a 5."""
+    if not pieces:
+        return []
+    tallest = max(piece.height for piece in pieces)
+    digits: list[Piece] = []
+    for piece in sorted(pieces, key=lambda piece: -piece.height):
+        nearest, closest = None, NEAR * tallest
+        for place, digit in enumerate(digits):
+            down = max(piece.top, digit.top) - min(piece.bottom, digit.bottom)
+            right = max(piece.left, digit.left) - min(piece.right, digit.right)
+            low = piece.height < LOW * tallest
+            same = shared(piece.left, piece.right, digit.left, digit.right) > OVERLAP
+            gap = max(down, 0) + max(right, 0)
+            if low and gap < closest or same and down < 0.1 * tallest:
+                nearest, closest = place, gap
+        if nearest is not None:
+            digits[nearest] = joined(digits[nearest], piece)
+        elif piece.height >= LOW * tallest or len(pieces) > 1:
+            digits.append(piece)
+    return [digit for digit in digits if digit.height >= LOW * tallest]
+
+
+def split(digits: list[Piece]) -> list[Piece]:
+    """Digits that touch, taken apart where one piece is clearly wider than its neighbours."""
+    if len(digits) < 2:
+        return digits
+    usual = float(np.median([digit.width for digit in digits]))
+    apart = []
+    for digit in digits:
+        count = round(digit.width / usual)
+        if digit.width < 1.6 * usual or digit.width < 1.2 * digit.height or count < 2:
+            apart.append(digit)
+            continue
+        ink = digit.mask.sum(axis=0).astype(float)
+        reach, cuts = digit.width // (3 * count), [0]
+        for part in range(1, count):
+            middle = part * digit.width // count
+            cuts.append(middle - reach + int(ink[middle - reach : middle + reach].argmin()))
+        parts = [
+            digit.mask[:, a:b].any(axis=1).sum() for a, b in zip(cuts, [*cuts[1:], digit.width])
+        ]
+        if min(parts) < 0.5 * digit.height:
+            apart.append(digit)
+            continue
+        for begin, end in zip(cuts, [*cuts[1:], digit.width]):
+            part_mask = digit.mask[:, begin:end]
+            rows, columns = (np.flatnonzero(part_mask.any(axis=axis)) for axis in (1, 0))
+            top, left = int(rows[0]), int(columns[0])
+            bottom, right = int(rows[-1]) + 1, int(columns[-1]) + 1
+            apart.append(
+                Piece(
+                    digit.top + top,
+                    digit.left + begin + left,
+                    digit.top + bottom,
+                    digit.left + begin + right,
+                    part_mask[top:bottom, left:right],
+                )
+            )
+    return apart
+
+
+def lines_of(digits: list[Piece]) -> list[list[Piece]]:
+    """The lines of digits: one that shares rows with a line's last digit goes on with it."""
+    lines: list[list[Piece]] = []
+    for digit in sorted(digits, key=lambda digit: digit.left):
+        fits = [shared(digit.top, digit.bottom, line[-1].top, line[-1].bottom) for line in lines]
+        if fits and max(fits) > OVERLAP:
+            lines[int(np.argmax(fits))].append(digit)
+        else:
+            lines.append([digit])
+    return sorted(lines, key=lambda line: np.mean([digit.top + digit.bottom for digit in line]))
+
+
+def stroke_width(digit: NDArray[np.bool_]) -> float:
+    """About how wide a mask's strokes are: a long band of width w has the area w times half its outline.
+
+    The outline is pi / 4 times the number of pixels' edges between ink and paper, the mean over all directions.
+    """
+    padded = np.pad(digit, 1).astype(np.int8)
+    edges = np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
+    return 2 * digit.sum() / (edges * np.pi / 4)
+
+
+def thickened(digit: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask with strokes at least THINNEST of its longer side wide: pixels within a radius of the ink become ink.
+
+    The radius r solves width + 2 r = THINNEST (side + 2 r); one up to half a pixel is left out.
+    """
+    radius = (THINNEST * max(digit.shape) - stroke_width(digit)) / (2 - 2 * THINNEST)
+    if radius <= 0.5:
+        return digit
+    paper = np.pad(~digit, int(radius), constant_values=True).astype(np.uint8)
+    return cv2.distanceTransform(paper, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= radius
+
+
+def as_mnist(ink: NDArray) -> NDArray[np.uint8]:
+    """A digit's ink (height, width), 0 to 1, as MNIST's images are: (28, 28), ink 255.
+
+    The longer side is scaled to 20 pixels by area means; the centre of mass is in pixel (14, 14), counted from 0.
+    """
+    longest = max(ink.shape)
+    height, width = (max(1, int(FIELD * side / longest + 0.5)) for side in ink.shape)
+    small = area_means(area_means(ink, height).T, width).T
+    corner = []
+    for axis, size in enumerate(small.shape):
+        middle = (small.sum(axis=1 - axis) * (np.arange(size) + 0.5)).sum() / small.sum()
+        corner.append(min(max(int(np.floor(SIDE / 2 + 1 - middle)), 0), SIDE - size))
+    top, left = corner
+    image = np.zeros((SIDE, SIDE), np.uint8)
+    image[top : top + height, left : left + width] = (255 * small + 0.5).astype(np.uint8)
+    return image
+
+
+def area_means(array: NDArray, rows: int) -> NDArray:
+    """`array` with `rows` rows, each the mean of the stretch of old rows that it covers, part of a row by its part."""
+    sums = np.concatenate([np.zeros_like(array[:1]), np.cumsum(array, axis=0)])  # above each edge
+    edges = np.arange(rows + 1) * (len(array) / rows)
+    low = np.minimum(edges.astype(int), len(array) - 1)
+    return np.diff(sums[low] + (edges - low)[:, None] * array[low], axis=0) * (rows / len(array))
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """A file's picture as the camera was held: colours and opacity, (height, width, 4).
+
+    Raises:
+        RunError: not a picture that can be read, or too large a one.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: {'not a file' if path.exists() else 'there is no such file'}")
+    start = b""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+        if start[4:8] == b"ftyp":
+            raise RunError(
+                f"{path}: HEIC or AVIF, as iPhones write it, cannot be read here; export it as JPEG "
+                "from a photo app, or on a Mac: sips -s format jpeg FILE --out photo.jpg"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what surrounds the pixels
+            with Image.open(path, formats=FORMATS) as picture:
+                if picture.width * picture.height > LARGEST_PICTURE:
+                    raise Image.DecompressionBombError
+                upright = ImageOps.exif_transpose(picture)
+                if upright.mode.startswith(
+                    ("I", "F")
+                ):  # greys of 16 bits, which Pillow would cut off
+                    grey = np.nan_to_num(np.asarray(upright, np.float64))
+                    grey -= grey.min()
+                    upright = Image.fromarray((255 * grey / max(grey.max(), 1e-9)).astype(np.uint8))
+                upright = upright.reduce(max(1, max(upright.size) // LARGE))
+                return np.asarray(upright.convert("RGBA"))
+    except RunError:
+        raise
+    except Image.DecompressionBombError:
+        raise RunError(
+            f"{path}: more than {LARGEST_PICTURE:,} pixels; make the picture smaller"
+        ) from None
+    except Exception as error:  # what a damaged file makes of Pillow's readers has no common class
+        what = type(error).__name__ if start else "it is empty"
+        raise RunError(
+            f"{path}: not a picture that can be read ({what}); expected {', '.join(FORMATS)}"
+        ) from None
+
+
+def load_model(path: Path) -> nn.Sequential:
+    """The network in a file, as wide as the file says. Nothing in the file is executed.
+
+    Raises:
+        RunError: no such file, a damaged one, or another network.
+    """
+    state = folder.load(path)
+    try:
+        hidden = len(state["0.bias"])
+        model = mnist_mlp.glorot_model(min(max(hidden, 1), MOST_HIDDEN), generator(0, "model"))
+        model.load_state_dict(state)
+    except (KeyError, TypeError, IndexError, AttributeError, RuntimeError):
+        raise RunError(
+            f"{path} is not a 784-40-10 network of mnist_mlp.py or mnist_all.py"
+        ) from None
+    if not all(part.isfinite().all() for part in model.parameters()):
+        raise RunError(f"{path} has numbers that are infinite or none")
+    return model
+
+
+def origin(path: Path) -> str:
+    """What a model was trained on, from the metrics.json beside it; a warning if that is not MNIST, or not known."""
+    try:
+        results = json.loads((path.parent / "metrics.json").read_bytes())["results"]
+        title = TITLES[results["dataset"]]
+        count, accuracy = int(results["train_images"]), float(results["test_accuracy"])
+        if not (0 < count <= 60_000 and 0 <= accuracy <= 1):
+            raise ValueError
+    except FileNotFoundError:
+        warn("there is no metrics.json beside the model, so nobody knows what it was trained on")
+        return "of unknown origin"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        warn("the metrics.json beside the model is damaged, so nobody knows what it was trained on")
+        return "of unknown origin"
+    if results["dataset"] != "mnist":
+        warn(f"the model was trained on {title}, not on MNIST: do not trust its answers")
+    share = f"{100 * accuracy:.1f} %"
+    return f"trained on {count:,} images of {title}, right for {share} of its test images"
+
+
+def warn(text: str) -> None:
+    """Says it on stderr."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def read(path: Path, model: nn.Sequential) -> figure.Reading:
+    """A file's digits, their probabilities and what is said of each.
+
+    Raises:
+        RunError: the file is no picture, or there are no digits in it, or too many.
+    """
+    picture = read_picture(path)
+    lines = prepare(picture)
+    found = [digit for line in lines for digit in line]
+    if not found:
+        raise RunError(
+            f"{path}: no ink found; expected digits that stand out from their background"
+        )
+    if len(found) > MOST_DIGITS:
+        raise RunError(f"{path}: {len(found)} pieces of ink; expected at most {MOST_DIGITS} digits")
+    images = np.stack([digit.image for digit in found])
+    chances = probabilities(model, images)
+    name = "".join(letter if letter.isprintable() else "?" for letter in path.name)
+    answers = [answer(row, image) for row, image in zip(chances, images)]
+    boxes = [digit.box for digit in found]
+    return figure.Reading(
+        name, picture, boxes, images, chances, answers, [len(line) for line in lines]
+    )
+
+
+def probabilities(model: nn.Sequential, images: NDArray[np.uint8]) -> NDArray:
+    """The probability of each digit for each image, (n, 10)."""
+    return mnist_mlp.predict(model, mnist_mlp.as_vectors(torch.from_numpy(images))).numpy()
+
+
+def answer(chances: NDArray, image: NDArray[np.uint8]) -> str:
+    """``7 (98.3 %)``; below 60 % ``unsure: 4 (52 %) or 9 (41 %)``; ``?`` of what is no digit."""
+    first, second = np.argsort(-chances, kind="stable")[:2]
+    if chances[first] < NO_DIGIT or is_sign(image):
+        return "?"
+    if chances[first] >= UNSURE:
+        return f"{first} ({100 * chances[first]:.1f} %)"
+    return f"unsure: {first} ({100 * chances[first]:.0f} %) or {second} ({100 * chances[second]:.0f} %)"
+
+
+def is_sign(image: NDArray[np.uint8]) -> bool:
+    """Whether an image is a minus sign, flat, or a plus sign: all its ink near one row and one column."""
+    ink = image / 255
+    rows, columns = ink.sum(axis=1), ink.sum(axis=0)
+    high, wide = (rows > 0).sum(), (columns > 0).sum()
+    if high < 0.45 * wide:
+        return True
+    row, column = int(rows.argmax()), int(columns.argmax())
+    rest = ink.copy()
+    rest[max(row - 2, 0) : row + 3] = 0
+    rest[:, max(column - 2, 0) : column + 3] = 0
+    arms = [
+        ink[: row - 2, column].sum(),
+        ink[row + 3 :, column].sum(),
+        ink[row, : column - 2].sum(),
+        ink[row, column + 3 :].sum(),
+    ]
+    return bool(rest.sum() < 0.06 * ink.sum() and min(arms) > 2.5)
+
+
+def sentence(reading: figure.Reading) -> str:
+    """The answers in one: ``4 2 / 7 (97.0 %, 88.1 %, 99.0 %)``; what is unsure stays as it is."""
+    if len(reading.answers) == 1:
+        return reading.answers[0]
+    words = [
+        "?" if said == "?" else str(row.argmax())
+        for said, row in zip(reading.answers, reading.probabilities)
+    ]
+    ends = np.cumsum(reading.lines)
+    lines = [" ".join(words[end - size : end]) for end, size in zip(ends, reading.lines)]
+    sure = [said[3:-1] if said[0].isdigit() else said for said in reading.answers]
+    return f"{' / '.join(lines)} ({', '.join(sure)})"
+
+
+def arguments() -> argparse.Namespace:
+    """The options, see --help."""
+    parser = options.parser(__doc__.splitlines()[0])
+    parser.add_argument(
+        "pictures", type=Path, nargs="+", metavar="PICTURE", help=f"a file: {', '.join(FORMATS)}"
+    )
+    add_model_option(parser)
+    parser.add_argument(
+        "--output-dir",
+        type=options.folder,
+        default=PROJECT / "outputs" / "handwriting",
+        metavar="DIR",
+        help="where classified.png is written",
+    )
+    return parser.parse_args()
+
+
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--model``, which `chosen_model` loads."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="a model.pt (default: that of outputs/mnist_all, else of outputs/mnist_mlp)",
+    )
+
+
+def chosen_model(path: Path | None) -> nn.Sequential:
+    """The network that ``--model`` names, or the best there is; what it is, is said."""
+    if path is None:
+        path = next((path for path in MODELS if path.exists()), MODELS[-1])
+        if not path.exists():
+            raise RunError(
+                f"there is no {path}; train one with python lectures/mnist_mlp.py, or name one "
+                "with --model"
+            )
+    model = load_model(path)
+    print(f"model: {path}, {origin(path)}")
+    return model
+
+
+def main() -> None:
+    args = arguments()
+    model = chosen_model(args.model)
+    lock = folder.open_folder(args.output_dir)
+    readings: list[figure.Reading] = []
+    errors: list[RunError] = []
+    for path in args.pictures:
+        try:
+            readings.append(read(path, model))
+        except RunError as error:
+            errors.append(error)
+        else:
+            print(f"{path}: {sentence(readings[-1])}")
+    if readings:
+        title = "What was found, what the network sees of it, and what it says"
+        if len(readings) > DRAWN:
+            title += f"\nThe first {DRAWN} of {len(readings)} pictures"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of signs in a file's name that the font lacks
+            sheet = figure.readings(readings[:DRAWN], title=title)
+            folder.save(args.output_dir / "classified.png", sheet)
+    lock.release()
+    for other in errors[:-1]:
+        print(f"error: {other}", file=sys.stderr)
+    if errors:
+        raise errors[-1]
+
+
+if __name__ == "__main__":
+    program.execute(main)
