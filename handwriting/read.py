@@ -46,8 +46,10 @@ WIDEST = 0.25  # of the picture's shorter side: no stroke is as wide
 LEAST_CONTRAST = 14  # between ink and paper, of 255
 LEAST_SHARE = 0.35  # of the strongest ink's contrast
 NOISE = 5  # standard deviations of the paper's grain: ink stands out by more
+SHEET = 0.25  # of the picture: a sheet of paper on a desk has more
+DESK = 0.6  # a desk is darker than this share of the paper's brightness
 EDGE = 0.25  # of an edge of the picture: what touches more is a desk or a shadow
-RULE_LENGTH = 0.6  # of the picture's width: a ruled line is longer
+RULE_LENGTH = 0.5  # of the picture's width: a ruled line is longer
 RULE_WIDTH = 9 / 800  # of the picture's longer side: a ruled line is thinner
 FAINT = 0.45  # of the strongest piece
 SPECK_LENGTH, SPECK_AREA = 0.2, 0.03  # of the tallest and the largest piece: what is less is dust
@@ -99,7 +101,7 @@ def prepare(picture: NDArray[np.uint8]) -> list[list[Found]]:
         colours = cv2.resize(
             colours, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         )
-    ink = contrast(colours)
+    ink = contrast(without_desk(colours))
     mask = ink_mask(ink)
     for flip in (False, True):  # lines across, then lines upright
         mask = without_rules(mask.T).T if flip else without_rules(mask)
@@ -125,6 +127,37 @@ def opaque(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(colours)
     light = (colours * opacity).sum() > 3 * 127.5 * opacity.sum()
     return (colours * opacity + (0 if light else 255) * (1 - opacity)).round().astype(np.uint8)
+
+
+def without_desk(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture with the paper's colour in place of a dark desk around bright paper.
+
+    Desk is what is darker than Otsu's threshold (1979) and reaches the edge, if the rest without gaps, which are
+    strokes, and without narrow parts is enough for a sheet.
+    """
+    height, width = colours.shape[:2]
+    if max(height, width) <= SMALL:
+        return colours
+    small_size = [max(1, round(side * LIGHT / max(height, width))) for side in (width, height)]
+    grey = cv2.resize(colours, small_size, interpolation=cv2.INTER_AREA).mean(axis=2)
+    bright = cv2.threshold(grey.astype(np.uint8), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
+    sheet = bright
+    for change, side in ((cv2.MORPH_CLOSE, LIGHT // 10), (cv2.MORPH_OPEN, LIGHT // 6)):
+        sheet = cv2.morphologyEx(sheet, change, np.ones((side, side), np.uint8))
+    _, label = cv2.connectedComponents(1 - bright)
+    edge = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
+    desk = np.isin(label, edge) & (bright == 0)
+    if (
+        sheet.mean() < SHEET
+        or (edge > 0).mean() < EDGE
+        or grey[desk].mean() > DESK * grey[bright > 0].mean()
+    ):
+        return colours
+    desk = cv2.dilate(desk.astype(np.uint8), np.ones((5, 5)))
+    desk = cv2.resize(desk, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    colours = colours.copy()
+    colours[desk] = np.median(colours[~desk], axis=0)
+    return colours
 
 
 def contrast(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -191,20 +224,29 @@ def above_threshold(ink: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArra
 def without_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The mask without thin lines that run across most of the picture; strokes that cross one are mended."""
     height, width = mask.shape
-    thickest = max(2, round(RULE_WIDTH * max(mask.shape)))
     if width < height / 2 or max(mask.shape) <= SMALL:
         return mask
+    thickest = max(2, round(RULE_WIDTH * max(mask.shape)))
     ink = np.ascontiguousarray(mask, np.uint8)
     thin = ink & ~cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((thickest + 1, 1), np.uint8))
-    level = cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones((1, max(5, width // 60)), np.uint8))
-    linked = cv2.dilate(level, np.ones((3, max(5, width // 12)), np.uint8))
-    count, label, stats, _ = cv2.connectedComponentsWithStats(linked)
-    long = stats[:, cv2.CC_STAT_WIDTH] > RULE_LENGTH * width
-    long[0] = False
-    rule = (long[label] & (level > 0)).astype(np.uint8)
-    if not rule.any():
-        return mask
-    rule = cv2.dilate(rule, np.ones((3, 5), np.uint8)) & thin
+    level = cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones((1, width // 60), np.uint8))
+    linked = cv2.dilate(level, np.ones((7, width // 4), np.uint8))
+    _, label, stats, _ = cv2.connectedComponentsWithStats(linked)
+    rule = np.zeros_like(ink)
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    for number in np.flatnonzero(stats[1:, cv2.CC_STAT_WIDTH] > RULE_LENGTH * width) + 1:
+        left, top, wide, high, _ = stats[number]
+        box = slice(top, top + high), slice(left, left + wide)
+        least = (0.3 if wide > 0.95 * width else RULE_LENGTH) * width
+        y, x = np.nonzero(level[box] & (label[box] == number))
+        for _ in range(4):  # a parabola, since lenses bend lines; strokes at the line are left out
+            bent = np.polynomial.Polynomial.fit(x, y, 2)
+            near = np.abs(y - bent(x)) <= thickest / 2
+            if near.sum() < least:
+                break
+            y, x = y[near], x[near]
+        if len(np.unique(x)) > least:
+            rule |= thin & (np.abs(rows - top - bent(columns - left)) <= thickest / 2)
     rest = ink & ~rule
     mended = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, np.ones((2 * thickest + 1, 1), np.uint8))
     return (rest | (mended & rule)) > 0
