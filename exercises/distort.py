@@ -1,4 +1,4 @@
-"""Copies of images of digits as other people might have written them: slanted, wider, bent, with thicker or thinner pens."""
+"""Copies of images of digits as other people might write them: slanted, wider, bent, with another pen."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,14 @@ class Distortions(NamedTuple):
     """The largest of each kind; the least are their negatives. All but `bend` are uniform between them."""
 
     turn: float = 0.15  # radians
-    scale: float = 0.15  # of width and height, each on its own, as a share
-    slant: float = 0.3  # rows' shift to the side by their distance from the middle
+    scale: float = 0.1  # of width and height, each on its own, as a share
+    slant: float = 0.2  # rows' shift to the side by their distance from the middle
     shift: float = 1.0  # pixels
-    bend: float = 0.7  # pixels: standard deviation of the shifts at 4x4 knots, between them smooth
-    pen: float = 0.6  # share of the way to the image whose strokes are a pixel wider, or narrower, on each side
+    bend: float = 0.5  # pixels: standard deviation of the shifts at 4x4 knots, between them smooth
+    pen: float = 0.4  # share of the way to strokes a pixel wider, or narrower, on each side
+
+
+MOST = Distortions()
 
 
 def distorted(

@@ -185,7 +185,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--count", type=options.whole_number(1, 5000), default=100, help="photos of each kind"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where the table is written, too")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="where the table is written, too"
+    )
     return parser.parse_args()
 
 

@@ -36,6 +36,12 @@ MOST_HIDDEN = 10_000
 MOST_DIGITS = 50  # in a picture: more pieces of ink are no digits
 UNSURE = 0.6  # an answer less probable than this is said to be unsure
 NO_DIGIT = 0.35  # what is less probable than this is marked "?"
+COPIES = (  # turn in radians, slant and width as shares
+    (0, 0, 0),
+    *((0.15 * sign, 0, 0) for sign in (-1, 1)),
+    *((0, 0.2 * sign, 0) for sign in (-1, 1)),
+    *((0, 0, 0.15 * sign) for sign in (-1, 1)),
+)
 DRAWN = 60  # pictures, at most
 MODELS = tuple(PROJECT / "outputs" / run / "model.pt" for run in ("mnist_all", "mnist_mlp"))
 
@@ -50,6 +56,7 @@ SHEET = 0.25  # of the picture: a sheet of paper on a desk has more
 DESK = 0.6  # a desk is darker than this share of the paper's brightness
 EDGE = 0.25  # of an edge of the picture: what touches more is a desk or a shadow
 RULE_LENGTH = 0.5  # of the picture's width: a ruled line is longer
+RULE_AT_EDGE = 0.15  # if it ends at the picture's edge
 RULE_WIDTH = 9 / 800  # of the picture's longer side: a ruled line is thinner
 FAINT = 0.45  # of the strongest piece
 SPECK_LENGTH, SPECK_AREA = 0.2, 0.03  # of the tallest and the largest piece: what is less is dust
@@ -233,12 +240,13 @@ def without_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     linked = cv2.dilate(level, np.ones((7, width // 4), np.uint8))
     _, label, stats, _ = cv2.connectedComponentsWithStats(linked)
     rule = np.zeros_like(ink)
-    rows, columns = np.arange(height)[:, None], np.arange(width)
-    for number in np.flatnonzero(stats[1:, cv2.CC_STAT_WIDTH] > RULE_LENGTH * width) + 1:
-        left, top, wide, high, _ = stats[number]
+    for number, (left, top, wide, high, _) in enumerate(stats[1:].tolist(), start=1):
+        if wide < RULE_AT_EDGE * width:
+            continue
         box = slice(top, top + high), slice(left, left + wide)
-        least = (0.3 if wide > 0.95 * width else RULE_LENGTH) * width
         y, x = np.nonzero(level[box] & (label[box] == number))
+        at_edge = left + x.min() < 3 or left + x.max() > width - 4
+        least = (RULE_AT_EDGE if at_edge else RULE_LENGTH) * width
         for _ in range(4):  # a parabola, since lenses bend lines; strokes at the line are left out
             bent = np.polynomial.Polynomial.fit(x, y, 2)
             near = np.abs(y - bent(x)) <= thickest / 2
@@ -246,7 +254,8 @@ def without_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
                 break
             y, x = y[near], x[near]
         if len(np.unique(x)) > least:
-            rule |= thin & (np.abs(rows - top - bent(columns - left)) <= thickest / 2)
+            distance = np.abs(np.arange(high)[:, None] - bent(np.arange(wide)))
+            rule[box] |= thin[box] & (distance <= thickest / 2)
     rest = ink & ~rule
     mended = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, np.ones((2 * thickest + 1, 1), np.uint8))
     return (rest | (mended & rule)) > 0
@@ -529,8 +538,21 @@ def read(path: Path, model: nn.Sequential) -> figure.Reading:
 
 
 def probabilities(model: nn.Sequential, images: NDArray[np.uint8]) -> NDArray:
-    """The probability of each digit for each image, (n, 10)."""
-    return mnist_mlp.predict(model, mnist_mlp.as_vectors(torch.from_numpy(images))).numpy()
+    """The probability of each digit for each image, (n, 10): the mean over the image and copies of it.
+
+    A copy is slanted, wider or narrower, or turned a little, around the middle. Doubtful digits change with it.
+    """
+    copies = []
+    for turn, slant, wide in COPIES:
+        cos, sin = np.cos(turn), np.sin(turn)
+        change = np.array(
+            [[(1 + wide) * cos, (1 + wide) * (slant * cos - sin)], [sin, slant * sin + cos]]
+        )
+        shift = (1 - change.sum(axis=1)) * 14
+        matrix = np.column_stack([change, shift])
+        copies += [cv2.warpAffine(image, matrix, (SIDE, SIDE)) for image in images]
+    vectors = mnist_mlp.as_vectors(torch.from_numpy(np.stack(copies)))
+    return mnist_mlp.predict(model, vectors).numpy().reshape(len(COPIES), -1, 10).mean(axis=0)
 
 
 def answer(chances: NDArray, image: NDArray[np.uint8]) -> str:
@@ -575,6 +597,18 @@ def sentence(reading: figure.Reading) -> str:
     lines = [" ".join(words[end - size : end]) for end, size in zip(ends, reading.lines)]
     sure = [said[3:-1] if said[0].isdigit() else said for said in reading.answers]
     return f"{' / '.join(lines)} ({', '.join(sure)})"
+
+
+def digits_read(reading: figure.Reading) -> list[str]:
+    """The digits in the order of reading, without what is no digit."""
+    pairs = zip(reading.answers, reading.probabilities)
+    return [str(row.argmax()) for said, row in pairs if said != "?"]
+
+
+def is_sure(reading: figure.Reading) -> bool:
+    """Whether there are digits, and none of them is unsure."""
+    said = [answer for answer in reading.answers if answer != "?"]
+    return bool(said) and not any(answer.startswith("unsure") for answer in said)
 
 
 def arguments() -> argparse.Namespace:
