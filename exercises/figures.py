@@ -7,7 +7,6 @@ from common.sheets import BLUE, GREEN, ORANGE
 
 # isort: split
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BAND = (10, 90)  # percentiles
