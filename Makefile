@@ -3,7 +3,7 @@
 # make test       the tests      make lint   style and types      make clean   removes what runs and tools left behind
 # make exercises  docs/exercises.md and its figures, in some minutes
 # make bench      the speed claims, docs/benchmarks.md            make figures   README's pictures; needs MNIST, Chromium
-# make photos     how many digits are read right from composed photos, the table of docs/own_digit.md; after make lectures
+# make photos     how many digits are read right from composed photos, docs/generated/photos.md; after make lectures
 # make soak       kills 200 runs and damages thousands of files; up to half an hour
 # VENV=path uses an environment that exists; else .venv is made by BASE, a Python of 3.10 or later.
 VENV ?= .venv
@@ -11,9 +11,6 @@ BASE ?= python3
 PYTHON = $(VENV)/bin/python
 READY = $(VENV)/.ready-for-lectures
 READY_FOR_TESTS = $(VENV)/.ready-for-tests
-
-# The model of all images that the page and exercises/own_digit.py use.
-TUNED = --images all --batch-size 128 --epochs 40 --lr 0.015 --schedule one-cycle --distort
 
 .PHONY: lectures report test lint exercises bench photos figures soak clean
 
@@ -23,7 +20,7 @@ lectures: $(READY)
 	"$(PYTHON)" lectures/linear_recovery.py --raw --quiet --output-dir outputs/linear_recovery_raw; test $$? -eq 1
 	"$(PYTHON)" lectures/ann_revisited.py
 	"$(PYTHON)" lectures/mnist_mlp.py
-	"$(PYTHON)" lectures/mnist_mlp.py $(TUNED) --quiet --output-dir outputs/mnist_mlp_all
+	"$(PYTHON)" exercises/mnist_all.py --quiet
 	"$(PYTHON)" -m report
 
 report: $(READY)
@@ -47,7 +44,7 @@ bench: $(READY_FOR_TESTS)
 	"$(PYTHON)" benchmarks/run.py
 
 photos: $(READY)
-	"$(PYTHON)" benchmarks/photos.py
+	"$(PYTHON)" handwriting/photos.py --output docs/generated/photos.md
 
 figures: lectures $(READY_FOR_TESTS)
 	@grep -q '"dataset": "mnist"' outputs/mnist_mlp/metrics.json || { echo "README's pictures are of MNIST, which" \

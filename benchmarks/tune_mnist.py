@@ -23,6 +23,7 @@ from torch import Tensor
 
 from common import digits, options, program, run
 from common.onehot import one_hot
+from exercises.distort import Distortions, distorted
 from lectures import mnist_mlp
 
 HELD_OUT = 5_000
@@ -31,9 +32,9 @@ CHOSEN = {
     "lr": 0.015,
     "batch_size": 128,
     "weight_decay": 0.0,
-    "distort": digits.DISTORTIONS,
+    "distort": Distortions(),
 }
-# What is tried instead; `distort` is the largest turn (radians), scale, shear and shift (pixels), or None.
+# What is tried instead; `distort` has the largest distortions, or is None.
 TRIED: list[dict] = [
     {},
     {"epochs": 60},
@@ -42,8 +43,8 @@ TRIED: list[dict] = [
     {"lr": 0.01},
     {"lr": 0.02},
     {"weight_decay": 1e-5},
-    {"distort": (0.2, 0.15, 0.15, 1.5)},
-    {"distort": (0.1, 0.07, 0.07, 0.7)},
+    {"distort": Distortions(slant=0.3, scale=0.15, bend=0.7, pen=0.6)},
+    {"distort": Distortions(turn=0.1, bend=1.0, pen=0.6)},
     {"epochs": 20, "weight_decay": 1e-4, "distort": None},
 ]
 
@@ -56,7 +57,7 @@ def batches(
         for batch in torch.randperm(len(images), generator=generator).split(setting.batch_size):
             x = images.index_select(0, batch)
             yield (
-                (digits.distorted(x, generator, setting.distort) if setting.distort else x),
+                (distorted(x, generator, setting.distort) if setting.distort else x),
                 labels[batch],
             )
 

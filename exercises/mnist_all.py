@@ -1,4 +1,4 @@
-"""The lecture's 784-40-10 network on all images of MNIST: in batches, on distorted copies, with a one-cycle schedule."""
+"""The lecture's 784-40-10 network on all images of MNIST: in batches, distorted, with a one-cycle schedule."""
 
 import sys
 from pathlib import Path

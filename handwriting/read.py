@@ -35,7 +35,7 @@ LARGEST_PICTURE = 50_000_000  # pixels
 MOST_HIDDEN = 10_000
 MOST_DIGITS = 50  # in a picture: more pieces of ink are no digits
 UNSURE = 0.6  # an answer less probable than this is said to be unsure
-NO_DIGIT = 0.35  # what is less probable than this is marked "?"
+NO_DIGIT = 0.25  # what is less probable than this is marked "?"
 COPIES = (  # turn in radians, slant and width as shares
     (0, 0, 0),
     *((0.15 * sign, 0, 0) for sign in (-1, 1)),
@@ -43,7 +43,7 @@ COPIES = (  # turn in radians, slant and width as shares
     *((0, 0, 0.15 * sign) for sign in (-1, 1)),
 )
 DRAWN = 60  # pictures, at most
-SOFTER = 1.5  # temperature: probabilities are as sure as the answers are right
+SOFTER = 1.5  # the temperature that makes the network less sure of other people's digits
 __all__ = ["as_mnist", "prepare"]
 MODELS = tuple(PROJECT / "outputs" / run / "model.pt" for run in ("mnist_all", "mnist_mlp"))
 
