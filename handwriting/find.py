@@ -16,8 +16,7 @@ NOISE = 5  # standard deviations of the paper's grain: ink stands out by more
 SHEET = 0.25  # of the picture: a sheet of paper on a desk has more
 DESK = 0.6  # a desk is darker than this share of the paper's brightness
 EDGE = 0.25  # of an edge of the picture: what touches more is a desk or a shadow
-RULE_LENGTH = 0.5  # of the picture's width: a ruled line is longer
-RULE_AT_EDGE = 0.15  # if it ends at the picture's edge
+RULE_LENGTH = 0.15  # of the picture's width: a ruled line is longer, and ends at the picture's edge
 RULE_WIDTH = 9 / 800  # of the picture's longer side: a ruled line is thinner
 FAINT = 0.45  # of the strongest piece
 SPECK_LENGTH, SPECK_AREA = 0.2, 0.03  # of the tallest and the largest piece: what is less is dust
@@ -67,9 +66,12 @@ def prepare(picture: NDArray[np.uint8]) -> list[list[Found]]:
         colours = cv2.resize(
             colours, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         )
+    transparent = picture.ndim == 3 and picture.shape[2] == 4 and picture[..., 3].min() < 255
+    seen = np.ones(colours.shape[:2], bool)
     for paper in (without_desk(colours), colours):  # if there is nothing on it, it was no paper
         ink = contrast(paper)
-        mask = without_rules(without_rules(ink_mask(ink)).T).T  # lines across, then lines upright
+        mask = above_threshold(ink, seen) if transparent else ink_mask(ink)
+        mask = without_rules(without_rules(mask).T).T  # lines across, then lines upright
         lines = lines_of(split(digits_of(pieces_of(mask, ink))))
         if lines:
             break
@@ -164,15 +166,17 @@ def ink_mask(ink: NDArray[np.float32]) -> NDArray[np.bool_]:
     """
     first = above_threshold(ink, np.ones(ink.shape, bool))
     count, label = cv2.connectedComponents(first.astype(np.uint8))
-    dropped = np.zeros(count, bool)
+    dropped, whole = np.zeros(count, bool), np.zeros(count, bool)
     for edge in (label[0], label[-1], label[:, 0], label[:, -1]):
-        dropped |= np.bincount(edge, minlength=count) > EDGE * len(edge)
+        share = np.bincount(edge, minlength=count) / len(edge)
+        dropped |= share > EDGE
+        whole |= share > 0.9
     dropped[0] = False
     if not dropped.any():
         return first
     strip = cv2.dilate(dropped[label].astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     again = above_threshold(ink, ~strip) & ~strip
-    return again if again.any() else first
+    return again if again.any() else first & ~(whole[label])
 
 
 def above_threshold(ink: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -201,12 +205,13 @@ def without_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     _, label, stats, _ = cv2.connectedComponentsWithStats(linked)
     rule = np.zeros_like(ink)
     for number, (left, top, wide, high, _) in enumerate(stats[1:].tolist(), start=1):
-        if wide < RULE_AT_EDGE * width:
+        least = RULE_LENGTH * width
+        if wide < least:
             continue
         box = slice(top, top + high), slice(left, left + wide)
         y, x = np.nonzero(level[box] & (label[box] == number))
-        at_edge = left + x.min() < 3 or left + x.max() > width - 4
-        least = (RULE_AT_EDGE if at_edge else RULE_LENGTH) * width
+        if left + x.min() >= 3 and left + x.max() <= width - 4:
+            continue
         for _ in range(4):  # a parabola, since lenses bend lines; strokes at the line are left out
             bent = np.polynomial.Polynomial.fit(x, y, 2)
             near = np.abs(y - bent(x)) <= thickest / 2

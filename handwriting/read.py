@@ -32,6 +32,7 @@ from lectures import mnist_mlp
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # not EPS: Pillow runs a program for it
 LARGEST_PICTURE = 50_000_000  # pixels
+LARGEST_MODEL = 100_000_000  # bytes, unpacked
 MOST_HIDDEN = 10_000
 MOST_DIGITS = 50  # in a picture: more pieces of ink are no digits
 UNSURE = 0.6  # an answer less probable than this is said to be unsure
@@ -98,7 +99,7 @@ def load_model(path: Path) -> nn.Sequential:
     Raises:
         RunError: no such file, a damaged one, or another network.
     """
-    state = folder.load(path)
+    state = folder.load(path, largest=LARGEST_MODEL)
     try:
         hidden = len(state["0.bias"])
         model = mnist_mlp.glorot_model(min(max(hidden, 1), MOST_HIDDEN), generator(0, "model"))
