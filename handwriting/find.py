@@ -58,6 +58,10 @@ def prepare(picture: NDArray[np.uint8]) -> list[list[Found]]:
     Args:
         picture: grey (height, width), colours (height, width, 3), or colours and opacity (height, width, 4).
     """
+    transparent = picture.ndim == 3 and picture.shape[2] == 4 and picture[..., 3].min() < 255
+    margin = max(picture.shape[:2]) // 4 if transparent else 0  # it may be cut to the ink
+    if transparent:
+        picture = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)))
     colours = opaque(picture)
     longest = max(colours.shape[:2])
     scale = min(LARGE, max(SMALL, longest)) / longest
@@ -66,7 +70,6 @@ def prepare(picture: NDArray[np.uint8]) -> list[list[Found]]:
         colours = cv2.resize(
             colours, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         )
-    transparent = picture.ndim == 3 and picture.shape[2] == 4 and picture[..., 3].min() < 255
     seen = np.ones(colours.shape[:2], bool)
     for paper in (without_desk(colours), colours):  # if there is nothing on it, it was no paper
         ink = contrast(paper)
@@ -79,7 +82,7 @@ def prepare(picture: NDArray[np.uint8]) -> list[list[Found]]:
         [
             Found(
                 as_mnist(thickened(digit.mask).astype(float)),
-                tuple(int(side / scale) for side in digit[:4]),
+                tuple(int(side / scale) - margin for side in digit[:4]),
             )
             for digit in line
         ]

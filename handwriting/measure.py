@@ -6,7 +6,6 @@ FOLDER has the pictures and labels.tsv, whose columns are `file`, `digits` (as `
 and perhaps `layout`. A picture is right if all its digits are; it is answered surely if none of them is unsure.
 """
 
-import argparse
 import csv
 import sys
 import time
@@ -48,7 +47,7 @@ def main() -> None:
         "--half", choices=("all", "odd", "even"), default="all", help="only each second picture"
     )
     read.add_model_option(parser)
-    args: argparse.Namespace = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     rows = labels(args.folder)
     rows = {"all": rows, "odd": rows[::2], "even": rows[1::2]}[args.half]

@@ -24,7 +24,8 @@ from common import digits, program
 from common.onehot import one_cold, one_hot
 from common.program import RunError
 from common.run import generator
-from handwriting import figure as figures, find, photos, read
+from handwriting import figure as figures
+from handwriting import find, photos, read
 from lectures import mnist_mlp as mnist
 
 # Digits made up from strokes: points in a field of 20 x 20, the lines of each digit apart.
