@@ -22,7 +22,7 @@ class Reading(NamedTuple):
 
     name: str
     picture: np.ndarray  # (height, width, 4) of uint8
-    boxes: list[tuple[int, int, int, int]]  # of each digit: top, left, bottom, right in the picture
+    boxes: list[tuple[int, ...]]  # of each digit: top, left, bottom, right in the picture
     images: np.ndarray  # (digits, 28, 28)
     probabilities: np.ndarray  # (digits, 10)
     answers: list[str]

@@ -31,7 +31,7 @@ class Found(NamedTuple):
     """A digit found in a picture."""
 
     image: NDArray[np.uint8]  # (28, 28), ink bright on 0
-    box: tuple[int, int, int, int]  # top, left, bottom, right in the picture's pixels
+    box: tuple[int, ...]  # top, left, bottom, right in the picture's pixels
 
 
 class Piece(NamedTuple):
@@ -52,7 +52,7 @@ class Piece(NamedTuple):
         return self.right - self.left
 
 
-def prepare(picture: NDArray[np.uint8]) -> list[list[Found]]:
+def prepare(picture: NDArray) -> list[list[Found]]:
     """The lines of digits in a picture from top to bottom, each from left to right; none where there is no ink.
 
     Args:
@@ -125,6 +125,10 @@ def without_desk(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
         or grey[desk].mean() > DESK * grey[bright > 0].mean()
     ):
         return colours
+    dark, light = grey[desk].mean(), grey[bright > 0].mean()
+    between = (grey - dark) / (light - dark)
+    if ((between > 0.3) & (between < 0.7)).mean() > 0.15:  # a shade, without an edge
+        return colours
     desk = cv2.dilate(desk.astype(np.uint8), np.ones((5, 5)))
     desk = cv2.resize(desk, (width, height), interpolation=cv2.INTER_NEAREST) > 0
     colours = colours.copy()
@@ -132,7 +136,7 @@ def without_desk(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return colours
 
 
-def contrast(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
+def contrast(colours: NDArray[np.uint8]) -> NDArray:
     """How much ink is at each pixel: about 0 on paper, whatever the colours of ink and paper; (height, width).
 
     The paper's colour at a pixel is the median around it. Differences from it are measured along one direction of
@@ -162,7 +166,7 @@ def contrast(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
     return ink - cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def ink_mask(ink: NDArray[np.float32]) -> NDArray[np.bool_]:
+def ink_mask(ink: NDArray) -> NDArray[np.bool_]:
     """Where there is ink: above Otsu's threshold (1979), the grain of the paper, and a share of the strongest ink.
 
     What touches much of an edge is a desk or a shadow; without it the threshold is taken again, unless it is all.
@@ -182,7 +186,7 @@ def ink_mask(ink: NDArray[np.float32]) -> NDArray[np.bool_]:
     return again if again.any() else first & ~(whole[label])
 
 
-def above_threshold(ink: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def above_threshold(ink: NDArray, seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where ink stands out; the threshold is taken from what is seen."""
     values = ink[seen]
     if not values.size:
@@ -229,7 +233,7 @@ def without_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return (rest | (mended & rule)) > 0
 
 
-def pieces_of(mask: NDArray[np.bool_], ink: NDArray[np.float32]) -> list[Piece]:
+def pieces_of(mask: NDArray[np.bool_], ink: NDArray) -> list[Piece]:
     """The pieces of ink, without dust. Pixels that touch, also at corners, are a piece."""
     _, label, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     pieces, areas, strengths = [], [], []
