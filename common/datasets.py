@@ -4,6 +4,9 @@ torchvision reads and downloads them. It is imported only when needed: that take
 importing PyTorch.
 """
 
+from common.onehot import one_cold
+from common.program import PROJECT, RunError
+
 import gzip
 import http.client
 import os
@@ -18,9 +21,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from common.onehot import one_cold
-from common.program import PROJECT, RunError
 
 # Names on the command line, with torchvision's names of classes and folders.
 TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}

@@ -1,5 +1,9 @@
 """The fused engine against the plain PyTorch loop, which is the reference, and against itself, bit for bit."""
 
+from common import fused
+from lectures import ann_revisited as ann
+from lectures import linear_recovery as linear
+
 import platform
 
 import numpy as np
@@ -9,10 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
-
-from common import fused
-from lectures import ann_revisited as ann
-from lectures import linear_recovery as linear
 
 pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 
