@@ -6,8 +6,8 @@ from common.plotting import BLUE, GREEN, ORANGE, styled
 from collections.abc import Sequence
 from typing import Any
 
-# isort: split
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BAND = (10, 90)  # percentiles

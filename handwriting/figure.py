@@ -6,7 +6,6 @@ from common.plotting import BLUE, GREY, ORANGE, SMALL, styled, wrapped
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# isort: split
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
