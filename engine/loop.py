@@ -130,6 +130,7 @@ class Loop:
                 yield item
             tape, self._tape = self._tape, None
             if not rehearsal and self._made():
+                self.count = self.done  # nothing is left to do
                 return
         if tape is None or self.done < RECORDED:
             self.how = "not compiled: there are few items"
