@@ -52,12 +52,12 @@ def plain(model, x, y, steps, lr=0.1, momentum=0.0, loss=loss):
     for step in range(steps):
         value = loss(model, x[step % len(x)], y[step % len(y)])
         losses[step] = value.item()
-        if not np.isfinite(losses[step]):
-            break
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
         iterates[step] = vectors([model])[0]
+        if not np.isfinite(losses[step]):
+            break
     return losses, iterates
 
 
@@ -247,7 +247,7 @@ def test_a_network_too_large_to_compile_soon_is_refused():
 )
 def test_shapes_that_do_not_fit(x, y):
     models = [network([2, 2], [None]), network([2, 2], [None])]
-    with pytest.raises((ValueError, RuntimeError), match="fit|multiplied"):
+    with pytest.raises((ValueError, RuntimeError), match=r"fit|multiplied"):
         train(models, torch.zeros(x).double(), torch.zeros(y).double(), 1)
 
 
