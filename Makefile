@@ -1,9 +1,9 @@
-# make lectures   the three scripts and the page that shows them; figures and numbers in outputs/
+# make lectures   the three scripts, the network on all images, and the page that shows them; all in outputs/
 # make report     that page anew, outputs/report.html
 # make test       the tests      make lint   style and types      make clean   removes what runs and tools left behind
 # make test-arithmetic  the tests about numbers once more, in an older processor's arithmetic
-# make exercises  docs/exercises.md and its figures, in some minutes
-# make bench      the speed claims, docs/benchmarks.md            make figures   README's pictures; needs MNIST, Chromium
+# make exercises  docs/generated/exercises.md and its figures, in some minutes
+# make bench      the speed claims, docs/generated/benchmarks.md            make figures   README's pictures; needs MNIST, Chromium
 # make photos     how many digits are read right from composed photos, the table of docs/own_digit.md; after make lectures
 # make soak       kills 200 runs and damages thousands of files; up to half an hour
 # VENV=path uses an environment that exists; else .venv is made by BASE, a Python of 3.10 or later.
@@ -13,9 +13,6 @@ PYTHON = $(VENV)/bin/python
 READY = $(VENV)/.ready-for-lectures
 READY_FOR_TESTS = $(VENV)/.ready-for-tests
 
-# The model of all images that the page and exercises/own_digit.py use.
-TUNED = --images all --batch-size 128 --epochs 40 --lr 0.015 --schedule one-cycle --distort
-
 .PHONY: lectures report test test-arithmetic lint exercises bench photos figures soak clean
 
 lectures: $(READY)
@@ -24,7 +21,7 @@ lectures: $(READY)
 	"$(PYTHON)" lectures/linear_recovery.py --raw --quiet --output-dir outputs/linear_recovery_raw; test $$? -eq 1
 	"$(PYTHON)" lectures/ann_revisited.py
 	"$(PYTHON)" lectures/mnist_mlp.py
-	"$(PYTHON)" lectures/mnist_mlp.py $(TUNED) --quiet --output-dir outputs/mnist_mlp_all
+	"$(PYTHON)" exercises/mnist_all.py --quiet
 	"$(PYTHON)" -m report
 
 report: $(READY)

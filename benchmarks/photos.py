@@ -16,15 +16,15 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from common import datasets, options, program
+from exercises import own_digit
+from lectures import mnist_mlp
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-
-from common import datasets, options, program
-from exercises import own_digit
-from lectures import mnist_mlp
 
 SIDE = 800
 PAPER, DESK = (236, 233, 226), (70, 50, 38)

@@ -1,18 +1,16 @@
 """The speed claims, measured side by side in one run: `make bench`, some four minutes.
 
 Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is shown. That they do
-the same work is checked before. Writes docs/benchmarks.md and outputs/benchmarks/benchmarks.json. JAX is measured where
-it is installed, the C loop and torch.compile where there are compilers for C and C++, MNIST where it is found or can be
-downloaded.
+the same work is checked before. Writes docs/generated/benchmarks.md and outputs/benchmarks/benchmarks.json. JAX is
+measured where it is installed, the C loop and torch.compile where there are compilers for C and C++, MNIST where it is
+found or can be downloaded.
 """
 
-import argparse
 import contextlib
 import copy
 import ctypes
 import importlib.metadata
 import importlib.util
-import itertools
 import math
 import os
 import platform
@@ -27,29 +25,40 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
 
+import engine
+from common import datasets, files, options, program
+from common.onehot import one_hot
+from engine.record import LARGEST
+from engine.starts import cores as cores_here
+from engine.vector import host
+from exercises import markdown, mnist_all
+from lectures import ann_revisited as ann
+from lectures import mnist_mlp
+
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from common import datasets, files, fused, options, program
-from common.onehot import one_hot
-from exercises import markdown
-from lectures import ann_revisited as ann
-from lectures import mnist_mlp
-
 HERE = Path(__file__).resolve().parent
 POINTS, LABELS = (t.T.contiguous().numpy() for t in (ann.POINTS, ann.LABELS))  # (2, 10)
 RATE, SCALE = 0.01, 0.5 / 10
 SCRIPTS = ("linear_recovery", "ann_revisited", "mnist_mlp")
 FIRST_STEP = """
-import time, numpy, torch
+import time, torch
+from torch import nn, optim
+model = nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 2)).double()
+optimizer, x = optim.SGD(model.parameters(), lr=0.1), torch.zeros(10, 2, dtype=torch.float64)
 begin = time.perf_counter()
-from common import fused
-fused.train_sgd(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Sigmoid(), torch.nn.Linear(3, 2)).double(),
-                torch.zeros(1, 10, 2), torch.zeros(1, 10, 2), learning_rate=0.1, steps=1)
-print(time.perf_counter() - begin)
+import engine
+for _ in (loop := engine.steps(range(5))):
+    if loop.done == 4: took = time.perf_counter() - begin
+    value = model(x).square().sum()
+    optimizer.zero_grad()
+    value.backward()
+    optimizer.step()
+print(took)
 """
 
 RIVALS = ("plain", "torch.compile", "JAX")  # in PyTorch, or nearly
@@ -77,7 +86,7 @@ def medians(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 def models(starts: int) -> list[nn.Sequential]:
     """The network of each start."""
-    return [ann.random_model(torch.Generator().manual_seed(start)) for start in range(starts)]
+    return [ann.build_model(torch.Generator().manual_seed(start)) for start in range(starts)]
 
 
 def layers(starts: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -93,23 +102,25 @@ def layers(starts: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def plain(steps: int, start: int = 0) -> np.ndarray:
     """The lecture's own loop."""
-    model, losses = models(start + 1)[start], np.empty(steps)
-    pair = ann.POINTS[0], ann.LABELS[0]  # which its loss does not look at
-    ann.train(
-        model,
-        torch.optim.SGD(model.parameters(), lr=RATE),
-        ((step, pair) for step in range(steps)),
-        losses,
-    )
+    return by_plain_loop(models(start + 1)[start], ann.loss, steps)
+
+
+def by_plain_loop(model: nn.Module, loss: Callable, steps: int) -> np.ndarray:
+    """The losses of the plain loop's steps, shape (1, steps)."""
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr=RATE), np.empty(steps)
+    for step in range(steps):
+        value = loss(model, ann.POINTS[0], ann.LABELS[0])  # a pair that the loss does not look at
+        losses[step] = value.item()
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
     return losses[None]
 
 
-def engine(starts: int) -> Loop:
-    """The fused engine; it goes on with the same networks from call to call."""
-    networks = models(starts)
-    return lambda steps: fused.train_sgd(
-        networks, ann.POINTS[None], ann.LABELS[None], learning_rate=RATE, steps=steps, scale=SCALE
-    )
+def compiled_starts(starts: int) -> Loop:
+    """The engine; it goes on with the same networks from call to call."""
+    networks, batch = models(starts), (ann.POINTS[None], ann.LABELS[None])
+    return lambda steps: engine.train(networks, ann.loss, *batch, lr=RATE, steps=steps)
 
 
 def numpy_loop(steps: int) -> np.ndarray:
@@ -210,20 +221,12 @@ def compiled_loop(room: str) -> Loop | None:
     if not cpp_compiler():
         return None
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = room
-    model, pair = models(1)[0], (ann.POINTS[0], ann.LABELS[0])
-    start, loss = copy.deepcopy(model.state_dict()), torch.compile(ann.loss)
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    model, loss = models(1)[0], torch.compile(ann.loss)
+    start = copy.deepcopy(model.state_dict())
 
     def loop(steps: int) -> np.ndarray:
         model.load_state_dict(start)
-        losses = np.empty(steps)
-        for step in range(steps):
-            value = loss(model, *pair)
-            losses[step] = value.item()
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-        return losses[None]
+        return by_plain_loop(model, loss, steps)
 
     return loop
 
@@ -238,9 +241,9 @@ def microseconds(took: dict[str, float], steps: dict[str, int]) -> dict[str, flo
 
 def compared(row: dict[str, float], starts: int, cores: int) -> dict[str, float]:
     """The rivals beside the engine, from the microseconds of a step of each, where `starts` share the cores."""
-    columns = {f"{name} / fused": row[name] / row["fused"] for name in RIVALS if name in row}
+    columns = {f"{name} / engine": row[name] / row["engine"] for name in RIVALS if name in row}
     if "C" in row:  # which has one core and one start
-        columns["a core's fused / C"] = row["fused"] * min(starts, cores) / row["C"]
+        columns["a core's engine / C"] = row["engine"] * min(starts, cores) / row["C"]
     return columns
 
 
@@ -269,7 +272,7 @@ def bench_steps(rounds: int) -> list[dict]:
     last column takes their number into account: it is the share of the C loop's time that a core works on a step of
     one start. "Compiling" are the seconds that torch.compile takes before its first step.
     """
-    rows, cores = [], fused._cores()
+    rows, cores = [], cores_here()
     with tempfile.TemporaryDirectory() as room:
         c, compiled = c_loop(room), compiled_loop(room)
         compiling = seconds(lambda: compiled(1)) if compiled else None
@@ -280,7 +283,7 @@ def bench_steps(rounds: int) -> list[dict]:
             rivals = {
                 "JAX": (jax_loop(starts), starts, steps // 20),
                 "C": (c, 1, 200_000),
-                "fused": (engine(starts), starts, steps),
+                "engine": (compiled_starts(starts), starts, steps),
             }
             if starts == 1:
                 rivals = {
@@ -313,40 +316,31 @@ def bench_limit(rounds: int) -> dict:
     model = nn.Sequential(nn.Linear(2, 390), nn.Sigmoid(), nn.Linear(390, 2), nn.Sigmoid()).double()
 
     def by_plain() -> np.ndarray:
-        twin, losses = copy.deepcopy(model), np.empty(200)
-        pairs = itertools.repeat((ann.POINTS, ann.LABELS), len(losses))
-        ann.train(twin, torch.optim.SGD(twin.parameters(), lr=RATE), enumerate(pairs), losses)
-        return losses
+        return by_plain_loop(copy.deepcopy(model), ann.loss, 200)
 
     def by_engine() -> np.ndarray:
-        return fused.train_sgd(
-            copy.deepcopy(model),
-            ann.POINTS[None],
-            ann.LABELS[None],
-            learning_rate=RATE,
-            steps=200,
-            scale=SCALE,
-        )
+        batch = ann.POINTS[None], ann.LABELS[None]
+        return engine.train([copy.deepcopy(model)], ann.loss, *batch, lr=RATE, steps=200)
 
     first = seconds(by_engine)
     np.testing.assert_allclose(by_engine(), by_plain(), rtol=1e-9)
-    times = medians({"plain": by_plain, "fused": by_engine}, rounds)
-    compiling, row = first - times["fused"], microseconds(times, dict.fromkeys(times, 200))
+    times = medians({"plain": by_plain, "engine": by_engine}, rounds)
+    compiling, row = first - times["engine"], microseconds(times, dict.fromkeys(times, 200))
     return {
         "network": "2-390-2",
         "parameters": sum(p.numel() for p in model.parameters()),
         "compile": compiling,
         **row,
-        "pays_after": pays_after(compiling, row["plain"], row["fused"]),
+        "pays_after": pays_after(compiling, row["plain"], row["engine"]),
     }
 
 
 def limit(row: dict) -> str:
     """What `bench_limit` measured, in a line."""
     return (
-        f"The engine takes networks of up to {fused.LARGEST:,} parameters: {row['network']}, which has "
+        f"The engine takes networks of up to {LARGEST:,} parameters: {row['network']}, which has "
         f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. A step on ten points takes "
-        f"{row['fused']:.3g} microseconds then, and {row['plain']:.3g} in the plain loop: compiling pays after "
+        f"{row['engine']:.3g} microseconds then, and {row['plain']:.3g} in the plain loop: compiling pays after "
         f"{row['pays_after']:,} steps."
     )
 
@@ -371,35 +365,31 @@ def bench_mnist(rounds: int, data: datasets.Dataset) -> list[dict]:
 
     images, labels, rows = mnist_mlp.as_vectors(data.train_images), one_hot(data.train_labels), []
     for size in (128, 512):
-        args = argparse.Namespace(
-            lr=0.001,
-            weight_decay=0.0,
-            schedule="constant",
-            epochs=1,
-            batch_size=size,
-            distort=False,
-        )
         generator, losses = torch.Generator().manual_seed(0), np.empty(-(-len(images) // size))
-        model = mnist_mlp.glorot_model(40, generator)
-        optimizer, scheduler = mnist_mlp.adam(model, args, len(losses))
+        model = mnist_mlp.build_model(40, generator)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
         rival = MLPClassifier((40,), batch_size=size, alpha=0.0, random_state=0)
         x, y = images.numpy(), data.train_labels.numpy()
+
+        def epoch(model=model, optimizer=optimizer, losses=losses, size=size, generator=generator):
+            order = mnist_all.batches(images, labels, size, 1, False, generator)
+            for step, batch in enumerate(order):
+                value = mnist_mlp.loss(model, *batch)
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                losses[step] = value.item()
+
         works = {
-            "mnist_mlp": lambda: mnist_mlp.train(
-                model,
-                optimizer,
-                scheduler,
-                enumerate(mnist_mlp.batches(images, labels, args, generator)),
-                losses,
-            ),
+            "mnist_all": epoch,
             "scikit-learn": lambda: rival.partial_fit(x, y, classes=range(10)),
         }
         for _ in range(5):
             for work in works.values():
                 work()
-        found = {"mnist_mlp": losses.mean(), "scikit-learn": rival.loss_}
+        found = {"mnist_all": losses.mean(), "scikit-learn": rival.loss_}
         np.testing.assert_allclose(
-            found["mnist_mlp"], found["scikit-learn"], rtol=0.1, err_msg="they do other work"
+            found["mnist_all"], found["scikit-learn"], rtol=0.1, err_msg="they do other work"
         )
         alone = medians(works, rounds)
         with busy():
@@ -474,7 +464,7 @@ def bench_runs(rounds: int, data_dir: Path) -> list[dict]:
     return [
         *rows,
         {
-            "python": "from common import fused, a step",
+            "python": "engine.steps, to the first compiled step",
             "first": first[0],
             "warm": took,
             "warm, of import torch": took / bare,
@@ -526,8 +516,8 @@ def main() -> None:
         print(f"not measured here: {line}", file=sys.stderr)
 
     machine = {
-        "processor": fused.host()[0],
-        "cores": fused._cores(),
+        "processor": host()[0],
+        "cores": cores_here(),
         "system": platform.system(),
         "python": platform.python_version(),
     }
@@ -561,7 +551,10 @@ def main() -> None:
     path = program.PROJECT / "outputs" / "benchmarks" / "benchmarks.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     files.save(path, {"machine": machine, "rounds": args.rounds, "missing": missing, **results})
-    files.save(program.PROJECT / "docs" / "benchmarks.md", ("\n\n".join(page) + "\n").encode())
+    files.save(
+        program.PROJECT / "docs" / "generated" / "benchmarks.md",
+        ("\n\n".join(page) + "\n").encode(),
+    )
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from common import datasets, options, program, run
 from common.onehot import one_hot
 from lectures import mnist_mlp
+
+import numpy as np
+import torch
+from torch import Tensor
 
 HELD_OUT = 5_000
 CHOSEN = {

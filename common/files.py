@@ -36,8 +36,10 @@ def open_folder(path: Path) -> FileLock:
         for leftover in path.glob(".*.partial"):
             leftover.unlink()
     except Timeout:
-        run = f"another run ({owner.read_text() if owner.exists() else 'unknown'})"
-        raise RunError(f"{run} is writing into {path}; wait for it, or {_ELSEWHERE}") from None
+        name = owner.read_text() if owner.exists() else "unknown"
+        raise RunError(
+            f"another run ({name}) is writing into {path}; wait for it, or {_ELSEWHERE}"
+        ) from None
     except OSError as error:
         raise RunError(f"cannot write into {path}: {error.strerror}; {_ELSEWHERE}") from None
     return lock

@@ -32,7 +32,11 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def parser(description: str | None) -> Parser:
-    """A parser whose help names the defaults, and of a docstring the first line; with -OO there are no docstrings."""
+    """A parser whose help names the defaults.
+
+    Args:
+        description: a docstring, whose first line ``--help`` has; none where Python runs with -OO.
+    """
     first = description.splitlines()[0] if description else None
     return Parser(description=first, formatter_class=_Help)
 
@@ -178,7 +182,7 @@ def folder(text: str) -> Path:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """An argparse type: whole numbers from `low` to `high`, both included; also ``1_000_000`` and ``1e6``."""
+    """An argparse type: whole numbers from `low` to `high`; also ``1_000_000`` and ``1e6``."""
 
     def convert(text: str) -> int:
         try:

@@ -26,7 +26,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.collections import LineCollection  # noqa: E402
 from matplotlib.colors import LinearSegmentedColormap, to_rgba  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.image import AxesImage  # noqa: E402
 from numpy import ndarray  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -52,7 +51,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-# While a function runs, its figures have this style, whatever a reader has set for his own.
+# A decorator: while the function runs, this style holds, and nothing that a reader has set.
 styled = matplotlib.style.context(["default", STYLE])
 
 
@@ -84,7 +83,7 @@ def new(width: float, height: float, title: str) -> Figure:
 
 def wrapped(text: str, width: float, size: float) -> list[str]:
     """A text's lines, broken to fit into `width` inches at `size` points, never before a %."""
-    letters = max(1, int(72 * width / (0.58 * size)))
+    letters = max(1, int(72 * width / (0.6 * size)))
     lines = text.replace(" %", "\u00a0%").splitlines()
     return [part for line in lines for part in textwrap.wrap(line, letters)]
 
@@ -113,13 +112,13 @@ def log_scale(axes: Axes, which: str, values: Iterable[float], room: float = 0) 
     # First the limits: matplotlib's own may be beyond what a float64 can hold.
     axes.set(**{f"{which}lim": (10 ** (low - margin), 10**end), f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    if high - low < 1:
+    axis.set_minor_locator(ticker.NullLocator())  # drawing minor ticks takes longer than all else
+    if high - low < (2 if which == "x" else 3):  # room for plain numbers, not only powers of ten
         whole = bool((seen == seen.round()).all())
-        places = ticker.MaxNLocator(6, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1)
-        axis.set_major_locator(places)
-        axis.set_major_formatter(ticker.ScalarFormatter(useOffset=False))
-        axis.set_minor_locator(ticker.NullLocator())
-    elif high - low > 100:  # where LogLocator looks for powers of ten that no float64 can hold
+        even = ticker.MaxNLocator(6, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1)
+        axis.set_major_locator(even if high - low < 1 else ticker.LogLocator(subs=[1, 2, 5]))
+        axis.set_major_formatter(ticker.StrMethodFormatter("{x:,.10g}"))
+    elif high > 100:  # LogLocator would try powers of ten that no float64 can hold
         axis.set_major_locator(ticker.FixedLocator([10.0**power for power in range(-300, 301, 50)]))
 
 
@@ -321,10 +320,9 @@ def unit_grid(side: int) -> ndarray:
     return np.stack(np.meshgrid(places, places), axis=-1)
 
 
-def unit_square(axes: Axes, values: ndarray, colours: Any, low: float, high: float) -> AxesImage:
+def unit_square(axes: Axes, values: ndarray, colours: Any, low: float, high: float) -> Any:
     """Values on `unit_grid` as an image, x1 to the right, x2 upwards."""
     margin = 0.5 / (len(values) - 1)  # the outer values lie on the square's sides
-    axes.set(xlabel="x₁", ylabel="x₂", aspect="auto")
     place: dict[str, Any] = {"extent": (-margin, 1 + margin, -margin, 1 + margin)}
     smooth: dict[str, Any] = {"interpolation": "bilinear", "interpolation_stage": "data"}
     image = axes.imshow(values, colours, vmin=low, vmax=high, origin="lower", **place, **smooth)
@@ -373,9 +371,8 @@ def milestones(steps: ndarray, counts: ndarray) -> dict[int, str]:
         steps: shape (snapshots,). counts: shape (snapshots,), how many points were right then.
     """
     least = np.minimum.accumulate(counts[::-1])[::-1]
-    return {
-        int(steps[i]): f"{least[i]:g} right" for i in np.flatnonzero(np.diff(least, prepend=-1))
-    }
+    rises = np.flatnonzero(np.diff(least, prepend=-1))
+    return {int(steps[i]): f"{least[i]:g} right" for i in rises}
 
 
 @styled
@@ -480,7 +477,10 @@ def draw_network(
     counts = [network[0].shape[1], *(len(bias) for bias in network[1::2])]
     kinds = ["inputs", *["hidden"] * (len(counts) - 2), "outputs"]
     columns, weights = np.linspace(0, 1, len(counts)), list(network[::2])
-    heights = [node_heights(count) for count in counts]
+    heights = [  # the first node on top
+        0.5 - (np.arange(drawn) - (drawn - 1) / 2) * min(0.33, 1 / drawn)
+        for drawn in (min(count, DRAWN) for count in counts)
+    ]
     if isinstance(inputs, ndarray):
         kinds[0], columns[1:-1] = "pixels", columns[1:-1] + 0.1
         heights[0], weights[0] = np.array([0.5]), np.full((counts[1], 1), np.nan)
@@ -497,20 +497,12 @@ def draw_network(
         end = [(columns[layer + 1], y) for y in heights[layer + 1][to]]
         axes.add_collection(edges(list(zip(begin, end)), weight[to, source], scales))
     for layer, (x, count, kind) in enumerate(zip(columns, counts, kinds)):
-        text = f"{count:,} {kind}" + f",\n{DRAWN} drawn" * (
-            1 < DRAWN == len(heights[layer]) < count
-        )
-        axes.text(x, -0.1, text, ha="center", va="top", fontsize=SMALL)
+        more = f",\n{DRAWN} drawn" if len(heights[layer]) == DRAWN < count else ""
+        axes.text(x, -0.1, f"{count:,} {kind}{more}", ha="center", va="top", fontsize=SMALL)
         if kind != "pixels":
             draw_nodes(axes, x, heights[layer], network[2 * layer - 1] if layer else inputs)
     for text, height in zip(outputs, heights[-1]):
         axes.text(1.13, height, text, va="center")
-
-
-def node_heights(count: int) -> ndarray:
-    """Where a layer's nodes stand, the first on top, between 1 and 0; of at most DRAWN."""
-    drawn = min(count, DRAWN)
-    return 0.5 - (np.arange(drawn) - (drawn - 1) / 2) * min(0.33, 1 / drawn)
 
 
 def edges(segments: Sequence[Any], weights: ndarray, scales: tuple[float, float]) -> LineCollection:
@@ -552,7 +544,7 @@ def hidden_units(weights: ndarray, *, title: str) -> Figure:
     mosaic = np.vstack([np.hstack(list(row)) for row in np.split(tiles, rows)])
     limit = float(np.abs(mosaic[np.isfinite(mosaic)]).max(initial=0)) or 1.0
     side = 6.4 / max(columns, 4)
-    figure = new(side * columns + 1.6, side * rows + 0.2, title)
+    figure = new(max(6.7, side * columns + 1.6), side * rows + 0.2, title)
     axes, colours = figure.subplots(), AROUND_ZERO.with_extremes(bad="#999999")
     image = axes.imshow(mosaic, colours, vmin=-limit, vmax=limit, interpolation="nearest")
     axes.axis("off")

@@ -120,9 +120,9 @@ def terms(case: Case, parameters: list, data: list) -> Iterator[tuple[int, Vecto
                 gradients[place] = new
             elif kind == "parameter":
                 entries.setdefault(place, []).append(_flat(derivative(d)))
-                if first_use[kind, place] == k:
-                    for number, uses in enumerate(zip(*entries[place]), places[place]):
-                        yield number, sum(map(_both, uses[1:]), _both(uses[0]))
+        for place in [p for p in entries if first_use["parameter", p] == k]:
+            for number, uses in enumerate(zip(*entries.pop(place)), places[place]):
+                yield number, sum(map(_both, uses[1:]), _both(uses[0]))
 
 
 def _flat(value: Any) -> Iterator[Any]:

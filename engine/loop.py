@@ -122,12 +122,13 @@ class Loop:
             frame = frame.f_back
         # Later the steps of a resumed loop would not be those of one that was never stopped: this one is only recorded.
         rehearsal = self.done >= RECORDED
-        if self.count <= RECORDED + 1:
+        if self.count <= RECORDED + 1 or self.done >= self.count - 1:
             self.how = "not compiled: there are few steps"
             self._pass_over(items, self.done)
             return
         if not rehearsal:
             self._pass_over(items, self.done)
+        tape = item = None
         for item in itertools.islice(items, 1 if rehearsal else RECORDED - self.done):
             with Tape() as self._tape:
                 yield item
@@ -135,6 +136,9 @@ class Loop:
             if not rehearsal and self._made():
                 self.how = "not compiled: it ended before"
                 return
+        if tape is None or self.done < RECORDED:
+            self.how = "not compiled: there are few items"
+            return
         try:
             recorded, starts = self._checked(tape, item, frame)
         except Refused as reason:
@@ -158,7 +162,7 @@ class Loop:
     def _checked(self, tape: Tape, item: Any, frame: FrameType) -> tuple[Recorded, Starts]:
         """The recorded step, after its checks, and starts from where the loop is."""
         results = {id(r) for _, _, _, r in tape.operations if isinstance(r, Tensor)}
-        check_body(frame, (self.record, *self.recorders), results)
+        check_body(frame, item, (self.record, *self.recorders), results)
         recorded = understand(tape, item)
         if self.iterates is not None and list(map(id, self.parameters)) != list(
             map(id, recorded.parameters)
@@ -180,6 +184,9 @@ class Loop:
             data = None
             if items is not None:
                 drawn = list(itertools.islice(items, count))
+                if not drawn:
+                    return
+                count = len(drawn)
                 data = starts.laid_out(stacked(drawn, recorded))
             begin = time.perf_counter()
             rows = slice(self.done, self.done + count)

@@ -105,16 +105,16 @@ def understand(tape: Tape, item: Any) -> Recorded:
     names = [name for name, *_ in tape.operations]
     if names.count("backward") != 1:
         raise Refused(f"{names.count('backward')} calls of backward() in a step; it takes one")
-    for name, _, _, result in tape.operations:
-        known = name in HARMLESS or name.split(".")[0] in HARMLESS or name.startswith("get ")
-        if not (known or "_record_function" in name or _tensors(result)):
-            raise Refused(f"{name}: the loop looks at a value")
     at = names.index("backward")
     for name in names[:at]:
         if _in_place(name) and name not in ("requires_grad_", "zero_"):
             raise Refused(f"{name} before backward()")
     loss = tape.operations[at][1][0]
     update, parameters, buffers, factors = _update(tape.operations[at + 1 :])
+    for name, _, _, result in tape.operations:
+        known = name in HARMLESS or name.split(".")[0] in HARMLESS or name.startswith("get ")
+        if not (known or "_record_function" in name or _tensors(result)):
+            raise Refused(f"{name}: the loop looks at a value")
     if any(p.dtype != torch.float64 or p.device.type != "cpu" for p in parameters):
         raise Refused("only float64 on the CPU is compiled")
     if (count := sum(p.numel() for p in parameters)) > LARGEST:

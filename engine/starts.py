@@ -84,7 +84,16 @@ class Starts:
 
         Returns:
             For each group that was running the steps made: fewer if all its losses have ceased to be finite.
+
+        Raises:
+            ValueError: an array that cannot be filled in; compiled code would write over what lies beside it.
         """
+        shape = self.members.max() + 1, steps
+        for a, wanted in ((losses, shape), (iterates, (*shape, self.case.step.parameters))):
+            if a is not None and (
+                a.shape != wanted or a.dtype != np.float64 or not a[0].flags.c_contiguous
+            ):
+                raise ValueError(f"not a contiguous float64 array of shape {wanted}: {a.shape}")
         data = self.no_data if data is None else data
         addresses = [
             np.zeros_like(self.members)

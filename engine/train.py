@@ -53,8 +53,17 @@ def train(
 
     Raises:
         Refused: the step is one that the engine does not compile.
+        ValueError: models that differ, or shapes that do not fit.
     """
+    if len({str(model) for model in models}) != 1:
+        raise ValueError("models that differ, or none")
     batches = [b if b.dim() == 4 else b[None] for b in (x, y)]
+    fit = all(b.dim() == 4 and b.numel() and len(b) in (1, len(models)) for b in batches)
+    if not fit or batches[0].shape[1:3] != batches[1].shape[1:3]:
+        raise ValueError(
+            "x and y are to have the shape (batches, points, features), or one more before these "
+            f"for {len(models)} starts: {tuple(x.shape)} and {tuple(y.shape)} do not fit"
+        )
     recorded = record(models[0], loss, batches[0][0, 0], batches[1][0, 0], lr, momentum)
     parameters = [list(model.parameters()) for model in models]
     flat = torch.stack([torch.cat([p.detach().flatten() for p in row]) for row in parameters])
@@ -94,8 +103,13 @@ def train(
 def record(
     model: nn.Module, loss: Loss, x: Tensor, y: Tensor, lr: float, momentum: float
 ) -> Recorded:
-    """The second step of a copy of a model, recorded, and checked against its compiled form."""
+    """The second step of a copy of a model, recorded, and checked against its compiled form.
+
+    The copy has small parameters: those of the model may overflow.
+    """
     model = copy.deepcopy(model)
+    for parameter in model.parameters():
+        nn.init.uniform_(parameter, -0.5, 0.5, torch.Generator().manual_seed(0))
     optimizer = optim.SGD(model.parameters(), lr=lr, momentum=momentum)
     for _ in range(2):
         with Tape() as tape:

@@ -1,10 +1,10 @@
 """The figures that only exercises draw: curves of many starts, as mean and band of 10 to 90 %; pictures with digits."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from common import plotting  # before matplotlib: it sees to MPLBACKEND
+from common.plotting import BLUE, GREEN, GREY, ORANGE, SMALL, styled, wrapped
 
-from common import sheets  # before matplotlib: it sees to MPLBACKEND
-from common.sheets import BLUE, GREEN, ORANGE
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 # isort: split
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 BAND = (10, 90)  # percentiles
-STYLES = (
+STYLES: tuple[tuple[str, Any], ...] = (
     (BLUE, "-"),
     (ORANGE, "--"),
     (GREEN, "-."),
@@ -24,15 +24,24 @@ STYLES = (
 )
 
 
-def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The smaller end of the band, the mean and the larger end over runs, of shape (runs, points)."""
+def mean_and_band(
+    axes: Axes, x: np.ndarray, runs: np.ndarray, number: int, label: str
+) -> np.ndarray:
+    """Draws the mean and the band of runs, (points,) or (runs, points), in the style of a number; returns all three."""
+    colour, dash = STYLES[number]
     with np.errstate(all="ignore"):  # runs that diverge
+        runs = np.atleast_2d(runs)
         low, high = np.nanpercentile(runs, BAND, axis=0)
-        return low, np.mean(runs, axis=0), high
+        mean = runs.mean(axis=0)
+    axes.plot(x, mean, label=label, linewidth=2, color=colour, linestyle=dash)
+    if len(runs) > 1:
+        axes.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
+    return np.concatenate([low, mean, high])
 
 
+@styled
 def loss_bands(
-    steps: np.ndarray, losses: np.ndarray, *, title: str, marks: dict[int, str] | None = None
+    steps: np.ndarray, losses: np.ndarray, *, title: str, marks: dict[int, str]
 ) -> Figure:
     """The loss of many starts against the number of steps, on a logarithmic scale: mean and band.
 
@@ -42,23 +51,20 @@ def loss_bands(
         title: what it shows; from the second line on the settings.
         marks: for some numbers of steps what to write there.
     """
-    figure = sheets.new(8, 4.8, title)
-    axes = figure.add_subplot(ylabel="loss")
-    low, mean, high = summary(losses)
-    axes.fill_between(
-        steps, low, high, color=BLUE, alpha=0.25, linewidth=0, label="10-90 % of them"
-    )
-    axes.plot(steps, mean, color=BLUE, linewidth=2, label=f"mean of {len(losses):,} starts")
-    sheets.number_steps(axes, int(steps[-1]))
-    sheets.logarithmic(axes.yaxis, [*low, *mean, *high])
-    sheets.settle(figure, [axes], 4.8)
-    if marks:
-        rows = 1 + max(row for _, row, _ in sheets.rows_of(marks, axes.get_xlim()[1], 6.5))
-        sheets.logarithmic(axes.yaxis, [*low, *mean, *high], room=0.07 * rows)
-        sheets.mark(figure, axes, marks)
+    figure = plotting.new(8, 4.8, title)
+    axes = figure.subplots()
+    seen = mean_and_band(axes, steps, losses, 0, f"mean of {len(losses):,} starts, 10-90 % of them")
+    plotting.number_steps(axes, int(steps[-1]))
+    plotting.log_scale(axes, "y", seen, room=0.06 * len(marks))
+    for row, (step, text) in enumerate(marks.items()):
+        plotting.mark(axes, step, text, 0.99 - 0.06 * row)
+    axes.set_ylabel("loss")
+    axes.grid(alpha=0.3)
+    plotting.legend(figure, *axes.get_legend_handles_labels())
     return figure
 
 
+@styled
 def error_bands(
     steps: np.ndarray, panels: dict[str, dict[str, np.ndarray]], *, title: str
 ) -> Figure:
@@ -69,24 +75,22 @@ def error_bands(
         panels: for each panel's name the curves: a label and an array of shape (starts, points).
         title: what it shows; from the second line on the settings.
     """
-    figure, charts = sheets.new(9, 4.8, title), []
-    for column, (name, curves) in enumerate(panels.items()):
-        axes = figure.add_subplot(
-            1, len(panels), column + 1, xlabel="steps", ylabel=f"largest error of {name}"
-        )
-        shown: list[float] = []
-        for (label, errors), (colour, dash) in zip(curves.items(), STYLES):
-            low, mean, high = summary(errors)
-            axes.plot(steps, mean, color=colour, linestyle=dash, linewidth=2, label=label)
-            axes.fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
-            shown += [*low, *mean, *high]
-        sheets.logarithmic(axes.xaxis, steps)
-        sheets.logarithmic(axes.yaxis, shown)
-        charts.append(axes)
-    sheets.settle(figure, charts, 4.8)
+    figure = plotting.new(9, 4.8, title)
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, curves) in zip(row, panels.items()):
+        seen = [
+            mean_and_band(axes, steps, errors, number, label)
+            for number, (label, errors) in enumerate(curves.items())
+        ]
+        plotting.log_scale(axes, "x", steps)
+        plotting.log_scale(axes, "y", np.concatenate(seen))
+        axes.set(xlabel="steps", ylabel=f"largest error of {name}")
+        axes.grid(alpha=0.3)
+    plotting.legend(figure, *axes.get_legend_handles_labels())
     return figure
 
 
+@styled
 def lines(
     curves: dict[str, tuple[np.ndarray, np.ndarray]],
     *,
@@ -104,37 +108,31 @@ def lines(
     Args:
         curves: for each label x, shape (points,), and y, shape (points,), or (runs, points): then their mean and band.
         title: what it shows; from the second line on the settings.
-        scales: of x and y: ``linear``, ``log``, or for x ``steps``.
+        scales: of x and y: ``linear`` or ``log``.
         ylim: the limits of y; what lies beyond is cut off. yticks: the numbers along y.
         vertical, horizontal: for each label the place of a reference line.
     """
-    figure = sheets.new(8, 5, title)
-    axes = figure.add_subplot()
-    seen: list[float] = [*(horizontal or {}).values()]
-    for (label, (x, y)), (colour, dash) in zip(curves.items(), STYLES):
-        low, mean, high = summary(np.atleast_2d(y))
-        axes.plot(x, mean, label=label, linewidth=2, color=colour, linestyle=dash)
-        if np.ndim(y) > 1:
-            axes.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
-        seen += [*low, *mean, *high]
+    figure = plotting.new(8, 5, title)
+    axes = figure.subplots()
+    seen = [
+        mean_and_band(axes, x, y, number, label)
+        for number, (label, (x, y)) in enumerate(curves.items())
+    ]
     for (label, place), dash in zip((vertical or {}).items(), ("--", ":")):
         axes.axvline(place, color="black", linestyle=dash, linewidth=1, label=label)
     for (label, place), dash in zip((horizontal or {}).items(), ("--", ":")):
         axes.axhline(place, color="black", linestyle=dash, linewidth=1, label=label)
-    if scales[0] == "steps":
-        sheets.number_steps(axes, int(max(x.max() for x, _ in curves.values())))
-    else:
-        axes.set_xlabel(xlabel)
     if scales[0] == "log":
-        sheets.logarithmic(axes.xaxis, np.concatenate([x for x, _ in curves.values()]))
+        plotting.log_scale(axes, "x", np.concatenate([x for x, _ in curves.values()]))
     if scales[1] == "log":
-        sheets.logarithmic(axes.yaxis, ylim or seen)
+        plotting.log_scale(axes, "y", ylim or [*np.concatenate(seen), *(horizontal or {}).values()])
     elif ylim:
         axes.set_ylim(*ylim)
     if yticks:
-        axes.set_yticks(yticks, labels=[sheets.plain(tick) for tick in yticks], minor=False)
-    axes.set_ylabel(ylabel)
-    sheets.settle(figure, [axes], 5)
+        axes.set_yticks(yticks, [f"{tick:g}" for tick in yticks])
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    plotting.legend(figure, *axes.get_legend_handles_labels())
     return figure
 
 
@@ -155,6 +153,7 @@ class Reading(NamedTuple):
     answers: list[str]
 
 
+@styled
 def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
     """Each picture with its digits framed, then for each digit the image, the ten probabilities and the answer.
 
@@ -170,17 +169,17 @@ def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
             rows[-1].append((picture, digit))
     texts = [
         [
-            sheets.wrapped(
-                picture.name if digit < 0 else picture.answers[digit], TILE - 0.1, sheets.SMALL
-            )
+            wrapped(picture.name if digit < 0 else picture.answers[digit], TILE - 0.1, SMALL)
             for picture, digit in row
         ]
         for row in rows
     ]
     heights = [2 * TILE + 0.25 + 0.19 * max(map(len, lines)) for lines in texts]
     width, top = max(4, *map(len, rows)) * TILE, sum(heights)
-    figure = sheets.new(width, top, title)
-    axes = sheets.canvas(figure, width, top)
+    figure = plotting.new(width, top, title)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, top / figure.get_figheight()))
+    axes.axis("off")
     for row, lines, height in zip(rows, texts, heights):
         for column, ((picture, digit), text) in enumerate(zip(row, lines)):
             if digit < 0:
@@ -195,7 +194,7 @@ def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
                 "\n".join(text),
                 horizontalalignment="center",
                 verticalalignment="top",
-                fontsize=sheets.SMALL,
+                fontsize=SMALL,
             )
         top -= height
     axes.set(xlim=(0, width), ylim=(0, sum(heights)))
@@ -214,7 +213,7 @@ def draw_picture(axes: Axes, reading: Reading, left: float, top: float) -> float
         extent=(left, left + width * scale, top - height * scale, top),
         aspect="auto",
     )
-    frames = [(0, 0, height, width, sheets.GREY), *((*box, ORANGE) for box in reading.boxes)]
+    frames = [(0, 0, height, width, GREY), *((*box, ORANGE) for box in reading.boxes)]
     for upper, begin, lower, end, colour in frames:
         axes.add_patch(
             Rectangle(
@@ -244,9 +243,7 @@ def draw_digit(
         extent=(left + 0.1, left + 0.1 + side, top - side, top),
     )
     axes.add_patch(
-        Rectangle(
-            (left + 0.1, top - side), side, side, fill=False, edgecolor=sheets.GREY, linewidth=0.5
-        )
+        Rectangle((left + 0.1, top - side), side, side, fill=False, edgecolor=GREY, linewidth=0.5)
     )
     places = top - side - 0.2 - 0.185 * np.arange(10)
     colours = [BLUE if digit == probabilities.argmax() else "white" for digit in range(10)]

@@ -1,22 +1,46 @@
-"""What the exercises' sections of docs/exercises.md are put together from."""
+"""Sections of a page from Jinja2 templates, with filters for the numbers in them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """Rows as a Markdown table."""
-    return "\n".join(
-        "| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows)
-    )
+def count(number: int) -> str:
+    """A whole number with separators: "10,000"."""
+    return f"{number:,}"
 
 
-def spread(shares: Sequence[float]) -> str:
-    """Mean and standard deviation of some shares: "97.81 ± 0.13 %"."""
+def digits(number: float, significant: int) -> str:
+    """A number with so many significant digits: "0.041"."""
+    return f"{number:.{significant}g}"
+
+
+def percent(share: float, decimals: int | None = None) -> str:
+    """A share as a percentage, "95 %", or with so many decimals, "95.0 %"."""
+    return f"{100 * share:g} %" if decimals is None else f"{100 * share:.{decimals}f} %"
+
+
+def mean_std(shares: Sequence[float]) -> str:
+    """Mean and standard deviation of shares: "97.81 ± 0.13 %"."""
     return f"{100 * np.mean(shares):.2f} ± {100 * np.std(shares):.2f} %"
 
 
-def steps(number: float | None, given: int) -> str:
-    """A number of steps, or that it was not reached in those given."""
-    return f"not by {given:,}" if number is None else f"{number:,.0f}"
+def steps(number: int | None, given: int) -> str:
+    """A number of steps, or, for None, that it was not reached in the steps given."""
+    return f"not by {given:,}" if number is None else f"{number:,}"
+
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters |= {f.__name__: f for f in (count, digits, percent, mean_std, steps)}
+
+
+def render(template: str, results: dict) -> str:
+    """A template filled in with results; a name that is not among them is an error."""
+    return _TEMPLATES.get_template(template).render(results)

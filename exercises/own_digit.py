@@ -495,7 +495,7 @@ def load_model(path: Path) -> nn.Sequential:
     state = files.load(path)
     bias = state.get("0.bias") if isinstance(state, dict) else None
     hidden = len(bias) if isinstance(bias, torch.Tensor) and bias.dim() == 1 else 1
-    model = mnist_mlp.glorot_model(min(max(hidden, 1), MOST_HIDDEN), generator(0, "model"))
+    model = mnist_mlp.build_model(min(max(hidden, 1), MOST_HIDDEN), generator(0, "model"))
     files.restore(model, state, path)
     if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
         raise RunError(f"{path} has weights that are infinite or no numbers; train the model again")

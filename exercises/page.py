@@ -1,10 +1,10 @@
-"""Answers the lecture's exercises: runs what they ask for and writes docs/exercises.md from the results.
+"""Answers the lecture's exercises: runs what they ask for and writes docs/generated/exercises.md.
 
     python exercises/page.py          all of them, in some minutes
     python exercises/page.py 1 3      these; the others' sections stay as they are
 
-Each exercise is a module with `measure`, which returns results and figures, and `text`, its section of the page. The
-results go into outputs/exercises/<module>/metrics.json, of which a section of the page is made.
+Each exercise is a module whose `measure` returns results and figures, and a template of the page's
+section. The results are also in outputs/exercises/exercise_N/metrics.json.
 """
 
 import io
@@ -18,88 +18,70 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
 
+from common import files, options, program
+from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
+
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
-from common import files, options, program
-from exercises import other_data, rand_for_randn, samples, steps, unseen
+EXERCISES = {1: exercise_1, 2: exercise_2, 3: exercise_3, 4: exercise_4, 5: exercise_5}
+OUTPUTS = program.PROJECT / "outputs" / "exercises"
+DOCS = program.PROJECT / "docs" / "generated"
+HEAD = """# The lecture's exercises, answered
 
-EXERCISES = {1: samples, 2: steps, 3: rand_for_randn, 4: unseen, 5: other_data}
-OUTPUTS, DOCS = program.PROJECT / "outputs" / "exercises", program.PROJECT / "docs"
-
-
-def folder_of(number: int) -> Path:
-    """Where an exercise's results and figures are."""
-    return OUTPUTS / EXERCISES[number].__name__.split(".")[-1]
+Written by `make exercises`; every number and figure comes from its runs.
+"""
 
 
 def run(number: int, data_dir: Path) -> None:
-    """Does an exercise; its folder then holds its results and figures, and nothing of an earlier run."""
+    """Does an exercise: writes results to OUTPUTS and figures to DOCS, in place of older ones."""
     begin = time.perf_counter()
     results, figures = EXERCISES[number].measure(data_dir)
-    lock = files.open_folder(folder_of(number))
-    for old in folder_of(number).glob("*.png"):
+    metrics = {
+        "exercise": number,
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "cores": os.cpu_count(),
+        },
+        "seconds": time.perf_counter() - begin,
+        "results": results,
+    }
+    (OUTPUTS / f"exercise_{number}").mkdir(parents=True, exist_ok=True)
+    files.save(OUTPUTS / f"exercise_{number}" / "metrics.json", metrics)
+    for old in DOCS.glob(f"exercise_{number}_*.png"):
         old.unlink()
     for name, figure in figures.items():
-        files.save(folder_of(number) / name, figure)
-    environment = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cores": os.cpu_count(),
-    }
-    files.save(
-        folder_of(number) / "metrics.json",
-        {
-            "exercise": number,
-            "environment": environment,
-            "seconds": time.perf_counter() - begin,
-            "results": results,
-        },
-    )
-    lock.release()
+        files.save(DOCS / f"exercise_{number}_{name}", small_png(figure))
+
+
+def small_png(figure: Figure) -> bytes:
+    """A figure with 256 colours, which take a third of the bytes."""
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png")
+    picture = Image.open(full).convert("RGB").quantize(dither=Image.Dither.NONE)
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def section(number: int) -> str:
-    """An exercise's part of the page, from what its folder holds."""
-    metrics = json.loads((folder_of(number) / "metrics.json").read_text(encoding="utf-8"))
+    """An exercise's part of the page, from its results."""
+    path = OUTPUTS / f"exercise_{number}" / "metrics.json"
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    text = markdown.render(f"exercise_{number}.md.j2", metrics["results"])
     environment = ", ".join(f"{name} {value}" for name, value in metrics["environment"].items())
-    return (
-        f"{EXERCISES[number].text(metrics['results'])}\n`python exercises/page.py {number}`: "
-        f"{metrics['seconds']:.0f} s with {environment}\n"
-    )
+    command = f"`python exercises/page.py {number}`"
+    return f"{text.strip()}\n\n{command}: {metrics['seconds']:.0f} s with {environment}\n"
 
 
-def small(figure: Path) -> bytes:
-    """A figure with 256 colours, which take a third of the bytes."""
-    content = io.BytesIO()
-    with Image.open(figure) as picture:
-        picture.convert("RGB").quantize(dither=Image.Dither.NONE).save(
-            content, format="png", optimize=True
-        )
-    return content.getvalue()
-
-
-def publish(numbers: list[int]) -> None:
-    """Writes these exercises' sections of docs/exercises.md and their figures; the others' stay as they are."""
+def publish(number: int) -> None:
+    """Writes an exercise's section of the page; the others stay as they are."""
     path = DOCS / "exercises.md"
     page = path.read_text(encoding="utf-8") if path.exists() else ""
-    parts = {
-        int(part[3]): part for part in re.split(r"^(?=## \d\. )", page, flags=re.MULTILINE)[1:]
-    }
-    for number in numbers:
-        parts[number] = section(number)
-        for old in (DOCS / "figures").glob(f"exercise_{number}_*.png"):
-            old.unlink()
-        for figure in folder_of(number).glob("*.png"):
-            files.save(DOCS / "figures" / f"exercise_{number}_{figure.name}", small(figure))
-    head = (
-        "# The lecture's exercises, answered\n\n"
-        "Written by `make exercises`; every number and figure comes from its runs.\n"
-    )
-    files.save(
-        path,
-        "\n".join([head, *(parts[number].strip() + "\n" for number in sorted(parts))]).encode(),
-    )
+    old = re.split(r"^(?=## \d\. )", page, flags=re.MULTILINE)[1:]
+    sections = {int(text[3]): text.strip() + "\n" for text in old} | {number: section(number)}
+    files.save(path, "\n".join([HEAD, *(sections[n] for n in sorted(sections))]).encode())
 
 
 def main() -> None:
@@ -119,12 +101,12 @@ def main() -> None:
         help="the folder of MNIST/raw/; the variable MNIST_ROOT sets it",
     )
     args = parser.parse_args()
-    torch.set_num_threads(1)  # as the lectures do: no step here is large enough to gain from more
+    torch.set_num_threads(1)  # no step here is large enough to gain from more
     torch.set_flush_denormal(True)  # as the lectures do while they train
     for number in args.exercises:
         print(str(EXERCISES[number].__doc__).replace("Exercise", "exercise", 1), flush=True)
         run(number, args.data_dir)
-    publish(args.exercises)
+        publish(number)
     print(f"the page: {DOCS / 'exercises.md'}")
 
 

@@ -56,6 +56,39 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     return (probabilities.argmax(dim=1) == labels).double().mean().item()
 
 
+def evaluate(
+    run: Run, model: nn.Sequential, data: datasets.Dataset, images: Tensor, labels: Tensor
+) -> tuple[dict, list[Tensor]]:
+    """The results of training on some images as vectors with labels one-hot, and the network's probabilities.
+
+    These are, of shape (n, 10), those of the first five training images, of those that were trained on, and of the
+    test images. One of the latter is drawn at random, which the network has not seen.
+    """
+    count, five = len(images), as_vectors(data.train_images[:5])
+    first, train, test = (predict(model, x) for x in (five, images, as_vectors(data.test_images)))
+    unseen = int(torch.randint(len(test), (), generator=run.generator("unseen image")))
+    results = {
+        "dataset": data.name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "train_images": count,
+        "test_images": len(test),
+        "final_loss": loss(model, images, labels).item(),
+        "train_accuracy": accuracy(train, data.train_labels[:count]),
+        "test_accuracy": accuracy(test, data.test_labels),
+        "first_five": [
+            {"label": int(label), "prediction": int(row.argmax())}
+            for label, row in zip(data.train_labels[:5], first)
+        ],
+        "unseen": {
+            "index": unseen,
+            "label": int(data.test_labels[unseen]),
+            "prediction": int(test[unseen].argmax()),
+            "probabilities": test[unseen],
+        },
+    }
+    return results, [first, train, test]
+
+
 def parse_args() -> argparse.Namespace:
     parser = options.lecture_parser(__doc__, "mnist_mlp", lr=0.001)
     options.add_dataset_options(parser, images=100)
@@ -100,32 +133,9 @@ def main() -> None:
         optimizer.step()
         run.record(value)
 
-    # Results: the images trained on, the test images, and one of these drawn at random
-    train, test = (
-        predict(model, as_vectors(x)) for x in (data.train_images[:count], data.test_images)
-    )
-    first = predict(model, as_vectors(data.train_images[:5]))
-    unseen = int(torch.randint(len(test), (), generator=run.generator("unseen image")))
-    results = {
-        "dataset": data.name,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "train_images": count,
-        "test_images": len(test),
-        "final_loss": loss(model, images, labels).item(),
-        "train_accuracy": accuracy(train, data.train_labels[:count]),
-        "test_accuracy": accuracy(test, data.test_labels),
-        "first_five": [
-            {"label": int(label), "prediction": int(row.argmax())}
-            for label, row in zip(data.train_labels[:5], first)
-        ],
-        "unseen": {
-            "index": unseen,
-            "label": int(data.test_labels[unseen]),
-            "prediction": int(test[unseen].argmax()),
-            "probabilities": test[unseen],
-        },
-    }
-    run.finish(results, reports.mnist_mlp(run, results, data, model, first, train, test))
+    # Results: the share of the images that is classified correctly, of those trained on and of the test images
+    results, predictions = evaluate(run, model, data, images, labels)
+    run.finish(results, reports.mnist_mlp(run, results, data, model, *predictions))
 
 
 if __name__ == "__main__":

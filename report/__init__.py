@@ -1,1 +1,1 @@
-"""One page that shows the lectures' runs, trains the small network in the browser and reads handwriting."""
+"""One page that shows the runs, trains the small network in the browser and reads a drawn digit."""

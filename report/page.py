@@ -1,11 +1,9 @@
-"""Puts the page together: the runs, their claims, the template, the style, the scripts. One file, no network."""
+"""Puts the page together from runs, claims, template, style, scripts: one file, no network."""
 
 import base64
 import hashlib
 import json
-import math
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,10 @@ from markupsafe import Markup
 from lectures.ann_revisited import LABELS, POINTS
 from lectures.linear_recovery import B_TRUE, W_TRUE
 from report import claims
-from report.runs import SOURCES, Run, curve, read, vector
+from report.runs import SOURCES, Run, curve, read, short, vector
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = (
-    "shared.js",
-    "chart.js",
-    "network.js",
-    "train.js",
-    "rate.js",
-    "prepare.js",
-    "digit.js",
-)  # in this order
-
-FIGURES_LIMIT = 2_300_000  # characters of all figures together, so that the page stays under 3 MB
+SCRIPTS = ("shared", "chart", "network", "train", "rate", "prepare", "digit")  # in this order
 SMALL_NETWORK = [
     (2, 2),
     (2,),
@@ -37,24 +25,14 @@ SMALL_NETWORK = [
     (3,),
     (2, 3),
     (2,),
-]  # the shapes of the 2-2-3-2 network's parameters
-HIDDEN_LIMIT = 80  # of a digit network in the page
+]  # shapes of the 2-2-3-2 network's parameters
+HIDDEN_LIMIT = 80  # units of a digit network in the page
 
 
-@dataclass(frozen=True)
-class Section:
-    """A section of the page: the lecture's, with its runs and the lines of its table."""
-
-    name: str
-    title: str
-    runs: list[Run]
-    verdicts: list[claims.Verdict]
-
-
-SECTIONS = (
+SECTIONS = (  # of the lecture, with the runs that belong to them
     ("recovery", "Getting Started with Flux", ("linear_recovery", "linear_recovery_raw")),
     ("network", "An Artificial Neural Network Revisited", ("ann_revisited",)),
-    ("digits", "Recognizing Handwritten Numbers", ("mnist_mlp", "mnist_mlp_all")),
+    ("digits", "Recognizing Handwritten Numbers", ("mnist_mlp", "mnist_all")),
 )
 
 
@@ -65,27 +43,24 @@ def read_all(runs: Path, *, figures: bool = True) -> dict[str, Run]:
 
 def render(runs: dict[str, Run]) -> str:
     """The page, as HTML in one piece."""
-    _keep_small(runs)
     lines = claims.verdicts(runs)
-    sections = [
-        Section(
-            name, title, [runs[run] for run in names], [v for v in lines if v.claim.run in names]
-        )
-        for name, title, names in SECTIONS
-    ]
-    style = (HERE / "page.css").read_text(encoding="utf-8")
-    scripts = [(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    sections = []
+    for name, title, names in SECTIONS:
+        section: dict[str, Any] = {"name": name, "title": title}
+        section["runs"] = [runs[run] for run in names]
+        section["verdicts"] = [line for line in lines if line.claim.run in names]
+        sections.append(section)
+    style = (HERE / "static" / "page.css").read_text(encoding="utf-8")
+    scripts = [(HERE / "static" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
     environment = Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["tied"] = tied
-    environment.policies["json.dumps_kwargs"] = {
-        "allow_nan": False
-    }  # NaN is no JSON: a browser stops at it
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # browsers stop at a NaN
     return (
         environment.get_template("page.html")
         .render(
@@ -108,10 +83,10 @@ def tied(text: str) -> str:
 
 
 def policy(style: str, scripts: list[str]) -> str:
-    """The page's Content-Security-Policy: these scripts and this style, pictures from within, and nothing else."""
+    """The Content-Security-Policy: these scripts and style, pictures from within, nothing else."""
     allowed = " ".join(_hash(script) for script in scripts)
     return (
-        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data: blob:; "
+        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -122,7 +97,7 @@ def _hash(text: str) -> str:
 
 def data(runs: dict[str, Run]) -> dict[str, Any]:
     """What the scripts of the page work with."""
-    models = [digit_model(runs[name]) for name in ("mnist_mlp_all", "mnist_mlp")]
+    models = [digit_model(runs[name]) for name in ("mnist_all", "mnist_mlp")]
     return {
         "points": POINTS.tolist(),
         "labels": LABELS.tolist(),
@@ -140,50 +115,24 @@ def plateau() -> dict[str, Any]:
 
 
 def start(run: Run) -> dict[str, Any] | None:
-    """The start of the lecture's run: its weights, its learning rate, some of its losses; None without a whole run."""
+    """The start of the lecture's run: weights, learning rate, some losses; None without a run."""
     weights = vector(run.initial, SMALL_NETWORK)
-    if run.state != "read" or weights is None:
+    if weights is None:
         return None
-    rate = run.metrics["config"].get("lr")
-    return {
-        "weights": weights,
-        "rate": rate if isinstance(rate, float) and math.isfinite(rate) else None,
-        "curve": curve(run.losses),
-    }
+    return {"weights": weights, "rate": run.metrics["config"].get("lr"), "curve": curve(run.losses)}
 
 
 def digit_model(run: Run) -> dict[str, Any] | None:
-    """A trained digit network: its float32 parameters one after another in base64; None if it cannot be used."""
-    hidden = (
-        len(run.model["0.bias"])
-        if run.model and run.model.get("0.bias", np.empty(0)).ndim == 1
-        else 0
-    )
+    """A digit network, its float32 parameters in base64; None if it cannot be used."""
+    hidden = run.model["0.bias"].numel() if run.model and "0.bias" in run.model else 0
     numbers = vector(run.model, [(hidden, 784), (hidden,), (10, hidden), (10,)])
-    if not 0 < hidden <= HIDDEN_LIMIT or numbers is None:
+    if hidden > HIDDEN_LIMIT or numbers is None:
         return None
     results = run.metrics["results"]
-    share, images = results.get("test_accuracy"), results.get("train_images")
-    name = (
-        f"{images:,} images" if isinstance(images, int) and abs(images) < 1e9 else "unknown images"
-    )
+    name = f"{short(results.get('train_images'))} images"
     if results.get("dataset") != "mnist":
         name += ", not MNIST's"
-    if isinstance(share, float) and 0 <= share <= 1:
+    if isinstance(share := results.get("test_accuracy"), float):
         name += f" (test set: {100 * share:.1f} %)"
     packed = base64.b64encode(np.array(numbers, "<f4").tobytes()).decode()
     return {"run": run.source.name, "name": name, "hidden": hidden, "parameters": packed}
-
-
-def _keep_small(runs: dict[str, Run]) -> None:
-    """Leaves out the figures that would make the page too large, the last ones first."""
-    total = 0
-    for run in runs.values():
-        for figure in run.figures:
-            total += len(figure.address)
-            if total > FIGURES_LIMIT:
-                total -= len(figure.address)
-                figure.address = ""
-                figure.fault = (
-                    f"{figure.file} is in the run's folder; with it the page would be too large"
-                )

@@ -1,62 +1,47 @@
-"""What the page says of other starts of the 2-2-3-2 network: one that stays on the plateau, and a rate that works.
+"""Other starts of the 2-2-3-2 network: one that stays on the plateau, and a rate that works.
 
-`python -m report.plateau` writes report/plateau.json, which is part of the project, in a minute at most: the first seed
-whose start has nine points right after the lecture's million steps, with its weights, and how many of many starts have
-all ten right after far fewer steps at a larger rate.
+`python -m report.plateau` writes report/plateau.json, which is part of the project, in a minute at
+most: the first seed whose start has nine points right after the lecture's million steps, with its
+weights, and how many of many starts have all ten right after far fewer steps at a larger rate.
 """
 
+import json
 from pathlib import Path
 
+from torch import nn
 from torch.nn.utils import parameters_to_vector
 
-from common import files, fused, program
-from common.program import RunError
+import engine
+from common import program
 from common.run import generator
-from lectures.ann_revisited import LABELS, POINTS, points_correct, random_model
+from lectures.ann_revisited import LABELS, POINTS, build_model, loss, points_correct
 
 FILE = Path(__file__).resolve().parent / "plateau.json"
-STEPS, RATE, LAST_SEED = 1_000_000, 0.01, 200
-FAST_STEPS, FAST_RATE, FAST_STARTS = (
-    20_000,
-    5.0,
-    200,
-)  # the page's slider ends at FAST_STEPS for this rate
+STEPS, RATE, STARTS = 1_000_000, 0.01, 200
+FAST_STEPS, FAST_RATE = 20_000, 5.0  # the page's slider ends at FAST_STEPS for this rate
 
 
-def train(seed: int) -> tuple[list[float], int, float]:
-    """A start's 23 weights, and the points right and the last loss after STEPS steps at RATE."""
-    model = random_model(generator(seed, "model"))
-    weights = parameters_to_vector(model.parameters()).tolist()
-    losses = fused.train_sgd(
-        model, POINTS[None], LABELS[None], learning_rate=RATE, steps=STEPS, scale=0.5 / 10
-    )
-    return weights, int(points_correct(model).sum()), float(losses[-1])
+def train(models: list[nn.Sequential], steps: int, rate: float) -> list[int]:
+    """Trains each model with the lecture's steps; returns how many points it then has right."""
+    engine.train(models, loss, POINTS[None], LABELS[None], lr=rate, steps=steps)
+    return [int(points_correct(model).sum()) for model in models]
 
 
-def fast() -> dict[str, float]:
-    """How many of the starts with the seeds from 0 on have all ten points right after FAST_STEPS at FAST_RATE."""
-    models = [random_model(generator(seed, "model")) for seed in range(FAST_STARTS)]
-    fused.train_sgd(
-        models,
-        POINTS[None],
-        LABELS[None],
-        learning_rate=FAST_RATE,
-        steps=FAST_STEPS,
-        scale=0.5 / 10,
-    )
-    right = sum(bool(points_correct(model).all()) for model in models)
-    return {"lr": FAST_RATE, "steps": FAST_STEPS, "starts": FAST_STARTS, "all_right": right}
+def starts() -> list[nn.Sequential]:
+    """The starts of the seeds from 0 on."""
+    return [build_model(generator(seed, "model")) for seed in range(STARTS)]
 
 
 def main() -> None:
-    for seed in range(LAST_SEED + 1):
-        weights, right, loss = train(seed)
-        print(f"seed {seed}: {right} of 10 points right, loss {loss:.4g}", flush=True)
-        if right == 9:
-            files.save(FILE, {"seed": seed, "weights": weights, "fast": fast()})
-            print(f"written: {FILE}")
-            return
-    raise RunError(f"none of the seeds 0 to {LAST_SEED} stays on the plateau")
+    seed = train(starts(), STEPS, RATE).index(9)
+    fast = sum(right == 10 for right in train(starts(), FAST_STEPS, FAST_RATE))
+    content = {
+        "seed": seed,
+        "weights": parameters_to_vector(starts()[seed].parameters()).tolist(),
+        "fast": {"lr": FAST_RATE, "steps": FAST_STEPS, "starts": STARTS, "all_right": fast},
+    }
+    FILE.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    print(f"written: {FILE}")
 
 
 if __name__ == "__main__":

@@ -1,49 +1,27 @@
-"""Reads runs' folders: what is there, what is missing, what is damaged. What stands in their files is not trusted."""
+"""Reads runs' folders: what is there, what is missing, what is damaged."""
 
 import base64
 import io
 import json
 import math
-import struct
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, features
+from PIL import Image
 from torch import Tensor
 
-from common import files
-from common.program import RunError
-
-METRICS_LIMIT = 1_000_000  # bytes of a metrics.json; a run's has some thousand
-FIGURE_LIMIT = 2_000_000  # bytes of one figure
-SIDE_LIMIT = 5_000  # pixels of a figure, across and down
-TEXT_LIMIT = 120  # characters of an option or a name that are shown
-LINES_LIMIT = 60  # options, versions or phases that are shown
-NOT_SHOWN = (
-    "output_dir",
-    "data_dir",
-    "format",
-    "quiet",
-    "show",
-    "resume",
-    "animate",
-)  # they change no number
+KINDS = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml"}  # that a page can show
+PARTS = ("config", "environment", "seconds", "results")  # of a metrics.json
+NOT_SHOWN = ("output_dir", "data_dir", "format", "quiet", "show", "resume", "animate")  # options
 CURVE_POINTS = 400  # of a run's losses in the page
-
-KINDS = {  # the figures a page can show: how a file of that kind begins, and its type
-    ".png": (b"\x89PNG\r\n\x1a\n", "image/png"),
-    ".gif": (b"GIF8", "image/gif"),
-    ".svg": (b"<", "image/svg+xml"),
-}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that a run may have left: its file's name without the ending, and what to say about it."""
+    """A figure of a run: its file's name without the ending, its caption, a text in its place."""
 
     name: str
     caption: str
@@ -70,7 +48,7 @@ class Source:
 
 @dataclass
 class Figure:
-    """A figure's data and size; `fault` says why there are none."""
+    """A figure as a data address, its size in pixels if known; `fault` says why there is none."""
 
     picture: Picture
     file: str
@@ -79,10 +57,6 @@ class Figure:
     height: int = 0
     fault: str = ""
 
-    @property
-    def moves(self) -> bool:
-        return self.file.endswith(".gif")
-
 
 @dataclass
 class Run:
@@ -90,7 +64,7 @@ class Run:
 
     Attributes:
         state: "read", "missing", or "damaged", as `fault` says then.
-        metrics: the four dicts of metrics.json; empty ones unless the state is "read".
+        metrics: the four dicts of metrics.json; empty unless the state is "read".
         losses: every step's loss, shape (steps,), or None.
         initial, model: state_dicts, or None.
         warnings: what else could not be read.
@@ -99,7 +73,7 @@ class Run:
     source: Source
     state: str
     fault: str = ""
-    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, Any]] = field(default_factory=lambda: {part: {} for part in PARTS})
     losses: np.ndarray | None = None
     initial: dict[str, Tensor] | None = None
     model: dict[str, Tensor] | None = None
@@ -109,25 +83,18 @@ class Run:
     @property
     def summary(self) -> str:
         """Where the run was made, and how long it took."""
-        environment, seconds = self.metrics.get("environment", {}), self.metrics.get("seconds", {})
         labels = {"device": "{}", "torch": "PyTorch {}", "python": "Python {}"}
-        parts = [
-            label.format(short(environment[key]))
-            for key, label in labels.items()
-            if key in environment
-        ]
-        if seconds and all(isinstance(value, float) for value in seconds.values()):
-            parts.append(
-                f"{sum(seconds.values()):.1f} s in all, {seconds.get('training', 0):.2g} s of them training"
-            )
+        found, seconds = self.metrics["environment"], self.metrics["seconds"]
+        parts = [text.format(found[key]) for key, text in labels.items() if key in found]
+        if "training" in seconds:
+            training = short(seconds["training"])
+            parts.append(f"{sum(seconds.values()):.1f} s in all, {training} s of them training")
         return "; ".join(parts)
 
     def lines(self, part: str) -> list[tuple[str, str]]:
-        """The entries of one of metrics.json's dicts as short texts, such as the options of "config"."""
-        entries = [
-            entry for entry in self.metrics.get(part, {}).items() if entry[0] not in NOT_SHOWN
-        ]
-        return [(short(name), short(value)) for name, value in entries[:LINES_LIMIT]]
+        """The entries of one of metrics.json's dicts as texts, such as the options of "config"."""
+        entries = self.metrics[part].items()
+        return [(name, short(value)) for name, value in entries if name not in NOT_SHOWN]
 
 
 LOSS = Picture("loss", "The loss at every step.", "Curve of the loss against the step, falling.")
@@ -166,15 +133,14 @@ SOURCES = (
         (
             Picture(
                 "loss",
-                "The loss of each step, one pair (x, y) each, with its mean over some steps around; the noise "
-                "lets no model stay under the dashed line.",
+                "The loss of each step, one pair (x, y) each, and its mean over some steps.",
                 "Curve of the loss against the step, on a logarithmic scale.",
             ),
             Picture(
                 "parameter_error",
                 "The largest error of W and of b after each number of steps: the last iterate goes "
                 "on jumping with the noise, the mean of the last half of the iterates settles.",
-                "Two panels, for W and for b: the error against the number of steps, both on logarithmic scales.",
+                "Two panels, for W and for b: the error against the steps, logarithmic scales.",
             ),
         ),
     ),
@@ -186,8 +152,7 @@ SOURCES = (
         (
             Picture(
                 "loss",
-                "The loss of the printed recipe: inputs from 5 to 10, not centred, at 0.01. It grows until it "
-                "overflows.",
+                "The loss of the printed recipe: it grows until it overflows.",
                 "Curve of the loss against the step, rising by hundreds of powers of ten.",
             ),
         ),
@@ -201,17 +166,17 @@ SOURCES = (
             Picture(
                 "regions",
                 "Where each of the two outputs wins at the end, with the ten points.",
-                "The unit square in two colours with a curved boundary between the five circles and the five squares.",
+                "The unit square in two colours, a curved boundary between circles and squares.",
             ),
             Picture(
                 "surfaces",
                 "The two outputs over the unit square, with the ten points.",
-                "Two maps of the unit square, each high on one side of a steep, curved slope and low on the other.",
+                "Two maps of the unit square, high on one side of a steep slope, low on the other.",
             ),
             Picture(
                 "layers",
-                "The weights between the neurons, and the biases in them, before training and after.",
-                "Two drawings of the 2-2-3-2 network; after training most of its lines are far stronger.",
+                "The weights between the neurons and the biases in them, before and after.",
+                "Two drawings of the 2-2-3-2 network; after training most lines are stronger.",
             ),
             Picture(
                 "loss",
@@ -221,7 +186,7 @@ SOURCES = (
             Picture(
                 "training",
                 "The network while it trains: where each output wins, and the loss.",
-                "Animation: the boundary bends until the circles and the squares are apart, while the loss falls.",
+                "Animation: the boundary bends until it parts circles and squares; the loss falls.",
             ),
         ),
     ),
@@ -240,10 +205,9 @@ SOURCES = (
         ),
     ),
     Source(
-        "mnist_mlp_all",
+        "mnist_all",
         "The same network on distorted copies of all 60,000 images",
-        "python lectures/mnist_mlp.py --output-dir outputs/mnist_mlp_all --images all --batch-size 128 --epochs 40 "
-        "--lr 0.015 --schedule one-cycle --distort",
+        "python exercises/mnist_all.py",
         False,
         (LOSS, UNSEEN, CONFUSION, MISTAKES, LAYERS, HIDDEN),
     ),
@@ -251,11 +215,12 @@ SOURCES = (
 
 
 def short(value: object) -> str:
-    """A value of a metrics.json as a text that fits a line: numbers with few digits, long texts cut off."""
+    """A value of a metrics.json as a text: numbers with few digits."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def read(source: Source, runs: Path, *, figures: bool = True) -> Run:
@@ -264,128 +229,65 @@ def read(source: Source, runs: Path, *, figures: bool = True) -> Run:
     if not (path / "metrics.json").is_file():
         return Run(source, "missing")
     try:
-        run = Run(source, "read", metrics=_metrics(path / "metrics.json"))
-    except RunError as error:
-        return Run(source, "damaged", fault=str(error))
-    wanted = source.pictures if figures else ()
-    run.figures = [figure for figure in (_figure(path, picture) for picture in wanted) if figure]
-    run.losses = _kept(run, _losses, path / "losses.npy")
-    run.initial = _kept(run, _state, path / "model_initial.pt")
-    run.model = _kept(run, _state, path / "model.pt")
+        metrics = json.loads((path / "metrics.json").read_bytes())
+        run = Run(source, "read", metrics={part: dict(metrics[part]) for part in PARTS})
+    except (OSError, ValueError, KeyError, TypeError):
+        return Run(source, "damaged", fault="metrics.json is damaged")
+    run.losses = _kept(run, path / "losses.npy", _losses)
+    run.initial = _kept(run, path / "model_initial.pt", _state)
+    run.model = _kept(run, path / "model.pt", _state)
+    if figures:
+        found = (_figure(path, picture) for picture in source.pictures)
+        run.figures = [figure for figure in found if figure]
     return run
 
 
-def _kept(run: Run, reader: Any, path: Path) -> Any:
-    """What `reader` makes of a file; a RunError becomes a warning of the run, and None."""
+def _kept(run: Run, path: Path, reader: Any) -> Any:
+    """What `reader` makes of a file; if it cannot be read a warning of the run, and None."""
     try:
         return reader(path)
-    except RunError as error:
-        run.warnings.append(str(error))
+    except Exception:  # a damaged pickle or array raises whatever its bytes lead to
+        run.warnings.append(f"{path.name} is missing or damaged")
         return None
-
-
-def _metrics(path: Path) -> dict[str, dict[str, Any]]:
-    """The dicts `config`, `environment`, `seconds`, `results` of a metrics.json.
-
-    Raises:
-        RunError: it cannot be read, or is not what a run writes.
-    """
-    try:
-        size = path.stat().st_size
-        if size > METRICS_LIMIT:
-            raise RunError(f"{path.name} has {size:,} bytes, more than a run writes")
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RunError(f"{path.name} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise RunError(f"{path.name} is damaged: it is not JSON") from None
-    parts = ("config", "environment", "seconds", "results")
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(part), dict) for part in parts
-    ):
-        raise RunError(f"{path.name} is damaged: it lacks {', '.join(parts)}")
-    return {part: content[part] for part in parts}
 
 
 def _losses(path: Path) -> np.ndarray:
-    """losses.npy, mapped and not read. Raises a RunError unless it is an array of floats of shape (steps,)."""
-    try:
-        losses = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise RunError(f"{path.name} cannot be read ({type(error).__name__})") from None
-    if losses.ndim != 1 or losses.dtype.kind != "f":
-        raise RunError(
-            f"{path.name} holds {losses.dtype} of shape {losses.shape}, expected one loss a step"
-        )
-    return losses
+    return np.load(path, mmap_mode="r")
 
 
 def _state(path: Path) -> dict[str, Tensor]:
-    """A state_dict of tensors. Raises a RunError unless it is one, of a size that a lecture's model has."""
-    try:
-        state = files.load(path)
-    except RunError:
-        raise RunError(f"{path.name} is missing or damaged") from None
-    if not isinstance(state, dict) or not all(
-        isinstance(tensor, Tensor) and tensor.layout == torch.strided and tensor.is_floating_point()
-        for tensor in state.values()
-    ):
-        raise RunError(f"{path.name} holds no model's parameters")
-    return state
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {name: tensor.detach() for name, tensor in state.items()}
 
 
 def _figure(path: Path, picture: Picture) -> Figure | None:
-    """The figure's data as an address, None if the run has no such file, a fault if it cannot be shown."""
+    """A figure from a run's folder; None if the run has none of that name."""
     files = [file for file in sorted(path.glob(f"{picture.name}.*")) if file.is_file()]
-    file = next((f for f in files if f.suffix in KINDS), files[0] if files else None)
-    if file is None:
+    if not files:
         return None
+    file = next((file for file in files if file.suffix in KINDS), files[0])
     figure = Figure(picture, file.name)
     if file.suffix not in KINDS:
         figure.fault = f"{file.name} is in the run's folder; a page cannot show such files"
         return figure
-    begins, kind = KINDS[file.suffix]
     try:
-        data = file.read_bytes() if file.stat().st_size <= FIGURE_LIMIT else b""
-        if not data.startswith(begins):
-            raise ValueError
+        data, kind = file.read_bytes(), KINDS[file.suffix]
         if file.suffix != ".svg":
-            figure.width, figure.height, smaller = _measured(data)
-            data, kind = (smaller, "image/webp") if smaller else (data, kind)
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ):
-        figure.fault = f"{file.name} is damaged, or larger than {FIGURE_LIMIT:,} bytes"
+            with Image.open(io.BytesIO(data)) as image:
+                figure.width, figure.height = image.size
+                if file.suffix == ".png":  # lossless WebP takes a third of the room
+                    buffer = io.BytesIO()
+                    image.save(buffer, "WEBP", lossless=True, method=2)
+                    data, kind = buffer.getvalue(), "image/webp"
+    except (OSError, SyntaxError):  # Pillow's, for damaged pictures
+        figure.fault = f"{file.name} is damaged"
         return figure
     figure.address = f"data:{kind};base64,{base64.b64encode(data).decode()}"
     return figure
 
 
-def _measured(data: bytes) -> tuple[int, int, bytes]:
-    """Width and height of a PNG or GIF, and a PNG as lossless WebP, which takes a third of the room; b"" if it cannot.
-
-    Raises:
-        ValueError, or what Pillow's readers raise: the picture is damaged or too large.
-    """
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(data), formats=("PNG", "GIF")) as image:
-        if max(image.size) > SIDE_LIMIT:
-            raise ValueError
-        image.load()
-        if image.format == "PNG" and features.check("webp"):
-            image.save(buffer, "WEBP", lossless=True, method=2)
-        smaller = buffer.getvalue()
-        return image.width, image.height, smaller if len(smaller) < len(data) else b""
-
-
 def curve(losses: np.ndarray | None) -> list[tuple[int, float]]:
-    """Some (steps made, loss) of a run, closer at the start, for the page to draw beside its own."""
+    """Some (steps, loss) of a run, closer at the start, for the page to draw beside its own."""
     if losses is None or not len(losses):
         return []
     places = np.unique(np.geomspace(1, len(losses), CURVE_POINTS).astype(int)) - 1
@@ -393,8 +295,8 @@ def curve(losses: np.ndarray | None) -> list[tuple[int, float]]:
 
 
 def vector(state: dict[str, Tensor] | None, shapes: list[tuple[int, ...]]) -> list[float] | None:
-    """The parameters of a state_dict, one after another, if they have these shapes and are all finite; else None."""
+    """A state_dict's parameters in one list; None unless all are finite and of these shapes."""
     if state is None or [tuple(tensor.shape) for tensor in state.values()] != shapes:
         return None
-    numbers = [float(number) for tensor in state.values() for number in tensor.flatten().tolist()]
-    return numbers if all(map(math.isfinite, numbers)) else None
+    numbers = torch.cat([tensor.flatten().double() for tensor in state.values()])
+    return numbers.tolist() if numbers.isfinite().all() else None

@@ -1,7 +1,8 @@
-"""The scripts on accelerators, without one: on stand-ins that compute nothing, but refuse what a GPU would refuse.
+"""The scripts on accelerators, without one: stand-ins compute nothing, but refuse what a GPU would.
 
-PyTorch's `meta` device goes through whole runs: data, training, evaluation, figures, files. FakeTensorMode has tensors
-on "cuda" itself, for the forward pass. On both an operation raises if one of its tensors was left on the CPU.
+PyTorch's `meta` device goes through whole runs: data, training, evaluation, figures, files.
+FakeTensorMode has tensors on "cuda" itself, for the forward pass. On both an operation raises if one
+of its tensors was left on the CPU.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ aten = torch.ops.aten
 
 
 class StandIn(TorchDispatchMode):
-    """Makes `meta` like a GPU: what is copied to the CPU is 1 everywhere, and no operation takes tensors of both.
+    """Makes `meta` like a GPU: copied to the CPU it is 1 everywhere, and no operation mixes the two.
 
     Excepted are, as on a GPU, single numbers, and indices in brackets.
     """
@@ -66,7 +67,16 @@ RUNS = {
     "linear_recovery, raw": ("linear_recovery", "--samples", 30, "--raw"),
     "ann_revisited": ("ann_revisited", "--steps", 30),
     "mnist_mlp": ("mnist_mlp", "--images", 40, "--epochs", 3),
-    "mnist_mlp, batches": ("mnist_mlp", "--images", 60, "--batch-size", 25, "--distort", "--epochs", 2),
+    "mnist_mlp, batches": (
+        "mnist_mlp",
+        "--images",
+        60,
+        "--batch-size",
+        25,
+        "--distort",
+        "--epochs",
+        2,
+    ),
 }
 
 

@@ -83,7 +83,7 @@ def test_below_the_largest_stable_rate_training_converges_and_beyond_it_overflow
 
 
 def test_the_largest_stable_rate_by_hand():
-    """One pair z is stable up to 1 / |z|^2, however often it comes; with two of them at right angles, as often each."""
+    """One pair z is stable up to 1 / |z|^2, however often it comes, and so are two at right angles."""
     one = torch.tensor([[1.0, 2, 3, 4, 5]], dtype=torch.float64)  # |z|^2 = 1 + 55
     assert linear.stable_lr_limit(one) == pytest.approx(1 / 56)
     assert linear.stable_lr_limit(one.expand(25_000, 5)) == pytest.approx(1 / 56)
@@ -160,7 +160,11 @@ def test_default_run(run):
     results = assert_contract(done, "linear_recovery", "train_data.npz", "parameter_error.png")
     assert results["averaged"]["weight_error"] < 0.01 and results["averaged"]["bias_error"] < 0.15
     assert results["steps"] == 10_000 and results["noise_floor"] == pytest.approx(0.08)
-    assert "least squares" in done.stdout and "largest stable rate" in done.stdout
+    assert "least squares" in done.stdout and "beyond" not in done.stdout
+    assert (
+        f"largest stable rate for steps on one pair: {results['stable_lr_limit']:.3g}\n"
+        in done.stdout
+    )
     assert np.load(done.folder / "losses.npy").shape == (10_000,)
     with np.load(done.folder / "train_data.npz") as data:  # the saved model takes the saved inputs
         model = nn.Linear(5, 2).double()
@@ -181,6 +185,7 @@ def test_printed_recipe_diverges_and_says_so(run_here):
         f"error: the loss is not finite at step {len(losses) + 1} with learning rate 0.01"
     )
     assert done.stderr.count("\n") == 1
+    assert "0.01 is beyond it" in done.stdout
     assert 100 < len(losses) < 400 and np.isfinite(losses).all() and losses[-1] > 1e250
     assert (done.folder / "loss.png").exists()
 

@@ -49,9 +49,9 @@ LINEAR = {
 
 
 def mean_square_edge(z: np.ndarray) -> float:
-    """The rate up to which no symmetric S has E[(I - 2 eta z z^T) S (I - 2 eta z z^T)] with a larger trace for ever.
+    """The rate eta beyond which S -> E[(I - 2 eta z z^T) S (I - 2 eta z z^T)] grows, z (N, 6).
 
-    By bisection on the spectral radius of that map, for z of shape (N, 6).
+    By bisection on the spectral radius of that map.
     """
     squares = np.einsum("ni,nj->nij", z, z)
     mean, eye = squares.mean(axis=0), np.eye(z.shape[1])

@@ -155,6 +155,13 @@ def test_a_neighbour_of_the_files_does_not_lead_to_them(tmp_path):
         assert not datasets.on_disk("mnist", other)
 
 
+def test_three_of_four_files_are_no_data_set(tmp_path):
+    write_idx(tmp_path)["y_test"].unlink()
+    assert not datasets.on_disk("mnist", tmp_path)
+    with pytest.raises(RunError, match=r"MNIST is not in .*t10k-labels-idx1-ubyte.* failed"):
+        datasets.load("mnist", tmp_path)
+
+
 def test_a_folder_named_wrongly_is_said_and_not_made(tmp_path, capsys):
     typo = tmp_path / "typo" / "data"
     for name in ("mnist", "fashion-mnist"):

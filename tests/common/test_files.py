@@ -87,7 +87,7 @@ def test_a_folder_has_one_run_at_a_time_and_no_leftovers(run_here, tmp_path):
         and f"process {first.pid}, started" in done.stderr
     )
     assert "ann_revisited.py" in done.stderr and "--output-dir" in done.stderr
-    (folder / ".loss.png.partial").write_bytes(b"what a killed run left")
+    (folder / ".regions.png.partial").write_bytes(b"what a killed run left")
     done = run_here("linear_recovery", *QUICK["linear_recovery"], "--output-dir", folder)
     assert done.returncode == 0, done.stderr  # the killed one does not hold it
     assert {path.name for path in folder.glob(".*")} <= {".lock", ".owner"}

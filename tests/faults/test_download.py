@@ -125,6 +125,7 @@ def test_a_broken_download_leaves_nothing_and_can_be_tried_again(
         datasets.load("mnist", data_dir)
     assert "\n" not in str(caught.value) and "--dataset digits" in str(caught.value)
     assert str(data_dir / "MNIST" / "raw") in str(caught.value)
+    assert "timed out" in str(caught.value) or fault != "stalls-half-way"
     assert datasets.load("auto", data_dir).name == "digits"
     assert "bundled digits instead of MNIST" in capsys.readouterr().err
     assert files_in(data_dir) == []

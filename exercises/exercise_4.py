@@ -1,0 +1,177 @@
+"""Exercise 4: a random image that is not in the training data, ten such, and the whole test set."""
+
+from common import datasets, plotting
+from common.onehot import one_hot
+from common.run import generator
+from exercises import figures
+from lectures import mnist_mlp as mnist
+
+import functools
+import math
+import multiprocessing
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn, optim
+from torch.optim.lr_scheduler import OneCycleLR
+from tqdm import tqdm
+
+FEW, EPOCHS, RATE, HIDDEN = 100, 100, 0.001, 40  # the lecture's
+RUNS = 10  # of the lecture
+SIZES, SEEDS = (100, 300, 1_000, 3_000, 10_000, 30_000, 60_000), 5
+# How more images are trained on: `epochs` or `least_steps`, whichever is more.
+TUNED = {"batch_size": 128, "lr": 0.015, "weight_decay": 1e-4, "epochs": 20, "least_steps": 600}
+# Test errors of networks on MNIST's 60,000 images, from LeCun, Bottou, Bengio & Haffner,
+# Proceedings of the IEEE 86(11), 1998, section III.
+PUBLISHED = {"300 hidden units": 0.047, "500 and 150 hidden units": 0.0295}
+
+load = functools.cache(datasets.load)
+
+
+def lecture_model(data: datasets.Dataset, seed: int) -> nn.Sequential:
+    """The model of ``mnist_mlp.py --seed SEED``: full-batch steps on the first FEW images."""
+    x, y = mnist.as_vectors(data.train_images[:FEW]), one_hot(data.train_labels[:FEW])
+    model = mnist.build_model(HIDDEN, generator(seed, "model"))
+    optimizer = optim.Adam(model.parameters(), lr=RATE)
+    for _ in range(EPOCHS):
+        value = mnist.loss(model, x, y)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return model
+
+
+def tuned_model(data: datasets.Dataset, images: int, seed: int, tuned: dict) -> nn.Sequential:
+    """A model of the first `images` images, in shuffled batches, by Adam with a one-cycle schedule.
+
+    `tuned` has the keys of TUNED.
+    """
+    x, y = mnist.as_vectors(data.train_images[:images]), one_hot(data.train_labels[:images])
+    model, shuffle = (
+        mnist.build_model(HIDDEN, generator(seed, "model")),
+        generator(seed, "batches"),
+    )
+    batches = math.ceil(images / tuned["batch_size"])
+    epochs = max(tuned["epochs"], math.ceil(tuned["least_steps"] / batches))
+    optimizer = optim.Adam(
+        model.parameters(), tuned["lr"], weight_decay=tuned["weight_decay"], fused=True
+    )
+    schedule = OneCycleLR(
+        optimizer, tuned["lr"], total_steps=epochs * batches, cycle_momentum=False
+    )
+    for _ in range(epochs):
+        for batch in torch.randperm(images, generator=shuffle).split(tuned["batch_size"]):
+            value = mnist.loss(model, x[batch], y[batch])
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+    return model
+
+
+def _answer(name: str, data_dir: Path, tuned: dict, task: tuple[int, int]) -> np.ndarray:
+    data = load(name, data_dir)
+    model = tuned_model(data, *task, tuned)
+    return mnist.predict(model, mnist.as_vectors(data.test_images)).numpy()
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the pool ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def tuned_probabilities(
+    name: str, data_dir: Path, tasks: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], Tensor]:
+    """What models with TUNED settings say of the test images of a data set, each (n, 10).
+
+    The tasks are numbers of training images and seeds; each core takes one at a time. A Pool
+    ends with its `with`, where tqdm's process_map would wait for the tasks begun, after Ctrl-C too.
+    """
+    tasks = sorted(tasks, reverse=True)  # the longest first
+    work = functools.partial(_answer, name, data_dir, TUNED)
+    bar = functools.partial(tqdm, desc=name, total=len(tasks), delay=2, leave=False, disable=None)
+    with multiprocessing.Pool(initializer=_start_worker) as pool:
+        return dict(zip(tasks, map(torch.from_numpy, bar(pool.imap(work, tasks)))))
+
+
+def unseen_image(data: datasets.Dataset, seed: int) -> dict:
+    """The random test image of ``mnist_mlp.py --seed SEED``, and what the model says of it."""
+    probabilities = mnist.predict(lecture_model(data, seed), mnist.as_vectors(data.test_images))
+    index = int(torch.randint(len(data.test_images), (), generator=generator(seed, "unseen image")))
+    return {
+        "seed": seed,
+        "image": index + 1,
+        "label": int(data.test_labels[index]),
+        "prediction": int(probabilities[index].argmax()),
+        "probabilities": probabilities[index].tolist(),
+        "accuracy": mnist.accuracy(probabilities, data.test_labels),
+    }
+
+
+def draw(
+    data: datasets.Dataset, runs: list[dict], accuracies: dict[int, list[float]]
+) -> dict[str, Figure]:
+    """The figures by file name; `accuracies` on the test set by number of training images."""
+    captions = plotting.captions(
+        np.array([run["probabilities"] for run in runs]),
+        np.array([run["label"] for run in runs]),
+        data.classes,
+    )
+    errors = 100 * (1 - np.array(list(accuracies.values()))).T  # (seeds, sizes)
+    return {
+        "ten.png": plotting.image_row(
+            data.test_images[[run["image"] - 1 for run in runs]].numpy(),
+            captions,
+            title=f"Test images that the network has not seen\n{data.title}; network trained on "
+            f"{FEW} images, seeds 0 to {len(runs) - 1}, each with its own image",
+        ),
+        "errors.png": figures.lines(
+            {f"784-40-10, mean of {SEEDS} seeds and 10-90 %": (np.array(list(accuracies)), errors)},
+            title="Performance P on task T as a function of experience E\n"
+            f"T: say what an image of {data.title} shows; "
+            f"P: wrong answers for {len(data.test_images):,} test images",
+            xlabel="experience E: training images",
+            ylabel="performance P: test error in %",
+            scales=("log", "log"),
+            yticks=(2, 3, 5, 10, 20, 30),
+            horizontal={
+                f"LeCun et al. 1998, {name}: {100 * error:g} %": 100 * error
+                for name, error in PUBLISHED.items()
+            },
+        ),
+    }
+
+
+def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
+    """The results, and the figures by file name."""
+    data = load("mnist", data_dir)
+    runs = [unseen_image(data, seed) for seed in range(RUNS)]
+    sizes = [size for size in SIZES if size < len(data.train_images)] + [len(data.train_images)]
+    found = tuned_probabilities(
+        "mnist", data_dir, [(size, seed) for size in sizes for seed in range(SEEDS)]
+    )
+    accuracies = {
+        size: [mnist.accuracy(found[size, seed], data.test_labels) for seed in range(SEEDS)]
+        for size in sizes
+    }
+    return {
+        "dataset": data.title,
+        "test_images": len(data.test_images),
+        "few": FEW,
+        "runs": runs,
+        "correct": sum(run["prediction"] == run["label"] for run in runs),
+        "seeds": SEEDS,
+        "tuned": TUNED,
+        "sizes": [
+            {"images": size, "accuracies": values, "error": 1 - float(np.mean(values))}
+            for size, values in accuracies.items()
+        ],
+        "published": PUBLISHED,
+    }, draw(data, runs, accuracies)

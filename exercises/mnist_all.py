@@ -1,0 +1,88 @@
+"""The lecture's network on all images of MNIST: shuffled batches, a one-cycle learning rate, distorted copies."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's folder
+
+from common import datasets, options, program, reports
+from common.onehot import one_hot
+from common.run import Run
+from exercises.distort import distorted
+from lectures.mnist_mlp import as_vectors, build_model, evaluate, loss
+
+import argparse
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, optim
+from torch.optim.lr_scheduler import OneCycleLR
+
+
+def batches(
+    images: Tensor,
+    labels: Tensor,
+    size: int,
+    epochs: int,
+    distort: bool,
+    generator: torch.Generator,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The images, (size, 784), and labels, (size, 10), of each step; shuffled, and distorted, anew in every epoch."""
+    for _ in range(epochs):
+        order = torch.randperm(len(images), generator=generator).to(images.device)
+        for batch in order.split(size):
+            x = images[batch]
+            yield (distorted(x, generator) if distort else x), labels[batch]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = options.lecture_parser(__doc__, "mnist_all", lr=0.015)
+    options.add_dataset_options(parser, images="all")
+    parser.add_argument(
+        "--epochs", type=options.whole_number(1, 100_000), default=40, help="1 to 100000"
+    )
+    parser.add_argument(
+        "--batch-size", type=options.whole_number(1, 60_000), default=128, help="1 to 60000"
+    )
+    parser.add_argument(
+        "--weight-decay", type=options.real_number(0, 1), default=0.0, help="Adam's, 0 to 1"
+    )
+    parser.add_argument("--no-distort", action="store_true", help="train on the images as they are")
+    options.add_hidden_option(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    data = datasets.load(args.dataset, args.data_dir)
+    count = options.images_to_use(args, data)
+    run = Run("mnist_all", args, dataset=data.name, images=count)
+
+    labels = one_hot(data.train_labels[:count]).to(run.device)  # (60000, 10)
+    images = as_vectors(data.train_images[:count]).to(run.device)  # (60000, 784)
+    model = build_model(args.hidden, run.generator("model")).to(run.device)
+    optimizer = optim.Adam(
+        model.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True
+    )
+    steps = args.epochs * math.ceil(count / args.batch_size)
+    # The learning rate rises to --lr, and falls to nearly 0 (Smith & Topin 2018); Adam's means keep their memory.
+    schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
+
+    draw = run.generator("batches")
+    train_data = batches(images, labels, args.batch_size, args.epochs, not args.no_distort, draw)
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    for x, y in run.steps(train_data, steps, **parts):
+        value = loss(model, x, y)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        schedule.step()
+        run.record(value)
+
+    results, predictions = evaluate(run, model, data, images, labels)
+    run.finish(results, reports.mnist_mlp(run, results, data, model, *predictions))
+
+
+if __name__ == "__main__":
+    program.execute(main)

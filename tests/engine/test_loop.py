@@ -1,0 +1,335 @@
+"""A loop that compiles itself ends as it would have ended uncompiled, and a resumed one with the same bits."""
+
+import engine
+
+import copy
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from loops import BODY, as_plain, trained  # of this folder
+from torch import nn, optim
+from torch.nn.utils import parameters_to_vector
+
+pytestmark = pytest.mark.numbers  # again by make test-arithmetic
+
+pytest.importorskip("llvmlite", reason="llvmlite has no build for this Python")
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+OPTIMIZERS = [
+    "lr=0.1", "lr=0.05, momentum=0.9", "lr=0.05, momentum=0.9, nesterov=True", "lr=0.1, weight_decay=0.01",
+    "lr=0.05, momentum=0.8, dampening=0.3", "lr=0.05, momentum=0.9, weight_decay=0.1, nesterov=True",
+    "lr=-0.1, maximize=True",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [o for o in OPTIMIZERS if "-0.1" not in o])
+def test_the_options_of_sgd(tmp_path, options):
+    loop = as_plain(tmp_path, setup=f"optimizer = optim.SGD(model.parameters(), {options})")
+    assert loop.compiled and loop.how == "steps 3 to 59 compiled"
+
+
+LOSSES = [
+    "3 * loss(model, x, y)", "F.mse_loss(model(x), y)", "(model(x) - y).abs().mean()",
+    "((model(x) - y) ** 2).sum(1).mean()", "((model(x) - y) ** 2).mean(0).sum() / 2",
+    "-torch.log(torch.sigmoid(model(x) * y)).mean()", "loss(model, X[0], Y[0])",
+    "(model(x).exp().sum(-1).log() - (model(x) * y).sum(-1)).mean()", "nn.MSELoss()(model(x), y)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", LOSSES)
+def test_losses(tmp_path, value):
+    body = BODY.replace("loss(model, x, y)", value)
+    setup = "first, second = X[0], Y[0]"
+    body = body.replace("X[0], Y[0]", "first, second")
+    assert as_plain(tmp_path, setup=setup, body=body).compiled
+
+
+def test_a_module_and_a_function_of_ones_own(tmp_path):
+    functions = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 3), nn.Linear(3, 2, bias=False)
+
+        def forward(self, x):
+            hidden = torch.tanh(self.first(x))
+            return self.out(hidden)
+
+        def out(self, hidden):
+            return self.second(hidden)
+    """
+    setup = "model = Net().double()\noptimizer = optim.SGD(model.parameters(), lr=0.1)"
+    assert as_plain(tmp_path, functions=functions, setup=setup).compiled
+
+
+def test_an_update_by_hand(tmp_path):
+    setup = """
+    w = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+    w.grad = torch.zeros_like(w)
+    """
+    body = """
+value = (torch.tanh(x @ w) - y).square().mean()
+w.grad.zero_()
+value.backward()
+with torch.no_grad():
+    w -= 0.1 * w.grad
+loop.record(value)
+"""
+    assert as_plain(tmp_path, setup=setup, body=body).compiled
+
+
+def test_the_last_step_runs_as_it_stands(tmp_path):
+    result = trained(tmp_path, True)
+    assert result.loop.compiled and result.names["x"] is not None
+    assert torch.equal(result.names["x"], result.names["X"][-1])
+    assert result.names["value"].item() == result.loop.losses[-1]
+
+
+def loss(model, x, y):
+    return (model(x) - y).square().mean()
+
+
+POINTS, LABELS = torch.randn(2, 5, 2, generator=torch.Generator().manual_seed(1)).double()
+
+
+def parts(momentum=0.9, widths=(2, 3, 2), seed=0):
+    torch.manual_seed(seed)
+    layers = [[nn.Linear(n, m), nn.Tanh()] for n, m in itertools.pairwise(widths)]
+    model = nn.Sequential(*itertools.chain(*layers)).double()
+    return model, optim.SGD(model.parameters(), lr=0.1, momentum=momentum)
+
+
+def steps(loop, model, optimizer, fresh=False):
+    """Makes the steps of a loop, on its data or on those of this file."""
+    if fresh:
+        for x, y in loop:
+            value = loss(model, x, y)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            loop.record(value)
+    else:
+        for _ in loop:
+            value = loss(model, POINTS, LABELS)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            loop.record(value)
+
+
+def pairs(count):
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(count):
+        yield tuple(torch.randn(2, 5, 2, generator=generator, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 4, 50, 297, 298, 299, 300])
+def test_a_resumed_loop_has_the_same_bits(stop, fresh):
+    model, optimizer = parts()
+    whole = engine.steps(pairs(300), 300)
+    steps(whole, model, optimizer, fresh)
+    expected = parameters_to_vector(model.parameters())
+
+    model, optimizer = parts()
+    begun = engine.steps(pairs(300), 300, stops=[stop], after=lambda: begun.done >= stop)
+    if stop:
+        steps(begun, model, optimizer, fresh)
+    assert begun.done == stop
+    saved = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+
+    model, optimizer = parts(seed=9)
+
+    def restore():
+        model.load_state_dict(saved[0])
+        optimizer.load_state_dict(copy.deepcopy(saved[1]))
+
+    restore()
+    resumed = engine.steps(pairs(300), 300, done=stop, losses=begun.losses.copy(), restore=restore)
+    steps(resumed, model, optimizer, fresh)
+    assert resumed.losses.tobytes() == whole.losses.tobytes() and resumed.done == 300
+    assert torch.equal(parameters_to_vector(model.parameters()), expected)
+    assert resumed.compiled == (stop < 299)
+
+
+def test_a_resumed_loop_that_is_not_compiled_makes_no_step_too_many():
+    results = []
+    for done in (0, 7):
+        model, optimizer = parts()
+        start = engine.steps(pairs(20), done, compile=False)
+        steps(start, model, optimizer, fresh=True)
+        saved = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+
+        def restore(model=model, optimizer=optimizer, saved=saved):
+            model.load_state_dict(saved[0])
+            optimizer.load_state_dict(saved[1])
+
+        loop = engine.steps(pairs(20), 20, done=done, restore=restore)
+        for x, y in loop:
+            value = loss(model, x, y)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            len(f"{value}")
+            loop.record(value)
+        assert not loop.compiled and loop.done == 20
+        results.append((parameters_to_vector(model.parameters()), loop.losses[7:].tobytes()))
+    assert torch.equal(results[0][0], results[1][0]) and results[0][1] == results[1][1]
+
+
+def test_data_that_nobody_looks_at_are_not_drawn():
+    drawn = []
+
+    def items():
+        for pair in pairs(10**6):
+            drawn.append(1)
+            yield pair
+
+    loop = engine.steps(items(), 10**6)
+    steps(loop, *parts())
+    assert loop.compiled and loop.done == 10**6 and len(drawn) == 3
+
+
+@pytest.mark.parametrize("there", [0, 1, 2, 3, 4, 150])
+def test_items_that_run_out_end_the_loop(there):
+    results = []
+    for compile in (False, True):
+        model, optimizer = parts()
+        loop = engine.steps(pairs(there), 1_000, compile=compile)
+        steps(loop, model, optimizer, fresh=True)
+        results.append(parameters_to_vector(model.parameters()).detach())
+        assert loop.done == there and np.isfinite(loop.losses).sum() == there
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
+
+
+def test_the_parameters_after_each_step():
+    kept = []
+    for compile in (False, True):
+        model, optimizer = parts()
+        kept.append(np.zeros((500, 17)))
+        loop = engine.steps(
+            pairs(500), 500, compile=compile, parameters=list(model.parameters()), iterates=kept[-1]
+        )
+        steps(loop, model, optimizer, fresh=True)
+        assert loop.compiled == compile
+        now = parameters_to_vector(model.parameters()).detach().numpy()
+        np.testing.assert_array_equal(kept[-1][-1], now)
+    np.testing.assert_allclose(kept[1], kept[0], rtol=1e-9, atol=1e-12)
+
+
+def test_up_to_date_whenever_it_calls_after():
+    """Checkpoints, the bar and what is kept for figures are made there."""
+    model, optimizer = parts()
+    seen = {}
+
+    def after():
+        seen[loop.done] = parameters_to_vector(model.parameters()).detach().clone()
+        assert np.isfinite(loop.losses[: loop.done]).all()
+        assert np.isnan(loop.losses[loop.done :]).all()
+        return loop.done >= 700
+
+    loop = engine.steps(range(1_000), stops=[5, 6, 333, 700], after=after)
+    steps(loop, model, optimizer)
+    assert loop.compiled and loop.done == 700 and {1, 2, 5, 6, 333, 700} <= set(seen)
+    model, optimizer = parts()
+    steps(engine.steps(range(333), compile=False), model, optimizer)
+    plain = parameters_to_vector(model.parameters()).detach()
+    torch.testing.assert_close(seen[333], plain, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("rate, ends", [(30.0, "compiled"), (1e200, "as it stands")])
+def test_divergence_ends_the_loop_at_its_step(rate, ends):
+    results = []
+    for compile in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(2, 2).double()
+        optimizer = optim.SGD(model.parameters(), lr=rate)
+        loop = engine.steps(range(10_000), compile=compile)
+        steps(loop, model, optimizer)
+        assert loop.diverged and loop.compiled == (compile and ends == "compiled")
+        assert not np.isfinite(loop.losses[loop.done - 1])
+        results.append((loop.done, loop.losses[: loop.done - 1]))
+    assert results[0][0] == results[1][0] < 10_000
+    np.testing.assert_allclose(results[1][1], results[0][1], rtol=1e-9)
+
+
+def test_a_network_too_large_is_refused():
+    for width, compiled in ((399, True), (400, False)):
+        model, optimizer = parts(widths=(2, width, 2))
+        loop = engine.steps(range(5), compile=True)
+        if not compiled:
+            steps(loop, model, optimizer)
+            assert re.search("2,002 parameters", loop.how) and loop.done == 5
+        assert sum(p.numel() for p in model.parameters()) == 5 * width + 2
+
+
+def test_items_of_another_shape():
+    items = [*pairs(20)]
+    items[10] = (items[10][0][:3], items[10][1][:3])
+    with pytest.raises(ValueError, match=r"another shape than \(5, 2\)"):
+        steps(engine.steps(items), *parts(), fresh=True)
+
+
+@pytest.mark.parametrize("losses", [np.zeros(20, np.float32), np.zeros(40)[::2], np.zeros(9)])
+def test_arrays_that_cannot_be_filled_in(losses):
+    """The compiled code writes by addresses: what does not fit would be written over what lies beside it."""
+    with pytest.raises(ValueError, match="float64"):
+        steps(engine.steps(range(20), losses=losses), *parts())
+
+
+EDITS = {
+    "none": ("", "", True),
+    "loss times 3": ("return 0.5 *", "return 3 * 0.5 *", True),
+    "mean instead of sum / 10": (
+        ".square().sum() / len(POINTS)",
+        ".square().mean()",
+        True,
+    ),
+    "absolute error": (".square().sum()", ".abs().sum()", True),
+    "relu for sigmoid": ("nn.Sigmoid(),  # L", "nn.ReLU(),  # L", True),
+    "momentum": ("lr=args.lr)", "lr=args.lr, momentum=0.9)", True),
+    "half the rate": ("lr=args.lr)", "lr=args.lr / 2)", True),
+    "a print every 1,000 steps": (
+        "        run.record(value)\n",
+        "        run.record(value)\n        if run.done % 1000 == 0:\n            print('now', value.item())\n",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("old, new, compiled", EDITS.values(), ids=EDITS)
+def test_an_edit_of_the_lecture_is_what_runs(tmp_path, old, new, compiled):
+    """The script as a student edits it: the run changes as it does without the engine."""
+    source = (PROJECT / "lectures" / "ann_revisited.py").read_text()
+    assert old in source
+    path = f"sys.path.insert(0, {str(PROJECT)!r})"
+    source = re.sub(r"sys\.path\.insert\(.*", lambda _: path, source, count=1)
+    script = tmp_path / "edited.py"
+    script.write_text(source.replace(old, new))
+    losses, said = {}, {}
+    for kind in ("eager", "auto"):
+        folder = tmp_path / kind
+        command = [
+            sys.executable,
+            script,
+            "--steps",
+            "3000",
+            "--engine",
+            kind,
+            "--output-dir",
+            folder,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        losses[kind], said[kind] = np.load(folder / "losses.npy"), done.stdout
+    np.testing.assert_allclose(losses["auto"], losses["eager"], rtol=1e-9)
+    assert ("steps 3 to 2,999 compiled" in said["auto"]) == compiled
+    assert ("PyTorch does not see all of: if run.done" in said["auto"]) != compiled
+    assert said["auto"].count("now") == said["eager"].count("now") == (0 if compiled else 3)

@@ -1,0 +1,117 @@
+"""exercises/page.py: results and figures on the page, no number typed, other sections kept."""
+
+import functools
+import json
+import re
+
+import pytest
+from small_exercises import EXERCISES, data_folder, figure_names, measured, small_options
+
+from exercises import markdown, page
+
+
+def text(number: int, results: dict) -> str:
+    return markdown.render(f"exercise_{number}.md.j2", results)
+
+
+def leaves(value, path=()) -> list[tuple]:
+    """The places of all numbers and missing numbers in some results."""
+    if isinstance(value, dict):
+        value = value.items()
+    elif isinstance(value, list):
+        value = enumerate(value)
+    else:
+        return [] if isinstance(value, str) else [path]
+    return [leaf for key, item in value for leaf in leaves(item, (*path, key))]
+
+
+def changed(results: dict, path: tuple, place: int) -> dict:
+    """The results with another value at `path`, not to be mistaken for any other."""
+    *way, last = path
+    part = functools.reduce(lambda part, key: part[key], way, results)
+    old = part[last]
+    if old is None:
+        part[last] = 71_717 + place
+    elif isinstance(old, float):
+        part[last] = 1.5 * old + 71.717 * place
+    else:
+        part[last] = (1 + old) % 10 if last in ("label", "prediction") else 3 * old + 71_717
+    return results
+
+
+def numbers(text: str) -> set[str]:
+    """The numbers in a text, but for those of addresses, code and file names."""
+    return set(re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", re.sub(r"\]\([^)]*\)|`[^`]*`", "", text)))
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_every_result_stands_on_the_page(number):
+    before = text(number, measured(number))
+    assert len(leaves(measured(number))) > 10 and "nan" not in before and "None" not in before
+    for path in leaves(measured(number)):
+        assert text(number, changed(measured(number), path, 1)) != before, path
+
+
+# Numbers that the templates do have: of headings, formulas, years, names, references.
+TYPED = {1: "0 1 2 3 4 1985", 2: "0 2", 3: "0 1 2 3", 4: "0 1 2 3 4 5 6 7 8 9 86 11 1998"}
+TYPED |= {5: "0.16 4 5 2019 2020"}
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_no_number_is_typed(number):
+    results = measured(number)
+    before = numbers(text(number, results))
+    for place, path in enumerate(leaves(results), 1):
+        changed(results, path, place)
+    kept = before & numbers(text(number, results)) - numbers(json.dumps(strings(results)))
+    assert kept <= set(TYPED[number].split())
+
+
+def strings(value) -> list[str]:
+    """All texts in some results, keys included."""
+    if isinstance(value, dict):
+        return [*value, *strings(list(value.values()))]
+    if isinstance(value, list):
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_the_page_shows_every_figure(number):
+    shown = re.findall(rf"\(exercise_{number}_([\w.-]+)\)", text(number, measured(number)))
+    assert sorted(shown) == sorted(figure_names(number))
+
+
+def test_sections_and_figures_of_other_exercises_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(page, "DOCS", tmp_path)
+    for number in (2, 3):
+        (tmp_path / f"exercise_{number}_old.png").write_bytes(b"of an earlier page")
+    (tmp_path / "exercises.md").write_text("# Title\n\n## 2. Two\n\nkept\n\n## 3. Three\n\nold\n")
+    with small_options():
+        page.run(3, data_folder())
+    page.publish(3)
+    written = (tmp_path / "exercises.md").read_text(encoding="utf-8")
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "exercise_2_old.png",
+        "exercise_3_loss.png",
+    }
+    assert re.findall(r"^## \d", written, re.MULTILINE) == ["## 2", "## 3"]
+    assert "\nkept\n" in written and "\nold\n" not in written
+    assert "Here 2 starts were trained on 1,000 pairs" in written
+
+
+@pytest.mark.parametrize(
+    "result, expected",
+    [
+        (markdown.count(12345), "12,345"),
+        (markdown.digits(0.04149, 2), "0.041"),
+        (markdown.percent(0.95), "95 %"),
+        (markdown.percent(0.0216, 2), "2.16 %"),
+        (markdown.mean_std([0.5, 0.6]), "55.00 ± 5.00 %"),
+        (markdown.steps(1234, 9999), "1,234"),
+        (markdown.steps(None, 9999), "not by 9,999"),
+    ],
+)
+def test_numbers_are_written(result, expected):
+    assert result == expected
