@@ -1,4 +1,4 @@
-"""What tests of a run need: digits made up at random, the lectures again in NumPy, acts at a certain step, figures."""
+"""What tests of a run need: random digits, the lectures in NumPy, acts at a step, figures."""
 
 from common import files, plotting
 from common.run import Run
@@ -32,10 +32,10 @@ SCRIPTS = ("linear_recovery", "ann_revisited", "mnist_mlp")
 def write_digits(
     root: Path, name: str = "MNIST", seed: int = 0, train: int = 60, test: int = 50
 ) -> SimpleNamespace:
-    """Writes noisy images of ten classes, drawn at random, as torchvision keeps them under `root`/`name`/raw.
+    """Writes noisy random images of ten classes where torchvision keeps them: `root`/`name`/raw.
 
-    They are so noisy that a model knows those it was trained on better than others. Returns the arrays x_train,
-    y_train, x_test, y_test.
+    They are so noisy that a model knows those it was trained on better than others. Returns the
+    arrays x_train, y_train, x_test, y_test.
     """
     folder = root / name / "raw"
     folder.mkdir(parents=True)
@@ -66,7 +66,7 @@ def have_memory(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 
 def content(folder: Path, *without: str) -> dict[str, bytes]:
-    """The bytes of a run's numbers by file: losses, both models, and the training data where there are some."""
+    """The bytes of a run's numbers by file: losses, both models, and training data, if any."""
     names = ("losses.npy", "model_initial.pt", "model.pt", "train_data.npz")
     return {
         name: (folder / name).read_bytes()
@@ -88,7 +88,10 @@ def results_of(done) -> dict:
 
 
 def descend(x: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray, rate: float):
-    """Gradient descent on sum (W x + b - y)^2, a pair a step: losses (N,), W (N, 2, 5) and b (N, 2) after each."""
+    """Gradient descent on sum (W x + b - y)^2, a pair a step.
+
+    Returns the losses (N,), and W (N, 2, 5) and b (N, 2) after each step.
+    """
     losses, weights, biases = [], [], []
     for one, target in zip(x, y):
         error = weight @ one + bias - target
@@ -115,7 +118,7 @@ def ten_points_loss(state: dict[str, np.ndarray]) -> float:
 
 
 def descend_on_ten_points(state: dict[str, np.ndarray], rate: float, steps: int):
-    """Gradient descent by back propagation, all ten points a step: the losses and the state after the last."""
+    """Gradient descent on all ten points a step: the losses, and the state after the last step."""
     state, losses = dict(state), []
     for _ in range(steps):
         losses.append(ten_points_loss(state))

@@ -19,7 +19,7 @@ ITEMS = torch.linspace(0.5, 2, 7, dtype=torch.float64)
 
 @pytest.fixture
 def script(tmp_path, capfd, monkeypatch):
-    """A function that runs a small script, whose step multiplies a weight, 1 at first, by 1 - 0.2 item.
+    """A function that runs a small script: a step multiplies a weight, at first 1, by 1 - 0.2 item.
 
     It returns what the script saw: `run`, `weight`, and `code`, `stdout`, `stderr`, `folder`.
     """

@@ -1,4 +1,4 @@
-"""Data files changed at random: read as they are, or refused with one line; never a traceback, never a wrong image."""
+"""Data files changed at random are read as they are, or refused in one line."""
 
 from common import datasets
 from common.program import RunError
@@ -12,7 +12,7 @@ from conftest import write_idx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-# What a bad disk, a bad download or a bad hand does to a file's bytes: places are shares of its length.
+# What a bad disk or a bad download does to a file's bytes: places are shares of its length.
 PLACE = st.floats(0, 1)
 DAMAGE = st.lists(
     st.one_of(

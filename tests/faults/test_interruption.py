@@ -1,6 +1,6 @@
 """Ctrl-C, SIGTERM, SIGKILL and divergence: what is saved, and what --resume makes of it.
 
-Signals come at a certain step, not after a time, so none of this depends on how fast the machine is.
+Signals come at a certain step, not after a time: how fast the machine is does not matter.
 """
 
 from common.run import Run
@@ -43,7 +43,7 @@ RUNS = {  # all of 60 steps
 
 @pytest.fixture
 def start(run_here, monkeypatch, tmp_path):
-    """A function that makes one of RUNS in this process, and does something at the end of step `at`.
+    """A function that makes one of RUNS here, and does something at the end of step `at`.
 
     The result also has `made`, the numbers of the steps that were made.
     """
@@ -323,7 +323,7 @@ def test_damaged_checkpoints_are_refused_in_one_line(start, tmp_path):
 def test_divergence_ends_with_1_and_keeps_the_losses(
     run_here, monkeypatch, tmp_path, engine, interrupt
 ):
-    """The recipe as the lecture prints it, which overflows; also if Ctrl-C is pressed in that step."""
+    """The recipe as the lecture prints it overflows; also if Ctrl-C is pressed in that step."""
     no_figures(monkeypatch)
     options = ("--raw", "--engine", engine, "--quiet", "--samples", 1000)
     done = run_here("linear_recovery", *options)
@@ -375,7 +375,7 @@ def test_a_loss_that_is_no_number_ends_the_run_at_its_step(start, monkeypatch, n
 
 PLAIN_NETWORK = ("--steps", 400, "--engine", "eager", "--quiet")
 
-# A script as it is, with a checkpoint after every step, that sends itself a signal in its 100th update.
+# A script with a checkpoint after every step, that sends itself a signal in its 100th update.
 SIGNALLED = """
 import os, runpy, sys
 _, project, number, *sys.argv = sys.argv
@@ -461,7 +461,7 @@ LONG = {
 
 
 def kill_and_resume(tmp_path: Path, script: str, kills: int) -> int:
-    """Kills runs at random moments and goes on from their checkpoints; returns how often there was one."""
+    """Kills runs at random moments and resumes them; returns how often there was a checkpoint."""
     write_digits(tmp_path / "data")
     folder, dice, resumed, killed = tmp_path / "run", random.Random(0), 0, 0
     command = [

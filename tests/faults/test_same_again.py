@@ -45,7 +45,7 @@ def test_again_and_where_another_program_had_two_threads(outcome, name):
 
 
 def test_what_was_drawn_before_changes_nothing(outcome):
-    """Nothing takes its numbers from PyTorch's own generator, which another program may have moved."""
+    """No numbers are from PyTorch's own generator, which another program may have moved."""
     for name in ("linear, eager", "network, compiled", "all digits"):
         torch.manual_seed(1)
         once = outcome(name, threads=1)

@@ -1,4 +1,4 @@
-"""A run survives its user: closed pipes and full disks behind stdout, odd environments, Ctrl-C at every moment."""
+"""A run survives its user: closed pipes, full disks, odd environments, Ctrl-C at every moment."""
 
 import common.files
 import engine.compile
@@ -34,7 +34,7 @@ from helpers import (
     write_digits,
 )
 
-# Each would be a line on the user's screen; but Python does not show that a library uses something deprecated.
+# Each would be a line on the user's screen, except DeprecationWarnings in a library.
 pytestmark = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
 
 QUICK = {
@@ -114,7 +114,7 @@ def test_a_full_disk_behind_stdout(run_here, tmp_path):
     "closed, script", [("2>&-", "linear_recovery"), ("<&- >&- 2>&-", "mnist_mlp")]
 )
 def test_closed_streams(made_up, tmp_path, closed, script):
-    """As `2>&-`, or pythonw; the first file that is opened gets the free number, and must not get the messages."""
+    """The first file that is opened gets the free number, and must not get the messages."""
     words = command(script, tmp_path / "run", *QUICK[script])
     done = subprocess.run(
         ["bash", "-c", f'exec "$@" {closed}', "bash", *words],
@@ -246,7 +246,7 @@ def press_when_saved(patch: pytest.MonkeyPatch, name: str, times: int = 1) -> No
     [("argparse", "linear_recovery", signal.SIGINT), ("torch.types", "mnist_mlp", signal.SIGTERM)],
 )
 def test_while_it_is_imported(tmp_path, module, script, number):
-    """`-X importtime` says on stderr which module has been imported: the signal comes at once after one of them."""
+    """`-X importtime` says which module has been imported: the signal comes after one of them."""
     python, *rest = command(script, tmp_path / "run")
     process = subprocess.Popen(
         [python, "-X", "importtime", *rest],
@@ -292,7 +292,7 @@ def test_while_the_figures_are_saved_and_then_resumed(run_here, made_up, monkeyp
 def test_twice_while_the_figures_are_saved_and_then_resumed(
     run_here, made_up, monkeypatch, script, engine
 ):
-    """The second one ends the run at once; --resume goes on from a checkpoint that has every step."""
+    """The second ends the run at once; --resume goes on from a checkpoint that has every step."""
     monkeypatch.setenv("MNIST_ROOT", str(made_up))
     no_figures(monkeypatch)
     options = [*QUICK[script], *(["--engine", engine] if script != "mnist_mlp" else [])]
@@ -498,7 +498,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def on_a_terminal(
     words: list, surroundings: dict[str, str], columns: int = 150
 ) -> tuple[int, list[str], str]:
-    """Runs a program with a terminal; returns its exit code, the lines on the screen at its end, and all it wrote."""
+    """Runs a program with a terminal.
+
+    Returns its exit code, the lines on the screen at its end, and all that it wrote.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     process = subprocess.Popen(
