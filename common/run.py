@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -123,21 +123,21 @@ class Run:
             RunError: too little room on the disk; a checkpoint that does not fit; ``--engine compiled`` in vain.
         """
         count = len(items) if count is None else count  # type: ignore[arg-type]  # it says so itself
-        self._parts, self.keep, self._planned = parts, np.asarray(keep, int), count
+        self._parts, self.keep, self._planned = parts, np.array(list(keep), int), count
         parameters = list(parts["model"].parameters())
         self.losses = np.full(count, np.nan)
-        self.kept = np.zeros((len(keep), sum(p.numel() for p in parameters)))
+        self.kept = np.zeros((len(self.keep), sum(p.numel() for p in parameters)))
         self.initial = {name: t.cpu().clone() for name, t in parts["model"].state_dict().items()}
         checkpoint = self.losses.nbytes + self.kept.nbytes + 3 * sum(p.nbytes for p in parameters)
         files.require_room(self.args.output_dir, 3 * checkpoint + 2**20)
-        if len(keep) and keep[0] == 0:
+        if len(self.keep) and self.keep[0] == 0:
             self.kept[0] = parameters_to_vector(parameters).detach().cpu()
         if self.args.resume:
             self._resume()
         self._done_before = self.done
         for number in program.SIGNALS:
             signal.signal(number, self._on_signal)
-        every = len(keep) > count  # each step's parameters: then the engine keeps them
+        every = len(self.keep) > count  # each step's parameters: then the engine keeps them
         self._loop = engine.steps(
             items,
             count,
@@ -146,7 +146,7 @@ class Run:
             losses=self.losses,
             parameters=parameters,
             iterates=self.kept[1:] if every else None,
-            stops=() if every else self.keep,
+            stops=() if every else self.keep.tolist(),
             restore=self._restore,
             after=self._after_steps,
         )

@@ -160,11 +160,11 @@ def _points_in_lanes(program: Program, case: Case, done: str) -> None:
     totals = [program.load(place) for place in sums]
     loss = program.spread_lane(totals[-1], count % LANES) * program.load_spread("%numbers", 0)
     program.store(loss, "%losses", done, count=1)
-    for place in range(0, count, LANES):
-        weights = _updated(program, case, totals[place // LANES], place)
+    for number in range(0, count, LANES):
+        weights = _updated(program, case, totals[number // LANES], number)
         if case.iterates:
             row = program.address("%iterates", program.scaled(done, count))
-            program.store(weights, row, place, min(LANES, count - place))
+            program.store(weights, row, number, min(LANES, count - number))
     program.leave_unless(loss - loss < math.inf, program.value(f"add i64 {done}, 1"))
 
 

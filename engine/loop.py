@@ -176,7 +176,7 @@ class Loop:
 
     def _make_compiled(
         self, starts: Starts, recorded: Recorded, items: Iterator[Any] | None
-    ) -> Iterator[Any]:
+    ) -> None:
         """Makes all steps but the last; `items` are drawn only where the step looks at them."""
         count, last = FIRST_CHUNK, self.count - 1
         while self.done < last:

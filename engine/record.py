@@ -151,7 +151,9 @@ class _Graph:
             for op in operations
             if isinstance(op[3], Tensor) and not any(op[3] is operand for operand in op[1])
         }
-        self.places_of = {id(p): ("parameter", k) for k, p in enumerate(parameters)}
+        self.places_of: dict[int, tuple[str, float]] = {
+            id(p): ("parameter", k) for k, p in enumerate(parameters)
+        }
         self.item = [id(part) for part in (item if isinstance(item, (tuple, list)) else [item])]
         self.operations: list[Operation] = []
         self.data: list[Tensor] = []

@@ -55,7 +55,8 @@ def _check_changing(loop: ast.For, item: Any) -> None:
         handed = dict(zip(map(ast.unparse, loop.target.elts), item))
     else:
         handed = {ast.unparse(loop.target): item}
-    targets, given = _names(loop.target), set()
+    given: set[str] = set()
+    targets = _names(loop.target)
     statements = list(_flat(loop.body))
     assigned = {n for s in statements if isinstance(s, ast.Assign) for n in _names(*s.targets)}
     for statement in statements:
@@ -119,9 +120,9 @@ def _check_call(call: ast.Call, names: dict[str, Any], recorders: tuple) -> None
             return
         raise Refused(f"PyTorch does not see the call of {ast.unparse(call.func)}") from None
     if isinstance(called, nn.Module):
-        for module in called.modules():
-            if not type(module).__module__.startswith("torch."):
-                _check_function(type(module).forward, [module])
+        for part in called.modules():
+            if not type(part).__module__.startswith("torch."):
+                _check_function(type(part).forward, [part])
         return
     owner = getattr(called, "__self__", None)
     if called in recorders or called is len or isinstance(owner, Tensor):

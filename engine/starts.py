@@ -152,7 +152,7 @@ def check(recorded: Recorded, tape: Tape, item: Any) -> None:
     data = again.laid_out(stacked([item], recorded)) if any(recorded.step.fresh) else None
     again.advance(1, losses, data=data)
     now = starts_of(recorded, {}).weights
-    near = {"rtol": 1e-12, "atol": 1e-12}
+    near: Any = {"rtol": 1e-12, "atol": 1e-12}
     if not (np.allclose(losses, recorded.loss, **near) and np.allclose(again.weights, now, **near)):
         raise Refused("the compiled step is not the one that was recorded")
 
