@@ -4,7 +4,7 @@
 # make test-arithmetic  the tests about numbers once more, in an older processor's arithmetic
 # make exercises  docs/generated/exercises.md and its figures, in some minutes
 # make bench      the speed claims, docs/generated/benchmarks.md            make figures   README's pictures; needs MNIST, Chromium
-# make photos     how many digits are read right from composed photos, the table of docs/own_digit.md; after make lectures
+# make photos     how many digits are read right from composed photos, docs/generated/photos.md; after make lectures
 # make soak       kills 200 runs and damages thousands of files; up to half an hour
 # VENV=path uses an environment that exists; else .venv is made by BASE, a Python of 3.10 or later.
 VENV ?= .venv
@@ -49,7 +49,7 @@ bench: $(READY_FOR_TESTS)
 	"$(PYTHON)" benchmarks/run.py
 
 photos: $(READY)
-	"$(PYTHON)" benchmarks/photos.py
+	"$(PYTHON)" handwriting/photos.py --output docs/generated/photos.md
 
 figures: lectures $(READY_FOR_TESTS)
 	@grep -q '"dataset": "mnist"' outputs/mnist_mlp/metrics.json || { echo "README's pictures are of MNIST, which" \

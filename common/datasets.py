@@ -4,6 +4,8 @@ torchvision reads and downloads them. It is imported only when needed: that take
 importing PyTorch.
 """
 
+from common.program import PROJECT, RunError
+
 import gzip
 import http.client
 import os
@@ -11,16 +13,12 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from common.onehot import one_cold
-from common.program import PROJECT, RunError
 
 # Names on the command line, with torchvision's names of classes and folders.
 TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -29,8 +27,6 @@ PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 FILES = [f"{part}-ubyte" for part in PARTS]
 DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 SIDE = 28
-# The largest distortions: a turn in radians, scale and shear as shares, a shift in pixels.
-DISTORTIONS = (0.15, 0.1, 0.1, 1.0)
 
 
 class Dataset(NamedTuple):
@@ -183,55 +179,3 @@ def _bundled() -> Dataset:
     source, classes = "bundled with scikit-learn, enlarged from 8x8", list(map(str, range(10)))
     tensors = (images[:cut], labels[:cut], images[cut:], labels[cut:])
     return Dataset("digits", TITLES["digits"], source, classes, *tensors)
-
-
-def distorted(
-    images: Tensor, generator: torch.Generator, most: Sequence[float] = DISTORTIONS
-) -> Tensor:
-    """Copies of images, each turned, scaled, sheared and shifted at random (LeCun et al. 1998, section III.A).
-
-    Each pixel of a copy has the value of a place in its image, between pixels in proportion (bilinear), outside 0:
-    place = (1 + scale) [[cos, -sin], [sin, cos]] [[1, shear], [0, 1]] pixel + shift, from the middle of the image.
-
-    Args:
-        images: (n, 784), as vectors.
-        generator: on the CPU; it is asked once for the 5 n random numbers, all uniform.
-        most: the largest turn in radians, scale and shear as shares, shift in pixels; the least are their negatives.
-    """
-    random = 2 * torch.rand(5, len(images), generator=generator) - 1
-    turn, scale, shear, right, down = (
-        random * torch.tensor([*most[:3], *2 * [most[3] / (SIDE / 2)]])[:, None]
-    )
-    cos, sin = (1 + scale) * turn.cos(), (1 + scale) * turn.sin()
-    maps = torch.stack(
-        [cos, shear * cos - sin, right, sin, shear * sin + cos, down], dim=1
-    ).reshape(-1, 2, 3)
-    middles = (torch.arange(SIDE) + 0.5) / (SIDE / 2) - 1  # of the pixels, between -1 and 1
-    pixels = torch.stack(
-        [middles.repeat(SIDE), middles.repeat_interleave(SIDE), torch.ones(SIDE**2)]
-    )  # (3, 784)
-    places = (maps.to(images.device) @ pixels.to(images.device)).reshape(
-        -1, 2, SIDE, SIDE
-    )  # x and y of each pixel
-    # This is affine_grid in a fourth of its time.
-    copies = functional.grid_sample(
-        images.reshape(-1, 1, SIDE, SIDE), places.permute(0, 2, 3, 1), align_corners=False
-    )
-    return copies.reshape(images.shape)
-
-
-def table(names: list[str], probabilities: Tensor, labels: Tensor, data: Dataset) -> str:
-    """Images, a line each: name, ten probabilities, of shape (n, 10), in percent, prediction, whether it is right."""
-    lines = [
-        f"{data.title + ', in %':26}"
-        + "".join(f"{name[:5]:>6}" for name in data.classes)
-        + "   prediction"
-    ]
-    for name, row, guess, label in zip(
-        names, probabilities.tolist(), one_cold(probabilities), labels
-    ):
-        lines.append(
-            f"{name:26}" + "".join(f"{100 * p:6.1f}" for p in row) + f"   "
-            f"{data.classes[guess]} ({'right' if guess == label else f'WRONG, it is {data.classes[label]}'})"
-        )
-    return "\n".join(lines)

@@ -1,5 +1,7 @@
 """A run's folder: one run at a time writes into it, and each file in it is whole or absent."""
 
+from common.program import RunError
+
 import io
 import json
 import os
@@ -12,8 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-
-from common.program import RunError
 
 _ELSEWHERE = "choose another --output-dir"
 

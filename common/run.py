@@ -104,7 +104,7 @@ class Run:
         items: Iterable[Item],
         count: int | None = None,
         *,
-        keep: Sequence[int] = (),
+        keep: Iterable[int] = (),
         **parts: Any,
     ) -> Iterator[Item]:
         """Goes over the training steps: shows a bar, writes checkpoints, ends early after Ctrl-C or divergence.

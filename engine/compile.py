@@ -173,8 +173,8 @@ def _starts_in_lanes(program: Program, case: Case, done: str) -> None:
     count = case.step.parameters
     sums = [program.accumulator(-0.0) for _ in range(count + 1)]
     with program.loop(case.pairs) as pair:
-        for place, term in terms(case, *_operands(program, case, done, pair)):
-            program.store(program.load(sums[place]) + term, sums[place])
+        for number, term in terms(case, *_operands(program, case, done, pair)):
+            program.store(program.load(sums[number]) + term, sums[number])
 
     last = program.load("%last")
     running = last - last < math.inf  # 0 where it was finite, else a NaN

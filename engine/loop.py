@@ -155,7 +155,7 @@ class Loop:
             if fresh:
                 self._pass_over(items, self.done - 1)
         last = self.count - 1
-        yield from self._compiled(starts, recorded, items if fresh else None)
+        self._make_compiled(starts, recorded, items if fresh else None)
         self.how = f"steps {RECORDED + 1:,} to {min(self.done, last):,} compiled"
 
     def _checked(self, tape: Tape, item: Any, frame: FrameType) -> tuple[Recorded, Starts]:
@@ -172,7 +172,7 @@ class Loop:
 
     recorders: tuple[Callable, ...] = ()  # what else a body may call to record its loss
 
-    def _compiled(
+    def _make_compiled(
         self, starts: Starts, recorded: Recorded, items: Iterator[Any] | None
     ) -> Iterator[Any]:
         """Makes all steps but the last; `items` are drawn only where the step looks at them."""
@@ -203,8 +203,6 @@ class Loop:
                 self.count = self.done  # nothing is left to do
                 return
             count = max(1, int(count * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
-        return
-        yield  # nothing: a generator like the others
 
     def _put_back(self, starts: Starts, recorded: Recorded) -> None:
         """Puts the weights and buffers as they are now into their tensors."""

@@ -114,7 +114,8 @@ def _check_call(call: ast.Call, names: dict[str, Any], recorders: tuple) -> None
     try:
         called = _value(call.func, names)
     except LookupError:  # of what another call returned, which is checked itself
-        if isinstance(call.func, ast.Attribute) and hasattr(Tensor, call.func.attr):
+        method = isinstance(call.func, ast.Attribute) and hasattr(Tensor, call.func.attr)
+        if method or isinstance(call.func, ast.Call):
             return
         raise Refused(f"PyTorch does not see the call of {ast.unparse(call.func)}") from None
     if isinstance(called, nn.Module):

@@ -1,17 +1,14 @@
-"""The figures that only exercises draw: curves of many starts, as mean and band of 10 to 90 %; pictures with digits."""
+"""The figures that only exercises draw: curves of many starts, as mean and band of 10 to 90 %."""
 
-from common import plotting  # before matplotlib: it sees to MPLBACKEND
-from common.plotting import BLUE, GREEN, GREY, ORANGE, SMALL, styled, wrapped
+from common import plotting
+from common.plotting import BLUE, GREEN, ORANGE, styled
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-# isort: split
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from PIL import Image
 
 BAND = (10, 90)  # percentiles
 STYLES: tuple[tuple[str, Any], ...] = (
@@ -134,128 +131,3 @@ def lines(
     axes.grid(alpha=0.3)
     plotting.legend(figure, *axes.get_legend_handles_labels())
     return figure
-
-
-# Pictures in which digits were read: tiles in rows.
-
-TILE, COLUMNS = 1.7, 6  # inches, tiles in a row
-PIXELS = 250  # of a picture, across a tile
-
-
-class Reading(NamedTuple):
-    """A picture and the digits that were read in it."""
-
-    name: str
-    picture: np.ndarray  # (height, width, 4) of uint8
-    boxes: list[tuple[int, int, int, int]]  # of each digit: top, left, bottom, right in the picture
-    images: np.ndarray  # (digits, 28, 28)
-    probabilities: np.ndarray  # (digits, 10)
-    answers: list[str]
-
-
-@styled
-def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
-    """Each picture with its digits framed, then for each digit the image, the ten probabilities and the answer.
-
-    A picture begins a new row where it does not fit with its digits.
-    """
-    rows: list[list[tuple[Reading, int]]] = [[]]
-    for picture in pictures:
-        if rows[-1] and len(rows[-1]) + 1 + len(picture.answers) > COLUMNS:
-            rows.append([])
-        for digit in range(-1, len(picture.answers)):  # -1: the picture itself
-            if len(rows[-1]) == COLUMNS:
-                rows.append([])
-            rows[-1].append((picture, digit))
-    texts = [
-        [
-            wrapped(picture.name if digit < 0 else picture.answers[digit], TILE - 0.1, SMALL)
-            for picture, digit in row
-        ]
-        for row in rows
-    ]
-    heights = [2 * TILE + 0.25 + 0.19 * max(map(len, lines)) for lines in texts]
-    width, top = max(4, *map(len, rows)) * TILE, sum(heights)
-    figure = plotting.new(width, top, title)
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, top / figure.get_figheight()))
-    axes.axis("off")
-    for row, lines, height in zip(rows, texts, heights):
-        for column, ((picture, digit), text) in enumerate(zip(row, lines)):
-            if digit < 0:
-                bottom = draw_picture(axes, picture, column * TILE, top)
-            else:
-                bottom = draw_digit(
-                    axes, picture.images[digit], picture.probabilities[digit], column * TILE, top
-                )
-            axes.text(
-                (column + 0.5) * TILE,
-                bottom - 0.05,
-                "\n".join(text),
-                horizontalalignment="center",
-                verticalalignment="top",
-                fontsize=SMALL,
-            )
-        top -= height
-    axes.set(xlim=(0, width), ylim=(0, sum(heights)))
-    return figure
-
-
-def draw_picture(axes: Axes, reading: Reading, left: float, top: float) -> float:
-    """The picture, one tile wide or two high, with a frame around each digit; returns where it ends, in inches."""
-    height, width = reading.picture.shape[:2]
-    scale = min((TILE - 0.15) / width, (2 * TILE - 0.1) / height)  # inches a pixel
-    left += (TILE - width * scale) / 2
-    small = Image.fromarray(reading.picture)
-    small.thumbnail((PIXELS, 2 * PIXELS))
-    axes.imshow(
-        np.asarray(small),
-        extent=(left, left + width * scale, top - height * scale, top),
-        aspect="auto",
-    )
-    frames = [(0, 0, height, width, GREY), *((*box, ORANGE) for box in reading.boxes)]
-    for upper, begin, lower, end, colour in frames:
-        axes.add_patch(
-            Rectangle(
-                (left + begin * scale, top - lower * scale),
-                (end - begin) * scale,
-                (lower - upper) * scale,
-                fill=False,
-                edgecolor=colour,
-                linewidth=1.2,
-            )
-        )
-    return top - height * scale
-
-
-def draw_digit(
-    axes: Axes, image: np.ndarray, probabilities: np.ndarray, left: float, top: float
-) -> float:
-    """The image as the network sees it, and below it ten bars, the likeliest filled; returns where they end."""
-    side = TILE - 0.25
-    axes.imshow(
-        image,
-        cmap="gray_r",
-        vmin=0,
-        vmax=255,
-        interpolation="nearest",
-        aspect="auto",
-        extent=(left + 0.1, left + 0.1 + side, top - side, top),
-    )
-    axes.add_patch(
-        Rectangle((left + 0.1, top - side), side, side, fill=False, edgecolor=GREY, linewidth=0.5)
-    )
-    places = top - side - 0.2 - 0.185 * np.arange(10)
-    colours = [BLUE if digit == probabilities.argmax() else "white" for digit in range(10)]
-    axes.barh(
-        places,
-        probabilities * (side - 0.2),
-        height=0.13,
-        left=left + 0.3,
-        color=colours,
-        edgecolor=BLUE,
-        linewidth=0.8,
-    )
-    for digit, place in enumerate(places):
-        axes.text(left + 0.1, place, str(digit), verticalalignment="center", fontsize=9)
-    return top - 2 * TILE

@@ -7,14 +7,14 @@ or damaged. The runs that add to the lecture (the printed recipe, the network on
 missing.
 """
 
-import argparse
-from collections import Counter
-from pathlib import Path
-
 from common import options, program
 from common.program import PROJECT, RunError
 from report import claims, page
 from report.runs import Run
+
+import argparse
+from collections import Counter
+from pathlib import Path
 
 
 def arguments() -> argparse.Namespace:

@@ -4,13 +4,13 @@ The claims are the table `CLAIMS`, the lecture's settings the table `SETTINGS`; 
 run computed, `judge` sets the two side by side, `settings` says whether it used these settings.
 """
 
+from report.runs import Run, short
+
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from report.runs import Run, short
 
 AGREES, EXPLAINED, DIFFERS, MISSING = "agrees", "differs, explained", "differs", "not run"
 SIGNS = {AGREES: "✓", EXPLAINED: "≠", DIFFERS: "✗", MISSING: "-"}

@@ -1,5 +1,10 @@
 """Puts the page together from runs, claims, template, style, scripts: one file, no network."""
 
+from lectures.ann_revisited import LABELS, POINTS
+from lectures.linear_recovery import B_TRUE, W_TRUE
+from report import claims
+from report.runs import SOURCES, Run, curve, read, short, vector
+
 import base64
 import hashlib
 import json
@@ -10,11 +15,6 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-
-from lectures.ann_revisited import LABELS, POINTS
-from lectures.linear_recovery import B_TRUE, W_TRUE
-from report import claims
-from report.runs import SOURCES, Run, curve, read, short, vector
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("shared", "chart", "network", "train", "rate", "prepare", "digit")  # in this order

@@ -5,16 +5,16 @@ most: the first seed whose start has nine points right after the lecture's milli
 weights, and how many of many starts have all ten right after far fewer steps at a larger rate.
 """
 
+import engine
+from common import program
+from common.run import generator
+from lectures.ann_revisited import LABELS, POINTS, build_model, loss, points_correct
+
 import json
 from pathlib import Path
 
 from torch import nn
 from torch.nn.utils import parameters_to_vector
-
-import engine
-from common import program
-from common.run import generator
-from lectures.ann_revisited import LABELS, POINTS, build_model, loss, points_correct
 
 FILE = Path(__file__).resolve().parent / "plateau.json"
 STEPS, RATE, STARTS = 1_000_000, 0.01, 200

@@ -4,6 +4,10 @@ It writes docs/figures/report_phone.png and report_projector.png, and needs sele
 with its driver.
 """
 
+from common import program
+from common.program import PROJECT, RunError
+from report import page
+
 import base64
 import math
 import shutil
@@ -12,10 +16,6 @@ import time
 from pathlib import Path
 
 from selenium import webdriver
-
-from common import program
-from common.program import PROJECT, RunError
-from report import page
 
 FOLDER = PROJECT / "docs" / "figures"
 

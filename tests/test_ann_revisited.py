@@ -1,5 +1,8 @@
 """The second lecture's formulas and numbers, and its script as a user runs it."""
 
+from common.layers import describe
+from lectures import ann_revisited as ann
+
 import math
 
 import numpy as np
@@ -7,9 +10,6 @@ import pytest
 import torch
 from conftest import assert_contract
 from torch import nn
-
-from common.layers import describe
-from lectures import ann_revisited as ann
 
 pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 

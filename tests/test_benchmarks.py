@@ -1,9 +1,9 @@
 """What the benchmarks make of the times they measure; the times themselves are the machine's."""
 
+from benchmarks import run as benchmarks
+
 import numpy as np
 import pytest
-
-from benchmarks import run as benchmarks
 
 
 def test_microseconds_of_a_step():

@@ -1,5 +1,10 @@
 """The small shared rooms: command line, device, one-hot vectors."""
 
+from common import device, options
+from common.onehot import one_cold, one_hot
+from common.program import RunError
+from lectures import ann_revisited, linear_recovery, mnist_mlp
+
 import argparse
 import sys
 
@@ -8,11 +13,6 @@ import torch
 from helpers import have_memory
 from hypothesis import given
 from hypothesis import strategies as st
-
-from common import device, options
-from common.onehot import one_cold, one_hot
-from common.program import RunError
-from lectures import ann_revisited, linear_recovery, mnist_mlp
 
 REFUSED = [
     (linear_recovery, "--samples", "0"),

@@ -1,5 +1,7 @@
 """The pages: what they quote stands in the code, what they link to exists, what they tell to type can be typed."""
 
+from common import program
+
 import contextlib
 import functools
 import importlib
@@ -9,8 +11,6 @@ import sys
 
 import pytest
 from conftest import PROJECT
-
-from common import program
 
 PAGES = [
     PROJECT / "README.md",

@@ -1,12 +1,12 @@
 """The first lecture's formulas and numbers, and its script as a user runs it."""
 
+from lectures import linear_recovery as linear
+
 import numpy as np
 import pytest
 import torch
 from conftest import assert_contract
 from torch import nn
-
-from lectures import linear_recovery as linear
 
 pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 

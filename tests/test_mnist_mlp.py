@@ -1,5 +1,9 @@
 """The third lecture's formulas and numbers, and its script as a user runs it, on made-up and on real images."""
 
+from common.layers import describe
+from common.onehot import one_hot
+from lectures import mnist_mlp as mnist
+
 import json
 import math
 from types import SimpleNamespace
@@ -9,10 +13,6 @@ import pytest
 import torch
 from conftest import assert_contract, write_idx
 from helpers import no_figures
-
-from common.layers import describe
-from common.onehot import one_hot
-from lectures import mnist_mlp as mnist
 
 pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 
@@ -198,9 +198,9 @@ def test_a_diverged_run_says_so_everywhere(run_here, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_first_five_of_mnist(mnist_root, seed):
-    from pathlib import Path
-
     from common import datasets
+
+    from pathlib import Path
 
     data = datasets.load("mnist", Path(mnist_root))
     assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]

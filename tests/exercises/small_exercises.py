@@ -1,5 +1,8 @@
 """The exercises with options so small that each takes seconds."""
 
+from common import files as folder
+from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
+
 import contextlib
 import copy
 import functools
@@ -11,9 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import write_idx
-
-from common import files as folder
-from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
 
 EXERCISES = {1: exercise_1, 2: exercise_2, 3: exercise_3, 4: exercise_4, 5: exercise_5}
 DESCENT = exercise_2.gradient_descent

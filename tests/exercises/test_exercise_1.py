@@ -1,5 +1,8 @@
 """Exercise 1: the errors of its estimates, the learning rate's edges, and the page's sentences."""
 
+from exercises import exercise_1 as exercise
+from lectures import linear_recovery as linear
+
 import itertools
 
 import numpy as np
@@ -7,9 +10,6 @@ import pytest
 import torch
 from helpers import descend, load_state
 from small_exercises import measured, small_options, text
-
-from exercises import exercise_1 as exercise
-from lectures import linear_recovery as linear
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,9 @@
 """Exercise 2: the steps of each way to train, what is counted, and the page's sentences."""
 
+from common.run import generator
+from exercises import exercise_2 as exercise
+from lectures import ann_revisited as ann
+
 import functools
 
 import numpy as np
@@ -7,10 +11,6 @@ import pytest
 import torch
 from helpers import load_state
 from small_exercises import QUICK, measured, small_options, text
-
-from common.run import generator
-from exercises import exercise_2 as exercise
-from lectures import ann_revisited as ann
 
 
 @pytest.fixture(autouse=True)

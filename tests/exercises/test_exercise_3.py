@@ -1,14 +1,14 @@
 """Exercise 3: rand for randn changes nothing, unless the loss uses its arguments."""
 
-import numpy as np
-import pytest
-import torch
-from small_exercises import measured, small_options, text
-
 from common.run import generator
 from exercises import exercise_3 as exercise
 from exercises.exercise_2 import initial_models
 from lectures import ann_revisited as ann
+
+import numpy as np
+import pytest
+import torch
+from small_exercises import measured, small_options, text
 
 
 @pytest.fixture(autouse=True)

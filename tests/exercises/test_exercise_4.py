@@ -1,5 +1,8 @@
 """Exercise 4: the lecture's model and one of more images, on images never seen."""
 
+from common import datasets
+from exercises import exercise_4 as exercise
+
 import os
 import signal
 import subprocess
@@ -10,9 +13,6 @@ import numpy as np
 import pytest
 from conftest import PROJECT
 from small_exercises import data_folder, measured, small_options, text
-
-from common import datasets
-from exercises import exercise_4 as exercise
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,9 @@ def test_accuracies_are_the_shares_of_correct_test_images():
         shares = []
         for seed in range(2):
             model = exercise.tuned_model(data, row["images"], seed, exercise.TUNED)
-            answers = [int(model(image.reshape(1, 784) / 255).argmax()) for image in data.test_images]
+            answers = [
+                int(model(image.reshape(1, 784) / 255).argmax()) for image in data.test_images
+            ]
             shares.append(np.mean([a == b for a, b in zip(answers, data.test_labels.tolist())]))
             assert 0 < shares[-1] < 1, "a model that is always right or wrong shows nothing"
         assert row["accuracies"] == pytest.approx(shares)

@@ -1,13 +1,13 @@
 """Exercise 5: the same network on other data sets, and the classes that it confuses."""
 
+from common import datasets
+from exercises import exercise_4
+from exercises import exercise_5 as exercise
+
 import numpy as np
 import pytest
 import torch
 from small_exercises import data_folder, measured, small_options, text
-
-from common import datasets
-from exercises import exercise_4
-from exercises import exercise_5 as exercise
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,9 @@ def test_accuracies_and_confused_classes_are_those_of_each_seeds_models():
             (exercise_4.lecture_model(data, seed), few),
             (exercise_4.tuned_model(data, 120, seed, exercise_4.TUNED), every),
         ):
-            answers = [int(model(image.reshape(1, 784) / 255).argmax()) for image in data.test_images]
+            answers = [
+                int(model(image.reshape(1, 784) / 255).argmax()) for image in data.test_images
+            ]
             into.append(np.mean(np.array(answers) == labels))
         first = row["confused"][0]  # by the models of all images, whose answers are the last
         of_label = np.array(answers)[labels == data.classes.index(first["label"])]

@@ -1,13 +1,13 @@
 """exercises/page.py: results and figures on the page, no number typed, other sections kept."""
 
+from exercises import markdown, page
+
 import functools
 import json
 import re
 
 import pytest
 from small_exercises import EXERCISES, data_folder, figure_names, measured, small_options
-
-from exercises import markdown, page
 
 
 def text(number: int, results: dict) -> str:

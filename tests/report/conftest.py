@@ -1,5 +1,7 @@
 """The runs and the browser that the tests of the page share."""
 
+from report import __main__ as report
+
 import shutil
 import subprocess
 import sys
@@ -20,8 +22,6 @@ from report_helpers import (
 )
 from sklearn.datasets import load_digits
 from torch import nn
-
-from report import __main__ as report
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,8 @@
 """Runs made up for the tests, with numbers that agree with the lecture; a reader of the page."""
 
+from handwriting.read import as_mnist
+from report import page
+
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +12,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from exercises.own_digit import centred, fitted
-from report import page
-
 PROJECT = Path(__file__).resolve().parents[2]
 
 
 def image_of(ink: np.ndarray) -> np.ndarray:
     """Ink from 0 to 1, cut out, as an image of uint8 (28, 28)."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    return centred(fitted(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]))
+    return as_mnist(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
 def write_run(path: Path, config: dict, results: dict, model: nn.Module | None = None) -> None:

@@ -1,5 +1,8 @@
 """The lecture's claims beside what was computed: tolerances, settings, `--check`."""
 
+from report import claims, page
+from report.runs import PARTS, SOURCES, Run
+
 import json
 import math
 import re
@@ -10,9 +13,6 @@ import sys
 import numpy as np
 import pytest
 from report_helpers import PROJECT, change, html
-
-from report import claims, page
-from report.runs import PARTS, SOURCES, Run
 
 
 def source(name: str):

@@ -1,11 +1,11 @@
 """The learning rate in the page: its edge, and what is said of 10,000 steps, made in NumPy."""
 
+from lectures.linear_recovery import B_TRUE, W_TRUE
+
 import re
 
 import numpy as np
 import pytest
-
-from lectures.linear_recovery import B_TRUE, W_TRUE
 
 DRAW = """
 const { uniform, normal } = randomNumbers(1);

@@ -1,5 +1,8 @@
 """The page as a file, with runs that are there, missing or damaged; in a browser at any size."""
 
+from report import page, plateau
+from report.screenshots import become
+
 import json
 import re
 from html import unescape
@@ -10,9 +13,6 @@ import pytest
 import torch
 from PIL import Image
 from report_helpers import Reader, change, html
-
-from report import page, plateau
-from report.screenshots import become
 
 HOSTILE = "</script><script>window.taken = true</script><img src=x onerror='window.taken = true'>"
 

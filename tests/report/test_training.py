@@ -1,12 +1,12 @@
 """The small network, trained in the page: the lecture's losses, pictures, controls."""
 
+from lectures.ann_revisited import LABELS, POINTS
+
 import json
 
 import numpy as np
 import pytest
 import torch
-
-from lectures.ann_revisited import LABELS, POINTS
 
 STEPS = 1_000_000
 

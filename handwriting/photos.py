@@ -1,23 +1,23 @@
 """How many of 100 digits of MNIST are read right from photos composed of them, with noise, shade, dust, lines, a desk.
 
-    python benchmarks/photos.py              # test images 5000 to 5099, from which no setting was chosen
-    python benchmarks/photos.py --tuning     # training images 55000 to 55099, from which they were
+    python handwriting/photos.py              # test images 5000 to 5099, from which no setting was chosen
+    python handwriting/photos.py --tuning     # training images 55000 to 55099, from which they were
 
 A photo has 800x800 pixels; the digit is enlarged 14 to 20 times and put anywhere on paper, in dark, blue or grey ink,
 and the photo goes through a JPEG file of quality 85. The model is that of `make lectures`, or --model.
 """
 
+import argparse
 import io
 import os
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common import datasets, options, program
-from exercises import own_digit
+from handwriting import read
 from lectures import mnist_mlp
 
 import numpy as np
@@ -169,51 +169,60 @@ def on_desk(scene: NDArray, draw: np.random.Generator) -> NDArray:
     )
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """The options, see --help."""
     parser = options.parser(__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=own_digit.MODELS[0], metavar="FILE")
+    read.add_model_option(parser)
     parser.add_argument(
         "--data-dir",
         type=options.folder,
         default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
+        help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it",
     )
     parser.add_argument(
         "--tuning", action="store_true", help="training images, from which the settings were chosen"
     )
     parser.add_argument(
-        "--first", type=options.whole_number(0, 59_999), help="5000, with --tuning 55000"
+        "--count", type=options.whole_number(1, 5000), default=100, help="photos of each kind"
     )
-    parser.add_argument("--count", type=options.whole_number(1, 1000), default=100)
-    args = parser.parse_args()
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="where the table is written, too"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
     torch.set_num_threads(1)
+    model = read.chosen_model(args.model)
     data = datasets.load("mnist", args.data_dir)
-    first = args.first if args.first is not None else 55_000 if args.tuning else 5_000
+    first = 55_000 if args.tuning else 5_000
     images, labels = (
         (data.train_images, data.train_labels)
         if args.tuning
         else (data.test_images, data.test_labels)
     )
     images, labels = images[first : first + args.count], labels[first : first + args.count]
-    model = own_digit.load_model(args.model)
     plain = mnist_mlp.accuracy(mnist_mlp.predict(model, mnist_mlp.as_vectors(images)), labels)
-    print(
-        f"{'training' if args.tuning else 'test'} images {first} to {first + len(images) - 1}; right as they are: "
-        f"{plain * len(images):.0f} of {len(images)}"
-    )
-    print(f"{'photo':22}{'right':>6}{'one digit found':>17}{'CPU ms each':>13}")
+    rows = [
+        f"The {'training' if args.tuning else 'test'} images {first} to {first + len(images) - 1} of MNIST; "
+        f"{plain * len(images):.0f} of {len(images)} are right as they are.\n",
+        "| photo | right | exactly one digit found |",
+        "|---|---|---|",
+    ]
+    print(*rows, sep="\n")
     for name, kind in KINDS.items():
         right = single = 0
-        seconds = 0.0
         for place, (image, label) in enumerate(zip(images.numpy(), labels)):
             photo = compose(image, kind, np.random.default_rng([first + place, *name.encode()]))
-            begin = time.process_time()
-            found = own_digit.prepare(photo)
-            seconds += time.process_time() - begin
+            found = [digit.image for line in read.prepare(photo) for digit in line]
             if len(found) == 1:
                 single += 1
-                seen = mnist_mlp.as_vectors(torch.from_numpy(found[0].image[None]))
-                right += int(mnist_mlp.predict(model, seen)[0].argmax() == label)
-        print(f"{name:22}{right:6}{single:17}{1000 * seconds / len(images):13.0f}", flush=True)
+                right += int(read.probabilities(model, np.stack(found))[0].argmax() == label)
+        rows.append(f"| {name} | {right} | {single} |")
+        print(rows[-1], flush=True)
+    if args.output:
+        args.output.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,83 @@
+"""Copies of images of digits as other people might write them: slanted, wider, bent, with another pen."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SIDE = 28
+KNOTS = 4  # along each side: where a copy is bent
+
+
+class Distortions(NamedTuple):
+    """The largest of each kind; the least are their negatives. All but `bend` are uniform between them."""
+
+    turn: float = 0.15  # radians
+    scale: float = 0.1  # of width and height, each on its own, as a share
+    slant: float = 0.2  # rows' shift to the side by their distance from the middle
+    shift: float = 1.0  # pixels
+    bend: float = 0.5  # pixels: standard deviation of the shifts at 4x4 knots, between them smooth
+    pen: float = 0.4  # share of the way to strokes a pixel wider, or narrower, on each side
+
+
+MOST = Distortions()
+
+
+def distorted(
+    images: Tensor,
+    generator: torch.Generator,
+    most: Distortions = Distortions(),  # noqa: B008
+) -> Tensor:
+    """A copy of each image (LeCun et al. 1998, section III.A; Simard et al. 2003), at random.
+
+    First the strokes become thicker, by a dilation, or thinner, by an erosion. Then each pixel of the copy has the
+    value of a place in that image, between pixels in proportion (bilinear), outside 0.
+
+    Args:
+        images: (n, 784), as vectors, on any device.
+        generator: on the CPU.
+    """
+    count, device = len(images), images.device
+    random = (2 * torch.rand(7, count, generator=generator) - 1).to(device)
+    knots = torch.randn(count, 2, KNOTS, KNOTS, generator=generator).to(device)
+    pixels = images.reshape(count, 1, SIDE, SIDE)
+    pen = most.pen * random[6].reshape(-1, 1, 1, 1)
+    thick, thin = functional.max_pool2d(pixels, 3, 1, 1), -functional.max_pool2d(-pixels, 3, 1, 1)
+    pixels = pixels + pen.clamp(min=0) * (thick - pixels) + pen.clamp(max=0) * (pixels - thin)
+
+    turn, slant = most.turn * random[0], most.slant * random[1]
+    wide, high = 1 + most.scale * random[2], 1 + most.scale * random[3]
+    right, down = (most.shift / (SIDE / 2) * random[4], most.shift / (SIDE / 2) * random[5])
+    cos, sin = turn.cos(), turn.sin()
+    maps = torch.stack(
+        [
+            wide * cos,
+            wide * (slant * cos - sin),
+            right,
+            high * sin,
+            high * (slant * sin + cos),
+            down,
+        ],
+        dim=1,
+    ).reshape(-1, 2, 3)
+    middles = (torch.arange(SIDE, device=device) + 0.5) / (SIDE / 2) - 1  # of pixels, -1 to 1
+    grid = torch.stack(
+        [
+            middles.repeat(SIDE),
+            middles.repeat_interleave(SIDE),
+            torch.ones_like(middles).repeat(SIDE),
+        ]
+    )  # (3, 784)
+    bends = most.bend / (SIDE / 2) * knots.reshape(count, 2, -1) @ bases().to(device)
+    places = (maps @ grid + bends).reshape(-1, 2, SIDE, SIDE).permute(0, 2, 3, 1)
+    return functional.grid_sample(pixels, places, align_corners=False).reshape(images.shape)
+
+
+def bases() -> Tensor:
+    """How much of the shift at each knot reaches each pixel, (16, 784): smooth (bicubic) between knots."""
+    knots = torch.eye(KNOTS**2).reshape(-1, 1, KNOTS, KNOTS)
+    size = (SIDE, SIDE)
+    return functional.interpolate(knots, size=size, mode="bicubic", align_corners=True).reshape(
+        KNOTS**2, -1
+    )

@@ -1,0 +1,80 @@
+"""How many pictures of a folder are read right: by kind, then those that are read wrongly.
+
+    python handwriting/measure.py FOLDER
+
+FOLDER has the pictures and labels.tsv, whose columns are `file`, `digits` (as `4 2`, in the order of reading), `kind`
+and perhaps `layout`. A picture is right if all its digits are; it is answered surely if none of them is unsure.
+"""
+
+import csv
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from common import options, program
+from common.program import RunError
+from handwriting import read
+
+import torch
+
+COLUMNS = ("pictures", "right", "unsure", "sure and right", "sure and wrong")
+
+
+def labels(folder: Path) -> list[dict[str, str]]:
+    """The rows of a folder's labels.tsv.
+
+    Raises:
+        RunError: there is none, or it lacks a column.
+    """
+    path = folder / "labels.tsv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read ({type(error).__name__})") from None
+    if not rows or not {"file", "digits", "kind"} <= rows[0].keys():
+        raise RunError(f"{path}: expected the columns file, digits and kind, separated by tabs")
+    return rows
+
+
+def main() -> None:
+    parser = options.parser(__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="pictures and labels.tsv")
+    parser.add_argument(
+        "--half", choices=("all", "odd", "even"), default="all", help="only each second picture"
+    )
+    read.add_model_option(parser)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = labels(args.folder)
+    rows = {"all": rows, "odd": rows[::2], "even": rows[1::2]}[args.half]
+    model = read.chosen_model(args.model)
+    counts: dict[str, list[int]] = defaultdict(lambda: [0] * len(COLUMNS))
+    wrong = []
+    begin = time.process_time()
+    for row in rows:
+        try:
+            reading = read.read(args.folder / row["file"], model)
+        except RunError as error:
+            said, right, sure = str(error), False, False
+        else:
+            said, sure = read.sentence(reading), read.is_sure(reading)
+            right = read.digits_read(reading) == row["digits"].split()
+        for kind in (row["kind"], row.get("layout") or "", "all"):
+            for place, more in enumerate((1, right, not sure, sure and right, sure and not right)):
+                counts[kind][place] += more
+        if not right:
+            wrong.append(f"{row['file']}: {row['digits']}; read as {said}")
+    milliseconds = 1000 * (time.process_time() - begin) / len(rows)
+    print(f"\n| kind | {' | '.join(COLUMNS)} |\n|{'---|' * (1 + len(COLUMNS))}")
+    for kind, numbers in counts.items():
+        if kind:
+            print(f"| {kind} | {' | '.join(map(str, numbers))} |")
+    print(f"\n{milliseconds:.0f} ms of CPU time a picture", *wrong, sep="\n")
+
+
+if __name__ == "__main__":
+    program.execute(main)
