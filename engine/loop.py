@@ -87,9 +87,7 @@ class Loop:
         if self._tape:
             self._tape.listening = False
         loss = value.item()
-        self.losses[self.done : self.done + 1] = (
-            loss  # no room is left in the rehearsal after all steps
-        )
+        self.losses[self.done : self.done + 1] = loss  # a slice, empty where all steps are made
         self.diverged = not np.isfinite(loss)
         if self._tape:
             self._tape.listening = True
@@ -122,7 +120,7 @@ class Loop:
             frame = frame.f_back
         # Later the steps of a resumed loop would not be those of one that was never stopped: this one is only recorded.
         rehearsal = self.done >= RECORDED
-        if self.count <= RECORDED + 1 or self.done >= self.count - 1:
+        if self.count <= RECORDED + 1:
             self.how = "not compiled: there are few steps"
             self._pass_over(items, self.done)
             return
@@ -135,7 +133,6 @@ class Loop:
             tape, self._tape = self._tape, None
             if not rehearsal and self._made():
                 self.how = "not compiled: it ended before"
-                self.count = self.done  # nothing is left to do
                 return
         if tape is None or self.done < RECORDED:
             self.how = "not compiled: there are few items"
@@ -157,8 +154,9 @@ class Loop:
             self._put_back(starts, recorded)
             if fresh:
                 self._pass_over(items, self.done - 1)
+        last = self.count - 1
         self._make_compiled(starts, recorded, items if fresh else None)
-        self.how = f"steps {RECORDED + 1:,} to {self.done:,} compiled"
+        self.how = f"steps {RECORDED + 1:,} to {min(self.done, last):,} compiled"
 
     def _checked(self, tape: Tape, item: Any, frame: FrameType) -> tuple[Recorded, Starts]:
         """The recorded step, after its checks, and starts from where the loop is."""

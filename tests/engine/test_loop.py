@@ -156,7 +156,7 @@ def test_a_resumed_loop_has_the_same_bits(stop, fresh):
     steps(resumed, model, optimizer, fresh)
     assert resumed.losses.tobytes() == whole.losses.tobytes() and resumed.done == 300
     assert torch.equal(parameters_to_vector(model.parameters()), expected)
-    assert resumed.compiled == (stop < 299)
+    assert resumed.compiled and resumed.how == "steps 3 to 299 compiled"
 
 
 def test_a_resumed_loop_that_is_not_compiled_makes_no_step_too_many():
