@@ -1,5 +1,7 @@
 """What several test files need: scripts run as a user runs them, and IDX files made up for the tests."""
 
+from common import program
+
 import gzip
 import importlib
 import json
@@ -15,8 +17,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from common import program
 
 # The tests themselves run side by side, one process a core.
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))

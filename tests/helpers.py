@@ -1,21 +1,22 @@
 """What tests of a run need: digits made up at random, the lectures again in NumPy, acts at a certain step, figures."""
 
-import inspect
+from common import files, plotting
+from common.run import Run
+from engine import loop
+
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import idx_bytes
-from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-
-from common import device, plotting
 
 W_TRUE, B_TRUE = np.array([[1.0, 2, 3, 4, 5], [5, 4, 3, 2, 1]]), np.array([-1.0, -2])
 POINTS = np.array(
@@ -59,13 +60,9 @@ def load_state(path: Path) -> dict[str, np.ndarray]:
 
 
 def have_memory(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Makes the free memory `size` bytes on every system, Windows included, which tells nothing of it."""
-    monkeypatch.setattr(
-        device, "Path", lambda name: SimpleNamespace(exists=lambda: False)
-    )  # no /proc/meminfo
-    monkeypatch.setattr(
-        device.os, "sysconf", lambda name: size if name == "SC_AVPHYS_PAGES" else 1, raising=False
-    )
+    """Makes the free memory `size` bytes."""
+    memory = SimpleNamespace(available=size)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
 
 
 def content(folder: Path, *without: str) -> dict[str, bytes]:
@@ -159,55 +156,23 @@ def press(number: int = signal.SIGINT) -> None:
     os.kill(os.getpid(), number)
 
 
-def at_call(
-    patch: pytest.MonkeyPatch, module: ModuleType, call: int, act: Callable[[], None]
-) -> list[None]:
-    """Does `act` just before the lecture's `loss` is computed for the `call`-th time; returns a list of its calls."""
-    calls: list[None] = []
-    loss = module.loss
+def at_step(patch: pytest.MonkeyPatch, step: int, act: Callable[[], None]) -> list[int]:
+    """Does `act` at the end of a step; returns the numbers of the steps as they are made.
 
-    def counted(*values):
-        calls.append(None)
-        if len(calls) == call:
+    The compiled loop, which else makes a hundred steps or more at once, makes one at a time.
+    """
+    patch.setattr(loop, "FIRST_CHUNK", 1)
+    patch.setattr(loop, "CHUNK_SECONDS", 0)
+    after, made = Run._after_steps, []
+
+    def watched(run: Run) -> bool:
+        made.append(run._loop.done)
+        if made[-1] == step:
             act()
-        return loss(*values)
+        return after(run)
 
-    patch.setattr(module, "loss", counted)
-    return calls
-
-
-def in_pieces(
-    patch: pytest.MonkeyPatch, size: int, piece: int, act: Callable[[], None]
-) -> list[int]:
-    """Lets the engine make `size` steps at a time, and does `act` in the `piece`-th; returns a list of the lengths."""
-    from common import fused
-
-    engine, lengths = fused.sgd, []
-
-    def pieces(model, inputs, targets, losses, *, first=0, iterates=None, **settings):
-        def cut(array, end):
-            return array[:end] if array is not None and len(array) == len(losses) else array
-
-        for begin in range(first, len(losses), size):
-            end = min(begin + size, len(losses))
-            for made in engine(
-                model,
-                cut(inputs, end),
-                cut(targets, end),
-                losses[:end],
-                first=begin,
-                iterates=cut(iterates, end),
-                **settings,
-            ):
-                lengths.append(made)
-                if len(lengths) == piece:
-                    act()
-                yield made
-            if not np.isfinite(losses[begin:end]).all():
-                return
-
-    patch.setattr(fused, "sgd", pieces)
-    return lengths
+    patch.setattr(Run, "_after_steps", watched)
+    return made
 
 
 # Figures, as they were drawn.
@@ -218,46 +183,24 @@ def watch_figures(patch: pytest.MonkeyPatch, *, draw: bool = False) -> dict[str,
 
     Unless `draw` is asked for, they are not turned into pictures, which saves time.
     """
-    figures, waiting = {}, []
-    print_figure, replace = FigureCanvasBase.print_figure, os.replace
+    figures, save = {}, files.save
 
-    def printed(canvas, file, *args, **settings):
-        waiting.append(canvas.figure)
-        if draw:
-            return print_figure(canvas, file, *args, **settings)
-        return (
-            file.write(b"a figure")
-            if hasattr(file, "write")
-            else Path(file).write_bytes(b"a figure")
-        )
+    def watched(path: Path, content: object) -> None:
+        if isinstance(content, Figure):
+            figures[path.stem] = content
+        save(path, b"a figure" if isinstance(content, Figure) and not draw else content)
 
-    def replaced(source, path, **settings):
-        if Path(path).suffix in (".png", ".svg", ".pdf") and waiting:
-            figures[Path(path).stem] = waiting.pop(0)
-        return replace(source, path, **settings)
-
-    patch.setattr(FigureCanvasBase, "print_figure", printed)
-    patch.setattr(os, "replace", replaced)
+    patch.setattr(files, "save", watched)
     return figures
 
 
 def no_figures(patch: pytest.MonkeyPatch) -> None:
-    """Lets runs from here on write files for their figures with nothing in them, which saves most of their time."""
+    """Lets runs from here on draw no figure but a blank one, which saves most of their time."""
     watch_figures(patch)
     blank = Figure()
-    for name, function in vars(plotting).items():
-        if inspect.isfunction(function) and function.__annotations__.get("return") is Figure:
-            patch.setattr(plotting, name, _undrawn(inspect.signature(function), blank))
-
-
-def _undrawn(signature: inspect.Signature, blank: Figure) -> Callable[..., Figure]:
-    """A function that takes what the signature does, and nothing else, and draws nothing."""
-
-    def call(*values: object, **settings: object) -> Figure:
-        signature.bind(*values, **settings)
-        return blank
-
-    return call
+    for name, function in list(vars(plotting).items()):
+        if getattr(function, "__annotations__", {}).get("return") is Figure:
+            patch.setattr(plotting, name, lambda *values, **settings: blank)
 
 
 def texts(figure: Figure) -> list[str]:
