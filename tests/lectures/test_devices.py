@@ -5,6 +5,10 @@ FakeTensorMode has tensors on "cuda" itself, for the forward pass. On both an op
 of its tensors was left on the CPU.
 """
 
+from common import device
+from common.onehot import one_hot
+from lectures import ann_revisited, linear_recovery, mnist_mlp
+
 import contextlib
 
 import pytest
@@ -14,10 +18,6 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-from common import device
-from common.onehot import one_hot
-from lectures import ann_revisited, linear_recovery, mnist_mlp
 
 aten = torch.ops.aten
 

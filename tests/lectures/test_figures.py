@@ -1,5 +1,7 @@
 """What each lecture hands to its figures: the run's own numbers, read from the figures as they were drawn."""
 
+from common import plotting
+
 import re
 
 import numpy as np
@@ -18,8 +20,6 @@ from helpers import (
     watch_figures,
     write_digits,
 )
-
-from common import plotting
 
 
 @pytest.fixture

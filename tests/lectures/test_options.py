@@ -1,5 +1,7 @@
 """Each option of each script does something: two values, what must differ, and what must stay the same."""
 
+from lectures import ann_revisited, linear_recovery, mnist_mlp
+
 import importlib
 import re
 import shutil
@@ -12,8 +14,6 @@ import pytest
 import torch
 from conftest import PROJECT, environment
 from helpers import SCRIPTS, at_call, load_state, no_figures, write_digits
-
-from lectures import ann_revisited, linear_recovery, mnist_mlp
 
 pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 
