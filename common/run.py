@@ -419,7 +419,7 @@ def choose_device(requested: str, *, small: bool) -> tuple[str, str]:
             f"--device {requested}: PyTorch finds no {requested.upper()} device here; use --device cpu"
         )
     if small:
-        return "cpu", "a GPU's launch costs more than a step of so small a network"
+        return "cpu", "launching a step on a GPU takes longer than making it here"
     if _available("cuda"):
         return "cuda", "there is one"
     others = [name for name in ("mps", "xpu") if _available(name)]

@@ -1,5 +1,8 @@
 """The data sets: what is read, where it is looked for, and what is said where it cannot be read."""
 
+from common import datasets
+from common.program import RunError
+
 import gzip
 import struct
 from pathlib import Path
@@ -8,9 +11,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import idx_bytes, write_idx
-
-from common import datasets
-from common.program import RunError
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,9 @@ Only root can make a file system that is read-only or nearly full. Other users s
 they still run the ones about a folder without the right to write and a limit on a file's size.
 """
 
+from common import files
+from common.program import RunError
+
 import contextlib
 import gc
 import importlib
@@ -26,9 +29,6 @@ from conftest import PROJECT, environment
 from helpers import at_call, content, no_figures, press, write_digits
 from matplotlib.figure import Figure
 from torch import nn
-
-from common import files
-from common.program import RunError
 
 QUICK = {
     "linear_recovery": ("--samples", 40),

@@ -1,5 +1,8 @@
 """The figures: they hold what they were given, where a reader looks for it; nothing overlaps."""
 
+from common import plotting
+from exercises import figures
+
 import io
 import itertools
 import os
@@ -13,9 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from PIL import Image
-
-from common import plotting
-from exercises import figures
 
 ROOT = Path(__file__).resolve().parents[2]
 RANDOM = np.random.default_rng(0)
