@@ -231,15 +231,13 @@ def mnist_mlp(
     first_five: Tensor,
     train: Tensor,
     test: Tensor,
-    epochs_done: str = "",
 ) -> Report:
     """The report of mnist_mlp.
 
     Args:
-        results: for metrics.json; `first_five` is filled in.
+        results: for metrics.json.
         first_five, train, test: the probabilities, shape (n, 10), of the first five training images, of those that
             were trained on, and of the test images.
-        epochs_done: how the training ended, where steps are no epochs.
     """
     names = data.classes
     labels, images, said = data.test_labels.numpy(), data.test_images.numpy(), test.numpy()
