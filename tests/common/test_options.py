@@ -114,7 +114,7 @@ def test_help_names_defaults_and_the_device_that_auto_is(script, monkeypatch, ca
     assert "learning rate, above 0 and up to 1000 (default: 0.0" in said
     digits = script in (mnist_mlp, mnist_all)
     assert ("auto: cuda where PyTorch finds it, else cpu" in said) == digits
-    assert ("auto: cpu, because on a GPU" in said) == (not digits)
+    assert ("auto: cpu, because launching" in said) == (not digits)
     assert "(default: None)" not in said and "(default: False)" not in said
 
 
