@@ -23,6 +23,6 @@ def describe(model: nn.Sequential) -> str:
     total = sum(p.numel() for p in arrays)
     lines.append(
         f")  # Total: {len(arrays)} arrays, {total:,} parameters, {size:,} bytes "
-        f"(Flux counts 64 more an array: {size + 64 * len(arrays):,})"
+        f"(Flux counts 64 bytes more for each array: {size + 64 * len(arrays):,})"
     )
     return "\n".join(line.rstrip() for line in lines)

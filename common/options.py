@@ -71,7 +71,7 @@ def lecture_parser(
         default="auto",
         help="where to compute; auto: "
         + (
-            "cpu, because on a GPU the launch of a step costs more than the step"
+            "cpu, because launching a step on a GPU takes longer than making it"
             if small
             else "cuda where PyTorch finds it, else cpu"
         ),
@@ -84,7 +84,7 @@ def lecture_parser(
         help="where figures, losses, models and metrics are written",
     )
     options.add_argument(
-        "--format", choices=("png", "svg", "pdf"), default="png", help="of the figures"
+        "--format", choices=("png", "svg", "pdf"), default="png", help="format of the figures"
     )
     options.add_argument("--quiet", action="store_true", help="no progress bars, no tables")
     options.add_argument("--show", action="store_true", help="open the figures when done")
@@ -103,8 +103,8 @@ def add_engine_option(options: Parser) -> None:
         "--engine",
         choices=("auto", "compiled", "eager"),
         default="auto",
-        help="compiled: all steps but the first two and the last in one compiled loop, on the CPU; eager: the plain "
-        "PyTorch loop, more than a thousand times slower; auto: compiled where the step can be",
+        help="compiled: all steps but the first two and the last are compiled, on the CPU; eager: the "
+        "plain PyTorch loop, more than a thousand times slower; auto: compiled if it can be",
     )
 
 
@@ -121,7 +121,8 @@ def add_dataset_options(options: Parser, *, images: int | str) -> None:
         type=folder,
         metavar="DIR",
         default=os.environ.get("MNIST_ROOT") or PROJECT / "data",
-        help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it",
+        help="folder that has MNIST/raw/ with the IDX files; the environment variable MNIST_ROOT "
+        "sets the default",
     )
     options.add_argument(
         "--images",

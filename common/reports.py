@@ -237,7 +237,7 @@ def mnist_mlp(
     """The report of mnist_mlp.
 
     Args:
-        results: for metrics.json; `first_five` is filled in.
+        results: for metrics.json.
         first_five, train, test: the probabilities, shape (n, 10), of the first five training images, of those that
             were trained on, and of the test images.
     """

@@ -54,7 +54,7 @@ class Run:
     - ``run.print(...)`` prints, unless ``--quiet``.
     - ``for item in run.steps(items, model=..., optimizer=...):`` goes over the training steps, one for each item.
     - ``run.record(value)`` at the end of a step notes its loss; then ``run.losses`` has those of the steps made.
-    - ``run.finish(results, figures, table, summary)`` writes every file, then prints what came out.
+    - ``run.finish(results, report)`` writes every file, then prints what came out.
     """
 
     CHECKPOINT_SECONDS = 10.0  # of training, from one checkpoint to the next
@@ -424,7 +424,7 @@ def choose_device(requested: str, *, small: bool) -> tuple[str, str]:
             f"--device {requested}: PyTorch finds no {requested.upper()} device here; use --device cpu"
         )
     if small:
-        return "cpu", "a GPU's launch costs more than a step of so small a network"
+        return "cpu", "launching a step on a GPU takes longer than making it here"
     if _available("cuda"):
         return "cuda", "there is one"
     others = [name for name in ("mps", "xpu") if _available(name)]

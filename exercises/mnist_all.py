@@ -40,13 +40,22 @@ def parse_args() -> argparse.Namespace:
     parser = options.lecture_parser(__doc__, "mnist_all", lr=0.015)
     options.add_dataset_options(parser, images="all")
     parser.add_argument(
-        "--epochs", type=options.whole_number(1, 100_000), default=40, help="1 to 100000"
+        "--epochs",
+        type=options.whole_number(1, 100_000),
+        default=40,
+        help="passes over the images, 1 to 100000",
     )
     parser.add_argument(
-        "--batch-size", type=options.whole_number(1, 60_000), default=128, help="1 to 60000"
+        "--batch-size",
+        type=options.whole_number(1, 60_000),
+        default=128,
+        help="images a step, 1 to 60000",
     )
     parser.add_argument(
-        "--weight-decay", type=options.real_number(0, 1), default=0.0, help="Adam's, 0 to 1"
+        "--weight-decay",
+        type=options.real_number(0, 1),
+        default=0.0,
+        help="share of the weights added to their gradients, 0 to 1",
     )
     parser.add_argument("--no-distort", action="store_true", help="train on the images as they are")
     options.add_hidden_option(parser)

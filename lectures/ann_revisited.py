@@ -28,12 +28,12 @@ LABELS = one_hot(torch.tensor([0] * 5 + [1] * 5), classes=2, dtype=torch.float64
 
 
 def random_pairs(
-    count: int, kind: str, generator: torch.Generator
+    count: int, kind: str, generator: torch.Generator, device: str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The lecture's xtrain and ytrain, drawn by `torch.randn` or `torch.rand`: `count` times x and y of shape (2,)."""
     draw = {"randn": torch.randn, "rand": torch.rand}[kind]
     for _ in range(count):
-        x, y = draw(2, 2, generator=generator, dtype=torch.float64)
+        x, y = draw(2, 2, generator=generator, dtype=torch.float64).to(device)
         yield x, y
 
 
@@ -88,7 +88,7 @@ def main() -> None:
     # Step 1, the task: tell the first five points from the other five (POINTS and LABELS, above).
 
     # Step 2, the training data: a million pairs of random numbers, which the loss ignores
-    train_data = random_pairs(args.steps, args.train_data, run.generator("pairs"))
+    train_data = random_pairs(args.steps, args.train_data, run.generator("pairs"), run.device)
 
     # Step 3, the model
     model = build_model(run.generator("model")).to(run.device)

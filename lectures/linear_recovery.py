@@ -96,9 +96,9 @@ def parse_args() -> argparse.Namespace:
     parser = options.lecture_parser(__doc__, "linear_recovery", lr=0.01, small=True)
     add, whole_number, real_number = parser.add_argument, options.whole_number, options.real_number
     add("--samples", type=whole_number(1, 10**7), default=10_000, help="pairs, 1 to 10^7")
-    add("--noise", type=real_number(0, 1000), default=0.2, help="deviation of y's noise, 0 to 1000")
+    add("--noise", type=real_number(0, 1000), default=0.2, help="its standard deviation, 0 to 1000")
     add("--low", type=real_number(-1000, 1000), default=5.0, help="least input, -1000 to 1000")
-    add("--high", type=real_number(-1000, 1000), help="largest, -1000 to 1000 (default: LOW + 5)")
+    add("--high", type=real_number(-1000, 1000), help="largest, up to 1000 (default: LOW + 5)")
     add("--raw", action="store_true", help="do not centre the inputs")
     options.add_engine_option(parser)
     args = parser.parse_args()

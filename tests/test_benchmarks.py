@@ -7,21 +7,21 @@ import pytest
 
 
 def test_microseconds_of_a_step():
-    took = {"plain": 0.2, "fused": 0.5}
-    found = benchmarks.microseconds(took, {"plain": 1_000, "fused": 8 * 250_000})
-    assert found == pytest.approx({"plain": 200, "fused": 0.25})
+    took = {"plain": 0.2, "engine": 0.5}
+    found = benchmarks.microseconds(took, {"plain": 1_000, "engine": 8 * 250_000})
+    assert found == pytest.approx({"plain": 200, "engine": 0.25})
 
 
 def test_the_rivals_beside_the_engine():
-    row = {"plain": 200.0, "torch.compile": 400.0, "NumPy": 30.0, "C": 0.5, "fused": 0.1}
+    row = {"plain": 200.0, "torch.compile": 400.0, "NumPy": 30.0, "C": 0.5, "engine": 0.1}
     assert benchmarks.compared(row, 1, 2) == pytest.approx(
-        {"plain / fused": 2000, "torch.compile / fused": 4000, "a core's fused / C": 0.2}
+        {"plain / engine": 2000, "torch.compile / engine": 4000, "a core's engine / C": 0.2}
     )
     # Of many starts two cores each work 0.04 microseconds on every second one.
-    assert benchmarks.compared({"C": 0.5, "JAX": 0.6, "fused": 0.04}, 64, 2) == pytest.approx(
-        {"JAX / fused": 15, "a core's fused / C": 0.16}
+    assert benchmarks.compared({"C": 0.5, "JAX": 0.6, "engine": 0.04}, 64, 2) == pytest.approx(
+        {"JAX / engine": 15, "a core's engine / C": 0.16}
     )
-    assert benchmarks.compared({"fused": 0.04}, 64, 2) == {}
+    assert benchmarks.compared({"engine": 0.04}, 64, 2) == {}
 
 
 def test_when_compiling_has_paid():
@@ -30,5 +30,14 @@ def test_when_compiling_has_paid():
 
 
 def test_rivals_make_the_lecture_s_steps():
-    for loop in (benchmarks.numpy_loop, benchmarks.engine(1)):
+    for loop in (benchmarks.numpy_loop, benchmarks.compiled_starts(1)):
         np.testing.assert_allclose(loop(20), benchmarks.plain(20), rtol=1e-9)
+    three = benchmarks.compiled_starts(3)(20)  # a start each row
+    assert three.shape == (3, 20)
+    for start in range(3):
+        np.testing.assert_allclose(three[start], benchmarks.plain(20, start)[0], rtol=1e-9)
+
+
+def test_a_rival_that_does_other_work_is_noticed():
+    with pytest.raises(AssertionError, match="NumPy does other work"):
+        benchmarks.check("NumPy", lambda steps: 1.001 * benchmarks.numpy_loop(steps), 1)

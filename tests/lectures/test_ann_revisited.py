@@ -1,5 +1,6 @@
 """The second lecture's formulas and numbers, and its script as a user runs it."""
 
+from common import reports
 from common.layers import describe
 from lectures import ann_revisited as ann
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 
 
 def model(seed=0):
-    return ann.random_model(torch.Generator().manual_seed(seed))
+    return ann.build_model(torch.Generator().manual_seed(seed))
 
 
 def test_loss_by_hand():
@@ -73,30 +74,12 @@ def test_network_is_the_lecture_s():
     assert abs(values.std() - 0.5) < 0.02 and abs(values.mean()) < 0.02
 
 
-def test_training_pairs():
+def test_random_pairs():
     for kind, low, high in (("randn", -6, 6), ("rand", 0, 1)):
-        x, y = ann.training_pairs(kind, 5000, torch.Generator().manual_seed(0))
+        pairs = list(ann.random_pairs(5000, kind, torch.Generator().manual_seed(0)))
+        x, y = (torch.stack(column) for column in zip(*pairs))
         assert x.shape == y.shape == (5000, 2) and not torch.equal(x, y)
         assert low <= x.min() and x.max() <= high and (x.min() < -1) == (kind == "randn")
-
-
-def test_plain_loop_and_fused_engine_agree():
-    fused = pytest.importorskip("common.fused")
-    one, two = model(), model()
-    plain, quick = np.full(500, np.nan), np.full(500, np.nan)
-    pairs = zip(*ann.training_pairs("randn", 500, torch.Generator().manual_seed(0)))
-    ann.train(one, torch.optim.SGD(one.parameters(), lr=0.01), enumerate(pairs), plain)
-    assert (
-        sum(
-            fused.sgd(
-                two, ann.POINTS[None], ann.LABELS[None], quick, learning_rate=0.01, scale=0.5 / 10
-            )
-        )
-        == 500
-    )
-    np.testing.assert_allclose(quick, plain, rtol=1e-9)
-    for a, b in zip(one.parameters(), two.parameters()):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
 def test_default_run(run):
@@ -104,25 +87,40 @@ def test_default_run(run):
     assert done.returncode == 0, done.stderr
     results = assert_contract(done, "ann_revisited", "regions.png", "surfaces.png", "layers.png")
     assert results["points_correct"] == 10 and results["final_loss"] < 0.003
-    assert results["parameters"] == 23 and results["engine"] == "fused"
+    assert results["parameters"] == 23 and results["engine"] == "compiled"
     losses = np.load(done.folder / "losses.npy")
     assert losses.shape == (1_000_000,) and losses[0] == results["initial_loss"]
+    assert "engine: steps 3 to 999,999 compiled\n" in done.stdout
     assert done.stdout.count("right\n") == 10
     trained = model()
+    for file, key in (("model", "final_loss"), ("model_initial", "initial_loss")):
+        trained.load_state_dict(torch.load(done.folder / f"{file}.pt", weights_only=True))
+        value = ann.loss(trained, ann.POINTS, ann.LABELS).item()
+        assert value == pytest.approx(results[key], rel=1e-12)
+
+
+def test_the_table_of_points(run_here):
+    """Each point's own label and outputs; after few steps some are right and some are wrong."""
+    done = run_here("ann_revisited", "--steps", 30)
+    trained = model()
     trained.load_state_dict(torch.load(done.folder / "model.pt", weights_only=True))
-    assert ann.loss(trained, ann.POINTS, ann.LABELS).item() == results["final_loss"]
-    trained.load_state_dict(torch.load(done.folder / "model_initial.pt", weights_only=True))
-    assert ann.loss(trained, ann.POINTS, ann.LABELS).item() == pytest.approx(
-        results["initial_loss"], rel=1e-12
-    )
+    rows = [line for line in done.stdout.splitlines() if line.endswith(("right", "WRONG"))]
+    outputs = trained(ann.POINTS).tolist()
+    assert len(rows) == 10
+    for number, (row, (p, q)) in enumerate(zip(rows, outputs)):
+        x1, x2 = ann.POINTS[number].tolist()
+        label = "(1, 0)" if number < 5 else "(0, 1)"
+        verdict = "right" if (p > q) == (number < 5) else "WRONG"
+        expected = f"{x1:.1f} {x2:.1f} {label} ({p:.4f}, {q:.4f}) {verdict}"
+        assert " ".join(row.split()) == expected
+    assert {row.split()[-1] for row in rows} == {"right", "WRONG"}
 
 
 def test_rand_for_randn_changes_nothing_bit_for_bit(run_here):
     files = {}
     for kind in ("randn", "rand"):
-        done = run_here(
-            "ann_revisited", "--train-data", kind, "--steps", 400, "--engine", "eager", "--quiet"
-        )
+        words = ("--train-data", kind, "--steps", 400, "--engine", "eager", "--quiet")
+        done = run_here("ann_revisited", *words)
         assert done.returncode == 0, done.stderr
         files[kind] = [(done.folder / name).read_bytes() for name in ("losses.npy", "model.pt")]
     assert files["randn"] == files["rand"]
@@ -136,18 +134,14 @@ def test_points_correct_counts_the_larger_output():
     assert ann.points_correct(m).tolist() == [True] * 5 + [False] * 5
 
 
-def stuck(value):
-    m = model()
-    with torch.no_grad():
-        for parameter in m.parameters():
-            parameter.zero_()
-        m[4].bias.fill_(value)
-    return m
-
-
 def test_advice_says_what_was_measured():
-    falling = np.geomspace(0.3, 0.1, 10_000)
-    assert "far too large" in ann.advice(stuck(50.0), falling)
-    assert ann.advice(stuck(0.1), falling) == ""
-    assert "fell by 0.00% in the last tenth" in ann.advice(stuck(0.1), np.full(10_000, 0.25))
-    assert ann.advice(stuck(0.1), np.full(1, 0.25)) == ""  # one step shows no plateau
+    """For all outputs at 0 or 1, and for a loss that falls no more; neither for one output nor where all is right."""
+    falling, flat = np.geomspace(0.3, 0.1, 10_000), np.full(10_000, 0.25)
+    stuck, wrong = np.tile([1.0, 0], (10, 1)), np.repeat([True, False], 5)
+    free = stuck.copy()
+    free[3, 1] = 0.3
+    assert "far too large" in reports.advice(falling, stuck, wrong)
+    assert reports.advice(falling, free, wrong) == ""
+    assert "fell by 0.00% in the last tenth" in reports.advice(flat, free, wrong)
+    assert reports.advice(np.full(1, 0.25), free, wrong) == ""  # one step shows no plateau
+    assert reports.advice(flat, stuck, np.full(10, True)) == ""

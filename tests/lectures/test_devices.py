@@ -5,14 +5,17 @@ FakeTensorMode has tensors on "cuda" itself, for the forward pass. On both an op
 of its tensors was left on the CPU.
 """
 
-from common import device
+from common import run as common_run
 from common.onehot import one_hot
+from exercises import mnist_all
 from lectures import ann_revisited, linear_recovery, mnist_mlp
 
-import contextlib
+import sys
+from types import ModuleType
 
 import pytest
 import torch
+from conftest import PROJECT
 from helpers import SCRIPTS, no_figures, write_digits
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -50,10 +53,8 @@ def on_a_stand_in(run_here, monkeypatch, tmp_path):
     write_digits(tmp_path / "data")
     no_figures(monkeypatch)
     monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "data"))
-    monkeypatch.setattr(device, "choose_device", lambda requested, *, small: ("meta", "asked"))
+    monkeypatch.setattr(common_run, "choose_device", lambda requested, *, small: ("meta", "asked"))
     monkeypatch.setattr(torch.Tensor, "__format__", lambda self, form: format(self.item(), form))
-    adam = torch.optim.Adam  # its fused kernel is for devices that compute
-    monkeypatch.setattr(torch.optim, "Adam", lambda *a, fused, **settings: adam(*a, **settings))
 
     def call(script: str, *options: str):
         with StandIn():
@@ -67,16 +68,6 @@ RUNS = {
     "linear_recovery, raw": ("linear_recovery", "--samples", 30, "--raw"),
     "ann_revisited": ("ann_revisited", "--steps", 30),
     "mnist_mlp": ("mnist_mlp", "--images", 40, "--epochs", 3),
-    "mnist_mlp, batches": (
-        "mnist_mlp",
-        "--images",
-        60,
-        "--batch-size",
-        25,
-        "--distort",
-        "--epochs",
-        2,
-    ),
 }
 
 
@@ -85,12 +76,42 @@ def test_a_whole_run(on_a_stand_in, name):
     script, *options = RUNS[name]
     done = on_a_stand_in(script, *options)
     assert done.returncode == 0, done.stderr
-    assert "device meta" in done.stdout
+    assert "device: meta (asked)" in done.stdout
     results = done.metrics["results"]
     assert results["ended"] == "finished" and results.get("engine", "eager") == "eager"
     for file in ("model_initial.pt", "model.pt"):  # can be read where there is no such device
         state = torch.load(done.folder / file, weights_only=True)
         assert {tensor.device.type for tensor in state.values()} == {"cpu"}
+
+
+def test_a_batch_of_distorted_copies(on_a_stand_in):
+    """exercises/mnist_all.py on a device: its batches and their distortions are drawn on the CPU."""
+    images, labels = torch.zeros(30, 784, device="meta"), torch.zeros(30, 10, device="meta")
+    with StandIn():
+        drawn = [*mnist_all.batches(images, labels, 25, 1, True, torch.Generator())]
+    assert [(x.shape, y.shape) for x, y in drawn] == [((25, 784), (25, 10)), ((5, 784), (5, 10))]
+    assert {part.device.type for pair in drawn for part in pair} == {"meta"}
+
+
+PLANTED = {
+    "linear_recovery": ("y.to(run.device)", "y"),
+    "ann_revisited": ("LABELS.to(x.device)", "LABELS"),
+    "mnist_mlp": ("images.to(next(model.parameters()).device)", "images"),
+}
+
+
+@pytest.mark.parametrize("script", PLANTED)
+def test_a_planted_mistake_is_noticed(on_a_stand_in, monkeypatch, tmp_path, script):
+    """So that the stand-in is not one on which anything runs: a copy of the script, a tensor left on the CPU."""
+    right, wrong = PLANTED[script]
+    text = (PROJECT / "lectures" / f"{script}.py").read_text(encoding="utf-8")
+    assert right in text
+    copy = ModuleType(script)
+    copy.__file__ = str(PROJECT / "lectures" / "copy.py")
+    exec(text.replace(right, wrong), vars(copy))
+    monkeypatch.setattr(sys.modules[f"lectures.{script}"], "main", copy.main)
+    with pytest.raises(RuntimeError, match="on the device and on the CPU"):
+        on_a_stand_in(*RUNS[script])
 
 
 def on_cuda(module: nn.Module) -> nn.Module:
@@ -102,32 +123,23 @@ def on_cuda(module: nn.Module) -> nn.Module:
     return module
 
 
-@contextlib.contextmanager
-def fake_tensors():
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            yield
-    finally:
-        ann_revisited.ten_points.cache_clear()  # else others get points without numbers
-
-
 def forward_passes():
     """The loss of each script's network and data: its name, the loss, the model, x and y."""
-    generator = torch.Generator().manual_seed(0)
-    x, y = linear_recovery.training_data(4, 5, 10, 0.2, generator)
-    yield "linear_recovery", linear_recovery.loss, linear_recovery.random_model(generator), x, y
-    x, y = ann_revisited.training_pairs("randn", 4, generator)
-    yield "ann_revisited", ann_revisited.loss, ann_revisited.random_model(generator), x, y
+    draw = torch.Generator().manual_seed(0)
+    x, y = linear_recovery.training_data(4, 5, 10, 0.2, draw)
+    yield linear_recovery.loss, linear_recovery.build_model(draw), x, y
+    x, y = next(ann_revisited.random_pairs(1, "randn", draw))
+    yield ann_revisited.loss, ann_revisited.build_model(draw), x, y
     images, labels = mnist_mlp.as_vectors(torch.zeros(4, 28, 28)), one_hot(torch.arange(4))
-    yield "mnist_mlp", mnist_mlp.loss, mnist_mlp.glorot_model(40, generator), images, labels
+    yield mnist_mlp.loss, mnist_mlp.build_model(40, draw), images, labels
 
 
-@pytest.mark.parametrize("name, loss, model, x, y", [*forward_passes()], ids=SCRIPTS)
-def test_the_loss_on_cuda(name, loss, model, x, y):
-    with fake_tensors():
+@pytest.mark.parametrize("loss, model, x, y", [*forward_passes()], ids=SCRIPTS)
+def test_the_loss_on_cuda(loss, model, x, y):
+    with FakeTensorMode(allow_non_fake_inputs=True):
         model, x, y = on_cuda(model), x.to("cuda"), y.to("cuda")
         assert loss(model, x, y).device.type == "cuda"
-        if name != "ann_revisited":  # whose loss does not look at x and y
+        if loss is not ann_revisited.loss:  # which does not look at x and y
             with pytest.raises(RuntimeError, match="device"):
                 loss(model, x.cpu(), y)
             with pytest.raises(RuntimeError, match="device"):
@@ -135,7 +147,7 @@ def test_the_loss_on_cuda(name, loss, model, x, y):
 
 
 def test_predictions_on_cuda_come_back():
-    model = mnist_mlp.glorot_model(40, torch.Generator().manual_seed(0))
-    with fake_tensors():
+    model = mnist_mlp.build_model(40, torch.Generator().manual_seed(0))
+    with FakeTensorMode(allow_non_fake_inputs=True):
         found = mnist_mlp.predict(on_cuda(model), torch.zeros(4, 784))
         assert found.device.type == "cpu"

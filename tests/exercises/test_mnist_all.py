@@ -1,0 +1,107 @@
+"""The lecture's network on all images: its batches, its rates, and what it leaves, on digits made up at random."""
+
+from exercises import mnist_all
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import KEYS
+from helpers import cross_entropy, digit_probabilities, load_state, no_figures, write_digits
+
+pytestmark = pytest.mark.numbers  # again by make test-arithmetic
+
+IMAGES, LABELS = torch.rand(25, 784), torch.arange(25)[:, None]
+
+
+def batches(size, epochs, distort=False, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return [*mnist_all.batches(IMAGES, LABELS, size, epochs, distort, draw)]
+
+
+def test_batches_cover_every_image_once_an_epoch():
+    seen = [(x, y[:, 0].tolist()) for x, y in batches(10, 2)]
+    assert [len(y) for _, y in seen] == [10, 10, 5] * 2
+    assert all(torch.equal(x, IMAGES[y]) for x, y in seen)  # each image with its own label
+    epochs = [[image for _, y in part for image in y] for part in (seen[:3], seen[3:])]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(25))
+    assert epochs[0] != epochs[1] and epochs[0] != sorted(epochs[0])  # shuffled, each time anew
+    other = [image for _, y in batches(10, 1, seed=1) for image in y[:, 0].tolist()]
+    assert other != epochs[0]
+
+
+def test_distorted_copies_are_others_in_every_epoch():
+    seen = batches(1, 2, distort=True)
+    one, two = ({y.item(): x for x, y in part} for part in (seen[:25], seen[25:]))
+    for label in range(25):
+        assert not torch.equal(one[label], two[label])
+        assert not torch.equal(one[label], IMAGES[[label]])
+
+
+@pytest.fixture
+def outcome(run_here, monkeypatch, tmp_path):
+    """A function that makes a short run on 60 made-up images: losses, metrics, models, the optimizer's settings."""
+    no_figures(monkeypatch)
+    data = write_digits(tmp_path / "data")
+    monkeypatch.setitem(sys.modules, "lectures.mnist_all", mnist_all)  # where `run_here` looks
+    step = torch.optim.Adam.step
+
+    def call(*options):
+        settings = []
+
+        def watched(self, *values, **others):
+            settings.append({**self.param_groups[0], "lr": float(self.param_groups[0]["lr"])})
+            return step(self, *values, **others)
+
+        monkeypatch.setattr(torch.optim.Adam, "step", watched)
+        words = ("--data-dir", tmp_path / "data", "--batch-size", 25, "--epochs", 4, "--hidden", 9)
+        done = run_here("mnist_all", *words, "--quiet", *options)
+        assert done.returncode == 0, done.stderr
+        done.data, done.settings = data, settings
+        done.losses = np.load(done.folder / "losses.npy")
+        done.state = load_state(done.folder / "model.pt")
+        return done
+
+    return call
+
+
+def test_a_short_run(outcome):
+    done = outcome()
+    results, config = done.metrics["results"], done.metrics["config"]
+    assert done.metrics["script"] == "mnist_all" and set(KEYS["mnist_mlp"].split()) <= set(results)
+    assert len(done.losses) == results["steps"] == 12  # three batches, four epochs
+    assert config["images"] == results["train_images"] == 60 and config["no_distort"] is False
+    known = digit_probabilities(done.state, done.data.x_train)
+    unseen = digit_probabilities(done.state, done.data.x_test)
+    accuracies = [
+        (found.argmax(axis=1) == labels).mean()
+        for found, labels in ((known, done.data.y_train), (unseen, done.data.y_test))
+    ]
+    assert accuracies[0] != accuracies[1]  # so that one in the place of another is noticed
+    assert [results["train_accuracy"], results["test_accuracy"]] == pytest.approx(accuracies)
+    expected = cross_entropy(known, done.data.y_train)
+    assert results["final_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_one_cycle_rises_to_the_rate_and_falls_to_nearly_nothing(outcome):
+    settings = outcome("--epochs", 8, "--lr", 0.03).settings
+    rates = np.array([step["lr"] for step in settings])
+    assert len(rates) == 24  # as many as the run's steps
+    top = rates.argmax()
+    assert 0.0295 < rates[top] < 0.03001 and 2 <= top <= 12
+    assert (np.diff(rates[: top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
+    assert rates[0] <= 0.03 / 20 and rates[-1] < 0.03 / 1000
+    assert {tuple(map(float, step["betas"])) for step in settings} == {(0.9, 0.999)}  # Flux's
+
+
+def test_what_its_options_change(outcome):
+    as_it_is = outcome()
+    decayed = outcome("--weight-decay", 0.1)
+    plain = outcome("--no-distort")
+    other = outcome("--seed", 1)
+    assert {step["weight_decay"] for step in as_it_is.settings} == {0}
+    assert {step["weight_decay"] for step in decayed.settings} == {0.1}
+    assert decayed.losses[0] == as_it_is.losses[0] and decayed.losses[2] != as_it_is.losses[2]
+    assert plain.losses[0] != as_it_is.losses[0] != other.losses[0]
+    assert len(outcome("--batch-size", 60).losses) == len(outcome("--images", 20).losses) == 4
