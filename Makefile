@@ -3,7 +3,7 @@
 # make test       the tests      make lint   style and types      make clean   removes what runs and tools left behind
 # make test-arithmetic  the tests about numbers once more, in an older processor's arithmetic
 # make exercises  docs/generated/exercises.md and its figures, in some minutes
-# make bench      the speed claims, docs/generated/benchmarks.md            make figures   README's pictures; needs MNIST, Chromium
+# make bench      the speed claims, docs/generated/benchmarks.md   make figures   README's pictures; needs MNIST, Chromium
 # make photos     how many digits are read right from composed photos, docs/generated/photos.md; after make lectures
 # make soak       kills 200 runs and damages thousands of files; up to half an hour
 # VENV=path uses an environment that exists; else .venv is made by BASE, a Python of 3.10 or later.

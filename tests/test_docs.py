@@ -32,21 +32,7 @@ def typed(text: str) -> list[str]:
     return [line.strip() for line in re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)]
 
 
-def below_banners(script: str) -> dict[str, list[str]]:
-    """A script's lines by the steps that the banner above them names, "1" to "6" or "results"; `main` has its own."""
-    lines: dict[str, list[str]] = {}
-    steps: list[str] = []
-    for line in (PROJECT / script).read_text(encoding="utf-8").splitlines():
-        if banner := re.match(r"\s*# (Steps? [\d, andto]+|The results)", line):
-            steps = re.findall(r"\d", banner[1]) or ["results"]
-            if " to " in banner[1]:  # steps 3 to 6
-                steps = [str(step) for step in range(int(steps[0]), int(steps[1]) + 1)]
-        for step in steps:
-            lines.setdefault(step, []).append(line.strip())
-    return lines
-
-
-def test_what_the_quoted_pytorch_names_stands_below_its_steps_banner():
+def test_what_the_quoted_pytorch_names_stands_in_its_script():
     script, rows = None, 0
     for line in READ["from_flux_to_pytorch.md"].splitlines():
         if found := re.match(r"In \[`.*`\]\(\.\./(lectures/\w+\.py)\)", line):
@@ -54,7 +40,7 @@ def test_what_the_quoted_pytorch_names_stands_below_its_steps_banner():
         elif row := re.match(r"\| (\d|results) \| .* \| .* \| (.*) \|$", line):
             rows += 1
             for code in spans(row[2]):
-                here = "\n".join(below_banners(script)[row[1]])
+                here = (PROJECT / script).read_text(encoding="utf-8")
                 names = set(re.findall(r"[A-Za-z_][\w.]*", code.split("  #")[0]))
                 missing = [name for name in names if name not in here]
                 assert not missing, f"{script}, step {row[1]}, lacks {missing}"
@@ -160,7 +146,7 @@ def test_lectures_accept_the_pages_commands(monkeypatch):
             monkeypatch.setattr(
                 sys, "argv", [module, *("7" if word == "k" else word for word in arguments)]
             )  # seed k
-            importlib.import_module(module).arguments()  # ends the test where it refuses them
+            importlib.import_module(module).parse_args()  # ends the test where it refuses them
 
 
 def test_files_that_pages_name_exist():
@@ -188,7 +174,7 @@ def test_no_page_names_a_machine_of_ours():
 def test_quoted_messages_are_the_programs():
     source = "".join(
         path.read_text(encoding="utf-8")
-        for room in ("common", "lectures", "exercises")
+        for room in ("common", "engine", "lectures", "exercises", "handwriting")
         for path in sorted((PROJECT / room).glob("*.py"))
     )
     source = re.sub(r'"\s*\n\s*f?"', "", source)  # a message may be broken into lines
@@ -205,8 +191,3 @@ def test_the_lectures_four_references_are_cited():
     cited = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
     for name in ("Higham", "Innes", "LeCun", "Murrel"):
         assert f"family-names: {name}" in cited
-
-
-def test_the_model_of_all_images_is_the_same_everywhere():
-    tuned = re.search(r"^TUNED = (.*)$", MAKEFILE, re.MULTILINE)[1]
-    assert tuned in READ["README.md"], "README's row has other options than make lectures"

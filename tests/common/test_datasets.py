@@ -183,24 +183,3 @@ def test_more_images_than_there_are_refuse_the_command_line(run_here, tmp_path):
     done = run_here("mnist_mlp", "--data-dir", tmp_path, "--images", "all", "--epochs", 1)
     assert done.returncode == 0 and done.metrics["config"]["images"] == 60
     assert "60 of 60 images to train on, 30 to test" in done.stdout
-
-
-# Distorted copies.
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def dot(row: int, column: int) -> torch.Tensor:
-    """An image, as a vector, with a bright spot of 3x3 pixels around a place."""
-    image = torch.zeros(28, 28)
-    image[row - 1 : row + 2, column - 1 : column + 2] = 1
-    return image.reshape(1, -1)
-
-
-def place(images: torch.Tensor) -> torch.Tensor:
-    """The centre of mass of images, (n, 784): row and column from the middle of the image, (n, 2)."""
-    images, pixels = images.reshape(-1, 28, 28), torch.arange(28) - 13.5
-    rows, columns = images.sum(dim=2) @ pixels, images.sum(dim=1) @ pixels
-    return torch.stack([rows, columns], dim=1) / images.sum(dim=(1, 2))[:, None]
