@@ -146,7 +146,7 @@ class Run:
             losses=self.losses,
             parameters=parameters,
             iterates=self.kept[1:] if every else None,
-            stops=() if every else self.keep,
+            stops=() if every else self.keep.tolist(),
             restore=self._restore,
             after=self._after_steps,
         )
