@@ -98,10 +98,18 @@ def test_the_one_cycle_rises_to_the_rate_and_falls_to_nearly_nothing(outcome):
 def test_what_its_options_change(outcome):
     as_it_is = outcome()
     decayed = outcome("--weight-decay", 0.1)
-    plain = outcome("--no-distort")
     other = outcome("--seed", 1)
     assert {step["weight_decay"] for step in as_it_is.settings} == {0}
     assert {step["weight_decay"] for step in decayed.settings} == {0.1}
     assert decayed.losses[0] == as_it_is.losses[0] and decayed.losses[2] != as_it_is.losses[2]
-    assert plain.losses[0] != as_it_is.losses[0] != other.losses[0]
+    assert as_it_is.losses[0] != other.losses[0]
     assert len(outcome("--batch-size", 60).losses) == len(outcome("--images", 20).losses) == 4
+
+
+def test_copies_are_distorted_unless_that_is_not_wanted(outcome):
+    """The first loss on all images at once is the starting model's on them as they are, or on other ones."""
+    for words, same in ((("--no-distort",), True), ((), False)):
+        done = outcome("--batch-size", 60, *words)
+        initial = load_state(done.folder / "model_initial.pt")
+        expected = cross_entropy(digit_probabilities(initial, done.data.x_train), done.data.y_train)
+        assert (done.losses[0] == pytest.approx(expected, rel=1e-5)) == same
