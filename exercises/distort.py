@@ -27,7 +27,7 @@ MOST = Distortions()
 def distorted(
     images: Tensor,
     generator: torch.Generator,
-    most: Distortions = Distortions(),  # noqa: B008
+    most: Distortions = MOST,
 ) -> Tensor:
     """A copy of each image (LeCun et al. 1998, section III.A; Simard et al. 2003), at random.
 
@@ -43,8 +43,8 @@ def distorted(
     knots = torch.randn(count, 2, KNOTS, KNOTS, generator=generator).to(device)
     pixels = images.reshape(count, 1, SIDE, SIDE)
     pen = most.pen * random[6].reshape(-1, 1, 1, 1)
-    thick, thin = functional.max_pool2d(pixels, 3, 1, 1), -functional.max_pool2d(-pixels, 3, 1, 1)
-    pixels = pixels + pen.clamp(min=0) * (thick - pixels) + pen.clamp(max=0) * (pixels - thin)
+    signed = pen.sign() * pixels  # negative ones grow thinner
+    pixels = pixels + pen * (grown(signed) - signed)
 
     turn, slant = most.turn * random[0], most.slant * random[1]
     wide, high = 1 + most.scale * random[2], 1 + most.scale * random[3]
@@ -72,6 +72,13 @@ def distorted(
     bends = most.bend / (SIDE / 2) * knots.reshape(count, 2, -1) @ bases().to(device)
     places = (maps @ grid + bends).reshape(-1, 2, SIDE, SIDE).permute(0, 2, 3, 1)
     return functional.grid_sample(pixels, places, align_corners=False).reshape(images.shape)
+
+
+def grown(pixels: Tensor) -> Tensor:
+    """The largest of the 3x3 pixels around each; faster than max_pool2d."""
+    for dim in (-2, -1):
+        pixels = torch.maximum(pixels, torch.maximum(pixels.roll(1, dim), pixels.roll(-1, dim)))
+    return pixels
 
 
 def bases() -> Tensor:
