@@ -15,9 +15,9 @@ class Distortions(NamedTuple):
 
     turn: float = 0.15  # radians
     scale: float = 0.1  # of width and height, each on its own, as a share
-    slant: float = 0.2  # rows' shift to the side by their distance from the middle
+    slant: float = 0.15  # rows' shift to the side by their distance from the middle
     shift: float = 1.0  # pixels
-    bend: float = 0.5  # pixels: standard deviation of the shifts at 4x4 knots, between them smooth
+    bend: float = 0.3  # pixels: standard deviation of the shifts at 4x4 knots, between them smooth
     pen: float = 0.4  # share of the way to strokes a pixel wider, or narrower, on each side
 
 
