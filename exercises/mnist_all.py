@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's fo
 from common import datasets, options, program, reports
 from common.onehot import one_hot
 from common.run import Run
-from exercises.distort import distorted
+from exercises.distort import Distortions, distorted
 from lectures.mnist_mlp import as_vectors, build_model, evaluate, loss
 
 import argparse
@@ -25,15 +25,18 @@ def batches(
     labels: Tensor,
     size: int,
     epochs: int,
-    distort: bool,
+    most: Distortions | None,
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The images, (size, 784), and labels, (size, 10), of each step; shuffled, and distorted, anew in every epoch."""
+    """The images, (size, 784), and labels, (size, 10), of each step: shuffled anew in every epoch.
+
+    Each image is distorted anew, up to `most`, unless that is None.
+    """
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator).to(images.device)
         for batch in order.split(size):
             x = images[batch]
-            yield (distorted(x, generator) if distort else x), labels[batch]
+            yield (distorted(x, generator, most) if most else x), labels[batch]
 
 
 def parse_args() -> argparse.Namespace:
@@ -79,7 +82,8 @@ def main() -> None:
     schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
 
     draw = run.generator("batches")
-    train_data = batches(images, labels, args.batch_size, args.epochs, not args.no_distort, draw)
+    most = None if args.no_distort else Distortions()
+    train_data = batches(images, labels, args.batch_size, args.epochs, most, draw)
     for x, y in run.steps(train_data, steps, model=model, optimizer=optimizer, schedule=schedule):
         value = loss(model, x, y)
         optimizer.zero_grad()
