@@ -1,6 +1,7 @@
 """The lecture's network on all images: its batches, its rates, and what it leaves, on digits made up at random."""
 
 from exercises import mnist_all
+from exercises.distort import Distortions
 
 import sys
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 IMAGES, LABELS = torch.rand(25, 784), torch.arange(25)[:, None]
 
 
-def batches(size, epochs, distort=False, seed=0):
+def batches(size, epochs, distort=None, seed=0):
     draw = torch.Generator().manual_seed(seed)
     return [*mnist_all.batches(IMAGES, LABELS, size, epochs, distort, draw)]
 
@@ -32,7 +33,7 @@ def test_batches_cover_every_image_once_an_epoch():
 
 
 def test_distorted_copies_are_others_in_every_epoch():
-    seen = batches(1, 2, distort=True)
+    seen = batches(1, 2, distort=Distortions())
     one, two = ({y.item(): x for x, y in part} for part in (seen[:25], seen[25:]))
     for label in range(25):
         assert not torch.equal(one[label], two[label])

@@ -8,6 +8,7 @@ of its tensors was left on the CPU.
 from common import run as common_run
 from common.onehot import one_hot
 from exercises import mnist_all
+from exercises.distort import Distortions
 from lectures import ann_revisited, linear_recovery, mnist_mlp
 
 import sys
@@ -88,7 +89,7 @@ def test_a_batch_of_distorted_copies(on_a_stand_in):
     """exercises/mnist_all.py on a device: its batches and their distortions are drawn on the CPU."""
     images, labels = torch.zeros(30, 784, device="meta"), torch.zeros(30, 10, device="meta")
     with StandIn():
-        drawn = [*mnist_all.batches(images, labels, 25, 1, True, torch.Generator())]
+        drawn = [*mnist_all.batches(images, labels, 25, 1, Distortions(), torch.Generator())]
     assert [(x.shape, y.shape) for x, y in drawn] == [((25, 784), (25, 10)), ((5, 784), (5, 10))]
     assert {part.device.type for pair in drawn for part in pair} == {"meta"}
 
