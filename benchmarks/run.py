@@ -372,7 +372,7 @@ def bench_mnist(rounds: int, data: datasets.Dataset) -> list[dict]:
         x, y = images.numpy(), data.train_labels.numpy()
 
         def epoch(model=model, optimizer=optimizer, losses=losses, size=size, generator=generator):
-            order = mnist_all.batches(images, labels, size, 1, False, generator)
+            order = mnist_all.batches(images, labels, size, 1, None, generator)
             for step, batch in enumerate(order):
                 value = mnist_mlp.loss(model, *batch)
                 optimizer.zero_grad()

@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser = options.lecture_parser(__doc__, "mnist_all", lr=0.015)
     options.add_dataset_options(parser, images="all")
     parser.add_argument(
-        "--epochs", type=options.whole_number(1, 100_000), default=40, help="1 to 100000"
+        "--epochs", type=options.whole_number(1, 100_000), default=80, help="1 to 100000"
     )
     parser.add_argument(
         "--batch-size", type=options.whole_number(1, 60_000), default=128, help="1 to 60000"

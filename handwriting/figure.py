@@ -88,8 +88,8 @@ def draw_picture(axes: Axes, reading: Reading, left: float, top: float) -> float
         extent=(left, left + width * scale, top - height * scale, top),
         aspect="auto",
     )
-    frames = [(0, 0, height, width, GREY), *((*box, ORANGE) for box in reading.boxes)]
-    for upper, begin, lower, end, colour in frames:
+    frames = [((0, 0, height, width), GREY), *((box, ORANGE) for box in reading.boxes)]
+    for (upper, begin, lower, end), colour in frames:
         axes.add_patch(
             Rectangle(
                 (left + begin * scale, top - lower * scale),

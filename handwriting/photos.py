@@ -96,7 +96,7 @@ def compose(image: NDArray[np.uint8], kind: Photo, draw: np.random.Generator) ->
     return np.asarray(Image.open(file))
 
 
-def mixed(scene: NDArray, colour: tuple[int, ...], share: NDArray) -> NDArray:
+def mixed(scene: NDArray, colour: tuple[float, ...], share: NDArray) -> NDArray:
     """`scene` with that share of a colour at each pixel."""
     return scene * (1 - share[..., None]) + np.array(colour) * share[..., None]
 
