@@ -1,6 +1,6 @@
 """Finds the digits in a picture: the ink, its pieces, their lines; and makes each digit as MNIST's images are."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -62,7 +62,7 @@ def prepare(picture: NDArray) -> list[list[Found]]:
     margin = max(picture.shape[:2]) // 4 if transparent else 0  # it may be cut to the ink
     if transparent:
         picture = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)))
-    colours: Any = opaque(picture)
+    colours: NDArray = opaque(picture)
     longest = max(colours.shape[:2])
     scale = min(LARGE, max(SMALL, longest)) / longest
     if scale != 1:
@@ -205,12 +205,13 @@ def without_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if width < height / 2 or max(mask.shape) <= SMALL:
         return mask
     thickest = max(2, round(RULE_WIDTH * max(mask.shape)))
-    ink: Any = np.ascontiguousarray(mask, np.uint8)  # OpenCV's types are wider than what it returns
-    thin = ink & ~cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((thickest + 1, 1), np.uint8))
+    ink = np.ascontiguousarray(mask, np.uint8)
+    thick: NDArray = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((thickest + 1, 1), np.uint8))
+    thin = ink & ~thick
     level = cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones((1, width // 60), np.uint8))
     linked = cv2.dilate(level, np.ones((7, width // 4), np.uint8))
     _, label, stats, _ = cv2.connectedComponentsWithStats(linked)
-    rule: Any = np.zeros_like(ink)
+    rule = np.zeros_like(ink)
     for number, (left, top, wide, high, _) in enumerate(stats[1:].tolist(), start=1):
         least = RULE_LENGTH * width
         if wide < least:
@@ -229,7 +230,8 @@ def without_rules(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
             distance = np.abs(np.arange(high)[:, None] - bent(np.arange(wide)))
             rule[box] |= thin[box] & (distance <= thickest / 2)
     rest = ink & ~rule
-    mended = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, np.ones((2 * thickest + 1, 1), np.uint8))
+    kernel = np.ones((2 * thickest + 1, 1), np.uint8)
+    mended: NDArray = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, kernel)
     return (rest | (mended & rule)) > 0
 
 

@@ -8,6 +8,7 @@ pixels, in 28x28 with its centre of mass in the middle. What comes before finds 
 """
 
 import argparse
+import itertools
 import json
 import sys
 import warnings
@@ -36,14 +37,9 @@ MOST_HIDDEN = 10_000
 MOST_DIGITS = 50  # in a picture: more pieces of ink are no digits
 UNSURE = 0.6  # an answer less probable than this is said to be unsure
 NO_DIGIT = 0.25  # what is less probable than this is marked "?"
-COPIES = (  # turn in radians, slant and width as shares
-    (0, 0, 0),
-    *((0.15 * sign, 0, 0) for sign in (-1, 1)),
-    *((0, 0.2 * sign, 0) for sign in (-1, 1)),
-    *((0, 0, 0.15 * sign) for sign in (-1, 1)),
-)
+# Each image is asked of as all of these: turns in radians, slants and widths as shares.
+COPIES = tuple(itertools.product((-0.15, 0, 0.15), (-0.2, 0, 0.2), (-0.15, 0, 0.15)))
 DRAWN = 60  # pictures, at most
-SOFTER = 1.5  # the temperature that makes the network less sure of other people's digits
 __all__ = ["as_mnist", "prepare"]
 MODELS = tuple(PROJECT / "outputs" / run / "model.pt" for run in ("mnist_all", "mnist_mlp"))
 
@@ -177,9 +173,7 @@ def probabilities(model: nn.Sequential, images: NDArray[np.uint8]) -> NDArray:
         matrix = np.column_stack([change, shift])
         copies += [cv2.warpAffine(image, matrix, (SIDE, SIDE)) for image in images]
     vectors = mnist_mlp.as_vectors(torch.from_numpy(np.stack(copies)))
-    chances = mnist_mlp.predict(model, vectors).numpy().reshape(len(COPIES), -1, 10).mean(axis=0)
-    softer = chances ** (1 / SOFTER)
-    return softer / softer.sum(axis=1, keepdims=True)
+    return mnist_mlp.predict(model, vectors).numpy().reshape(len(COPIES), -1, 10).mean(axis=0)
 
 
 def answer(chances: NDArray, image: NDArray[np.uint8]) -> str:

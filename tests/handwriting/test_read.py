@@ -386,8 +386,8 @@ def test_what_is_said_of_one_and_of_several_digits(say, tmp_path, picture):
     assert done.code == 0 and done.err == []
     assert done.out == [
         f"model: {model}, trained on 60,000 images of MNIST, right for 98.4 % of its test images",
-        f"{picture}: 7 (75.7 %)",
-        f"{line}: 7 7 (75.7 %, 75.7 %)",
+        f"{picture}: 7 (94.3 %)",
+        f"{line}: 7 7 (94.3 %, 94.3 %)",
     ]
     with Image.open(tmp_path / "out" / "classified.png") as figure:
         figure.load()
@@ -396,12 +396,12 @@ def test_what_is_said_of_one_and_of_several_digits(say, tmp_path, picture):
 def test_below_60_percent_it_is_unsure(say, tmp_path, picture):
     model = write_model(
         tmp_path / "run", {4: 5.0, 9: 4.8}
-    )  # softer: 1 / (1 + exp(-0.2 / 1.5) + 8 exp(-5 / 1.5)) = 0.46
-    assert say(picture, "--model", model).out[1] == f"{picture}: unsure: 4 (46 %) or 9 (41 %)"
+    )  # 1 / (1 + exp(-0.2) + 8 exp(-5)) = 0.53
+    assert say(picture, "--model", model).out[1] == f"{picture}: unsure: 4 (53 %) or 9 (44 %)"
     line = tmp_path / "line.png"
     Image.fromarray(255 - np.concatenate([drawn(7, 150), drawn(5, 150)], axis=1)).save(line)
     assert say(line, "--model", model).out[1] == (
-        f"{line}: 4 4 (unsure: 4 (46 %) or 9 (41 %), unsure: 4 (46 %) or 9 (41 %))"
+        f"{line}: 4 4 (unsure: 4 (53 %) or 9 (44 %), unsure: 4 (53 %) or 9 (44 %))"
     )
     assert read.answer(np.array([0.6, 0.4] + [0.0] * 8), drawn(0, 28)) == "0 (60.0 %)"
 
@@ -415,7 +415,7 @@ def test_bad_files_get_a_line_each_and_the_others_are_done(say, tmp_path, pictur
     empty.touch()
     Image.new("L", (50, 50), 200).save(blank)
     done = say(empty, picture, blank, tmp_path / "nothing", "--model", model)
-    assert done.code == 1 and done.out[1:] == [f"{picture}: 7 (75.7 %)"]
+    assert done.code == 1 and done.out[1:] == [f"{picture}: 7 (94.3 %)"]
     assert [line.split(": ")[1] for line in done.err] == [
         str(empty),
         str(blank),
