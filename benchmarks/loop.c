@@ -1,4 +1,4 @@
-/* The lecture's 2-2-3-2 sigmoid network, its loss and plain gradient descent as C loops: what the fused engine is
+/* The lecture's 2-2-3-2 sigmoid network, its loss and plain gradient descent as C loops: what the engine is
    measured against. Values are kept node by node, a number for each of the ten points. */
 #include <math.h>
 
