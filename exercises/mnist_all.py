@@ -75,8 +75,7 @@ def main() -> None:
     draw = run.generator("batches")
     most = None if args.no_distort else Distortions()
     train_data = batches(images, labels, args.batch_size, args.epochs, most, draw)
-    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    for x, y in run.steps(train_data, steps, **parts):
+    for x, y in run.steps(train_data, steps, model=model, optimizer=optimizer, schedule=schedule):
         value = loss(model, x, y)
         optimizer.zero_grad()
         value.backward()
