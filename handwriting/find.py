@@ -125,10 +125,6 @@ def without_desk(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
         or grey[desk].mean() > DESK * grey[bright > 0].mean()
     ):
         return colours
-    dark, light = grey[desk].mean(), grey[bright > 0].mean()
-    between = (grey - dark) / (light - dark)
-    if ((between > 0.3) & (between < 0.7)).mean() > 0.15:  # a shade, without an edge
-        return colours
     desk = cv2.dilate(desk.astype(np.uint8), np.ones((5, 5)))
     desk = cv2.resize(desk, (width, height), interpolation=cv2.INTER_NEAREST) > 0
     colours = colours.copy()
@@ -378,7 +374,7 @@ def as_mnist(ink: NDArray) -> NDArray[np.uint8]:
     """
     longest = max(ink.shape)
     height, width = (max(1, int(FIELD * side / longest + 0.5)) for side in ink.shape)
-    small = area_means(area_means(ink, height).T, width).T
+    small = cv2.resize(ink.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     corner = []
     for axis, size in enumerate(small.shape):
         middle = (small.sum(axis=1 - axis) * (np.arange(size) + 0.5)).sum() / small.sum()
@@ -387,11 +383,3 @@ def as_mnist(ink: NDArray) -> NDArray[np.uint8]:
     image = np.zeros((SIDE, SIDE), np.uint8)
     image[top : top + height, left : left + width] = (255 * small + 0.5).astype(np.uint8)
     return image
-
-
-def area_means(array: NDArray, rows: int) -> NDArray:
-    """`array` with `rows` rows, each the mean of the stretch of old rows that it covers, part of a row by its part."""
-    sums = np.concatenate([np.zeros_like(array[:1]), np.cumsum(array, axis=0)])  # above each edge
-    edges = np.arange(rows + 1) * (len(array) / rows)
-    low = np.minimum(edges.astype(int), len(array) - 1)
-    return np.diff(sums[low] + (edges - low)[:, None] * array[low], axis=0) * (rows / len(array))
