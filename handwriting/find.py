@@ -125,6 +125,10 @@ def without_desk(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
         or grey[desk].mean() > DESK * grey[bright > 0].mean()
     ):
         return colours
+    dark, light = grey[desk].mean(), grey[bright > 0].mean()
+    between = (grey - dark) / (light - dark)
+    if ((between > 0.3) & (between < 0.7)).mean() > 0.15:  # a shade, without an edge
+        return colours
     desk = cv2.dilate(desk.astype(np.uint8), np.ones((5, 5)))
     desk = cv2.resize(desk, (width, height), interpolation=cv2.INTER_NEAREST) > 0
     colours = colours.copy()
