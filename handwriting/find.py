@@ -378,7 +378,7 @@ def as_mnist(ink: NDArray) -> NDArray[np.uint8]:
     """
     longest = max(ink.shape)
     height, width = (max(1, int(FIELD * side / longest + 0.5)) for side in ink.shape)
-    small = area_means(area_means(ink, height).T, width).T
+    small = cv2.resize(ink.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     corner = []
     for axis, size in enumerate(small.shape):
         middle = (small.sum(axis=1 - axis) * (np.arange(size) + 0.5)).sum() / small.sum()
@@ -387,11 +387,3 @@ def as_mnist(ink: NDArray) -> NDArray[np.uint8]:
     image = np.zeros((SIDE, SIDE), np.uint8)
     image[top : top + height, left : left + width] = (255 * small + 0.5).astype(np.uint8)
     return image
-
-
-def area_means(array: NDArray, rows: int) -> NDArray:
-    """`array` with `rows` rows, each the mean of the stretch of old rows that it covers, part of a row by its part."""
-    sums = np.concatenate([np.zeros_like(array[:1]), np.cumsum(array, axis=0)])  # above each edge
-    edges = np.arange(rows + 1) * (len(array) / rows)
-    low = np.minimum(edges.astype(int), len(array) - 1)
-    return np.diff(sums[low] + (edges - low)[:, None] * array[low], axis=0) * (rows / len(array))
