@@ -31,7 +31,7 @@ from common.onehot import one_hot
 from engine.record import LARGEST
 from engine.starts import cores as cores_here
 from engine.vector import host
-from exercises import markdown, mnist_all
+from exercises import mnist_all
 from lectures import ann_revisited as ann
 from lectures import mnist_mlp
 
@@ -475,23 +475,20 @@ def bench_runs(rounds: int, data_dir: Path) -> list[dict]:
 def table(rows: list[dict]) -> str:
     """Rows as a Markdown table; three digits of a number."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [[row.get(key, "") for key in columns] for row in rows]
-    return markdown.table(
-        columns,
+    cells = [
         [
-            [
-                f"{cell:,.0f}"
-                if isinstance(cell, float) and cell >= 100
-                else f"{cell:.3g}"
-                if isinstance(cell, float)
-                else f"{cell:,}"
-                if isinstance(cell, int)
-                else cell
-                for cell in row
-            ]
-            for row in cells
-        ],
-    )
+            f"{cell:,.0f}"
+            if isinstance(cell, float) and cell >= 100
+            else f"{cell:.3g}"
+            if isinstance(cell, float)
+            else f"{cell:,}"
+            if isinstance(cell, int)
+            else cell
+            for cell in (row.get(key, "") for key in columns)
+        ]
+        for row in rows
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *cells))
 
 
 def main() -> None:

@@ -41,3 +41,13 @@ def test_rivals_make_the_lecture_s_steps():
 def test_a_rival_that_does_other_work_is_noticed():
     with pytest.raises(AssertionError, match="NumPy does other work"):
         benchmarks.check("NumPy", lambda steps: 1.001 * benchmarks.numpy_loop(steps), 1)
+
+
+def test_a_table_has_every_column_and_three_digits_of_a_number():
+    rows = [{"starts": 1, "plain": 1234.5, "C": 0.43812}, {"starts": 512, "C": 0.5, "by": "engine"}]
+    assert benchmarks.table(rows).splitlines() == [
+        "| starts | plain | C | by |",
+        "| --- | --- | --- | --- |",
+        "| 1 | 1,234 | 0.438 |  |",
+        "| 512 |  | 0.5 | engine |",
+    ]
