@@ -2,7 +2,7 @@
 
 from engine.record import Recorded, Refused, Tape, understand
 from engine.source import check_body
-from engine.starts import Starts, check, stacked, starts_of
+from engine.starts import Starts, check, fits, stacked, starts_of
 
 import inspect
 import itertools
@@ -81,6 +81,7 @@ class Loop:
         self.how = "" if compile else "not compiled, as asked"
         self.compiled = self.diverged = False
         self._tape: Tape | None = None
+        self._drawn: list[Any] = []  # items that the compiled function cannot take
 
     def record(self, value: Tensor) -> None:
         """Notes the loss of a step; one that is not finite ends the loop after the step."""
@@ -98,7 +99,7 @@ class Loop:
             yield from self._recorded(items)
         else:
             self._pass_over(items, self.done)
-        for item in itertools.islice(items, self.count - self.done):
+        for item in itertools.islice(itertools.chain(self._drawn, items), self.count - self.done):
             yield item
             if self._made():
                 return
@@ -183,9 +184,12 @@ class Loop:
             data = None
             if items is not None:
                 drawn = list(itertools.islice(items, count))
-                if not drawn:
+                count = next((k for k, i in enumerate(drawn) if not fits(i, recorded)), len(drawn))
+                if not count:  # as a last, smaller batch
+                    self._drawn = drawn
                     return
-                count = len(drawn)
+                items = itertools.chain(drawn[count:], items)
+                drawn = drawn[:count]
                 data = starts.laid_out(stacked(drawn, recorded))
             begin = time.perf_counter()
             rows = slice(self.done, self.done + count)

@@ -160,14 +160,25 @@ def check(recorded: Recorded, tape: Tape, item: Any) -> None:
 def stacked(items: list, recorded: Recorded) -> np.ndarray:
     """What the step takes from the items, shape (1, items, points, features)."""
     columns = []
-    for tensor, place in zip(recorded.data, recorded.places):
+    for place in recorded.places:
         if place is not None:
-            tensors = [item[place] if isinstance(item, (tuple, list)) else item for item in items]
-            if any(t.shape != tensor.shape for t in tensors):
-                raise ValueError(f"an item of another shape than {tuple(tensor.shape)}")
-            columns.append(torch.stack(tensors).detach().numpy())
+            columns.append(torch.stack([part_of(item, place) for item in items]).detach().numpy())
     shape = (len(items), recorded.step.points)
     return np.concatenate([points_of(c, shape) for c in columns], axis=-1)[None]
+
+
+def part_of(item: Any, place: int) -> Tensor:
+    """The tensor at a place of a loop's item."""
+    return item[place] if isinstance(item, (tuple, list)) else item
+
+
+def fits(item: Any, recorded: Recorded) -> bool:
+    """Whether an item has the shapes of the one that was recorded."""
+    return all(
+        part_of(item, place).shape == tensor.shape
+        for tensor, place in zip(recorded.data, recorded.places)
+        if place is not None
+    )
 
 
 def points_of(column: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
