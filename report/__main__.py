@@ -65,7 +65,7 @@ def check(runs: dict[str, Run]) -> None:
         faults.append(f"{counts[claims.DIFFERS]} of {len(lines)} claims differ, see above")
     for name, run in runs.items():
         if claims.differing(run):
-            faults.append(f"{name} was run with other settings than the lecture's, see above")
+            faults.append(f"{name} was run with other settings, see above")
         if run.state == "missing" and run.source.needed:
             faults.append(f"{name} was not run: {run.source.command}")
     if faults:

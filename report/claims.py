@@ -15,14 +15,16 @@ import numpy as np
 AGREES, EXPLAINED, DIFFERS, MISSING = "agrees", "differs, explained", "differs", "not run"
 SIGNS = {AGREES: "✓", EXPLAINED: "≠", DIFFERS: "✗", MISSING: "-"}
 
-# The lecture's settings for each run, by the names of `facts`.
+# The settings of the lecture, or of a run's own command, by the names of `facts`.
 INPUTS: dict[str, object] = {"low": 5.0, "high": 10.0, "noise": 0.2}
+MNIST: dict[str, object] = {"dataset": "mnist", "hidden": 40}
+AS_GIVEN: dict[str, object] = {"no_distort": False, "weight_decay": 0.0}
 SETTINGS: dict[str, dict[str, object]] = {
     "linear_recovery": {"steps": 10_000, "lr": 0.01, **INPUTS, "raw": False},
     "linear_recovery_raw": {"samples": 10_000, "lr": 0.01, **INPUTS, "raw": True},
     "ann_revisited": {"steps": 1_000_000, "lr": 0.01, "train_data": "randn"},
-    "mnist_mlp": {"dataset": "mnist", "train_images": 100, "steps": 100, "lr": 0.001, "hidden": 40},
-    "mnist_all": {"dataset": "mnist", "train_images": 60_000},
+    "mnist_mlp": {**MNIST, "train_images": 100, "steps": 100, "lr": 0.001},
+    "mnist_all": {**MNIST, **AS_GIVEN, "train_images": 60_000, "steps": 18_760, "lr": 0.015},
 }
 
 
@@ -259,11 +261,9 @@ def settings(run: Run) -> str:
     """One line about a run's settings; "" if there is no run."""
     if run.state != "read":
         return ""
-    if others := differing(run):
-        return f"Not run with the lecture's settings: {', '.join(others)}."
-    if not run.source.needed:
-        return "Run with the settings of its command."
-    return "Run with the lecture's settings."
+    of_whom = "the lecture's settings" if run.source.needed else "the settings of its command"
+    others = differing(run)
+    return f"Not run with {of_whom}: {', '.join(others)}." if others else f"Run with {of_whom}."
 
 
 def judge(claim: Claim, run: Run) -> Verdict:

@@ -68,7 +68,11 @@ def write_digit_runs(runs: Path, model: nn.Module) -> None:
             "steps": 100,
             "ended": "finished",
         }
-        write_run(runs / name, {"lr": 0.001, "hidden": 40}, results, model)
+        config = {"lr": 0.001, "hidden": 40}
+        if name == "mnist_all":
+            config |= {"lr": 0.015, "weight_decay": 0.0, "no_distort": False}
+            results["steps"] = 18_760
+        write_run(runs / name, config, results, model)
         np.save(runs / name / "losses.npy", np.geomspace(2.3, 0.03, 100))
 
 
