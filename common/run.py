@@ -149,8 +149,8 @@ class Run:
             stops=() if every else self.keep.tolist(),
             restore=self._restore,
             after=self._after_steps,
+            own=(self.steps, self.record),
         )
-        self._loop.recorders = (self.record,)
         self._phase("preparation")
         self._saved = self._reported = self._shown = self._clock
         self._bar = tqdm(

@@ -2,7 +2,7 @@
 
 from engine.record import Recorded, Refused, Tape, understand
 from engine.source import check_body
-from engine.starts import Starts, check, fits, stacked, starts_of
+from engine.starts import Starts, check, draw, starts_of
 
 import inspect
 import itertools
@@ -58,6 +58,7 @@ class Loop:
         stops: Sequence[int] = (),
         restore: Callable[[], None] = lambda: None,
         after: Callable[[], bool] = lambda: False,
+        own: Sequence[Callable] = (),
     ):
         """
         Args:
@@ -71,6 +72,7 @@ class Loop:
             stops: numbers of steps after which `after` is called in any case, in ascending order.
             restore: with `done`, goes back to the state before the first step; called if recording it was in vain.
             after: called after each step, and after the compiled ones about ten times a second; True ends the loop.
+            own: functions of who makes this loop for others: those that make it, and those that record a step's loss.
         """
         self.items = items
         self.count = len(items) if count is None else count  # type: ignore[arg-type]  # it says so itself
@@ -78,6 +80,7 @@ class Loop:
         self.losses = np.full(self.count, np.nan) if losses is None else losses
         self.parameters, self.iterates, self.stops = list(parameters), iterates, stops
         self.restore, self.after = restore, after
+        self.own = (type(self), self.record, *own)
         self.how = "" if compile else "not compiled, as asked"
         self.compiled = self.diverged = False
         self._tape: Tape | None = None
@@ -119,7 +122,8 @@ class Loop:
         frame = sys._getframe(1)
         while frame.f_code.co_flags & inspect.CO_GENERATOR and frame.f_back:
             frame = frame.f_back
-        # Later the steps of a resumed loop would not be those of one that was never stopped: this one is only recorded.
+        # A resumed loop makes this step only to record it; its effect is undone, so that the bits are those of a loop
+        # that was never stopped.
         rehearsal = self.done >= RECORDED
         if self.count <= RECORDED + 1:
             self.how = "not compiled: there are few steps"
@@ -162,7 +166,7 @@ class Loop:
     def _checked(self, tape: Tape, item: Any, frame: FrameType) -> tuple[Recorded, Starts]:
         """The recorded step, after its checks, and starts from where the loop is."""
         results = {id(r) for _, _, _, r in tape.operations if isinstance(r, Tensor)}
-        check_body(frame, item, (self.record, *self.recorders), results)
+        check_body(frame, item, self, self.own, results)
         recorded = understand(tape, item)
         if self.iterates is not None and list(map(id, self.parameters)) != list(
             map(id, recorded.parameters)
@@ -170,8 +174,6 @@ class Loop:
             raise Refused("the parameters that are to be kept are not those that are updated")
         check(recorded, tape, item)
         return recorded, starts_of(recorded, {}, iterates=self.iterates is not None)
-
-    recorders: tuple[Callable, ...] = ()  # what else a body may call to record its loss
 
     def _make_compiled(
         self, starts: Starts, recorded: Recorded, items: Iterator[Any] | None
@@ -183,14 +185,11 @@ class Loop:
             count = min(count, last - self.done, stop - self.done)
             data = None
             if items is not None:
-                drawn = list(itertools.islice(items, count))
-                count = next((k for k, i in enumerate(drawn) if not fits(i, recorded)), len(drawn))
-                if not count:  # as a last, smaller batch
-                    self._drawn = drawn
+                rows_drawn, self._drawn = draw(items, count, recorded)
+                if not (count := rows_drawn.shape[1]):
                     return
-                items = itertools.chain(drawn[count:], items)
-                drawn = drawn[:count]
-                data = starts.laid_out(stacked(drawn, recorded))
+                items = itertools.chain(self._drawn, items)
+                data = starts.laid_out(rows_drawn)
             begin = time.perf_counter()
             rows = slice(self.done, self.done + count)
             (made,) = starts.advance(

@@ -6,58 +6,75 @@ import ast
 import inspect
 import linecache
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Sequence
 from types import FrameType, FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
+# What a body, and a function that it calls, may be written with; calls and attributes are looked at one by one.
+PLAIN = (
+    ast.Expr, ast.Return, ast.With, ast.withitem, ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.Tuple,
+    ast.keyword, ast.operator, ast.unaryop, ast.expr_context,
+)  # fmt: skip
+TORCH = (torch, torch._C, torch._C._nn, torch._C._VariableFunctions)
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+OPTIMIZER_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
-def check_body(frame: FrameType, item: Any, recorders: tuple, results: set[int]) -> None:
+
+def check_body(
+    frame: FrameType, item: Any, loop: Any, own: Sequence[Any], results: set[int]
+) -> None:
     """Refuses a loop whose body does more than PyTorch has recorded.
 
-    A body may call PyTorch, modules, functions that do nothing else, and `recorders`; and it may give names to tensors
-    that PyTorch has just made. What else it does would be lost in a compiled loop.
+    A body may call PyTorch, modules, optimizers, functions that do nothing else, and `own`; and it may give names to
+    tensors that PyTorch has just made. What else it does would be lost in a compiled loop.
 
     Args:
         frame: where the loop stands, after a step.
-        item: what the loop handed to this step.
-        recorders: methods that belong to the loop itself.
+        item: what was handed to this step.
+        loop: the object that is gone over.
+        own: what makes such loops, and methods that record a step's loss.
         results: the ids of the tensors that the step made.
 
     Raises:
         Refused: it names what was found.
     """
     source = "".join(linecache.getlines(frame.f_code.co_filename))
-    loops = [
+    found = [
         node
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.For) and node.lineno <= frame.f_lineno <= node.body[0].lineno
     ]
-    if not loops:
+    if not found:
         raise Refused("the source of the loop is not at hand")
-    loop = max(loops, key=lambda node: node.lineno)
+    node = max(found, key=lambda node: node.lineno)
     names = {**frame.f_builtins, **frame.f_globals, **frame.f_locals}
-    _check_statements(loop.body, names, recorders)
-    _check_changing(loop, item)
-    for node in (n for statement in loop.body for n in ast.walk(statement)):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            value = names.get(node.id)
-            if not isinstance(value, Tensor) or id(value) not in results:
-                raise Refused(f"{node.id} is given a value that is no tensor of this step")
+    reader = _Reader(names, own)
+    over = node.iter.value if isinstance(node.iter, ast.NamedExpr) else node.iter
+    made = reader.known(over.func) if isinstance(over, ast.Call) else None
+    if reader.known(over) is not loop and made not in own:
+        raise Refused(f"the loop goes over {ast.unparse(node.iter)}")
+    for statement in node.body:
+        reader.visit(statement)
+    _check_changing(node, item)
+    for name in sorted(_names(*node.body)):
+        value = names.get(name)
+        if not isinstance(value, Tensor) or id(value) not in results:
+            raise Refused(f"{name} is given a value that is no tensor of this step")
 
 
 def _check_changing(loop: ast.For, item: Any) -> None:
     """Refuses a body that uses what changes from step to step and is no tensor of the item: a number or an array that
-    the loop hands to it, or a value that it gave to a name in the step before."""
+    is handed to it, or a value that it gave to a name in the step before."""
     if isinstance(loop.target, ast.Tuple) and isinstance(item, (tuple, list)):
         handed = dict(zip(map(ast.unparse, loop.target.elts), item))
     else:
         handed = {ast.unparse(loop.target): item}
-    given: set[str] = set()
-    targets = _names(loop.target)
-    statements = list(_flat(loop.body))
+    targets, given = _names(loop.target), _names(loop.target)
+    inside = [n for n in ast.walk(ast.Module(loop.body, [])) if isinstance(n, ast.stmt)]
+    statements = [n for n in inside if isinstance(n, (ast.Assign, ast.AugAssign, ast.Expr))]
     assigned = {n for s in statements if isinstance(s, ast.Assign) for n in _names(*s.targets)}
     for statement in statements:
         used = _names(statement, context=ast.Load)
@@ -66,19 +83,10 @@ def _check_changing(loop: ast.For, item: Any) -> None:
             parts = value if value is item and isinstance(item, (tuple, list)) else [value]
             if not all(isinstance(part, Tensor) for part in parts):
                 raise Refused(f"{name} changes from step to step and is no tensor of the item")
-        for name in sorted(used & assigned - targets - given):
-            raise Refused(f"{name} is carried from step to step")
+        if carried := sorted((used & assigned) - given):
+            raise Refused(f"{carried[0]} is carried from step to step")
         if isinstance(statement, ast.Assign):
             given |= _names(*statement.targets)
-
-
-def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a body, those inside of `with` among them."""
-    for statement in body:
-        if isinstance(statement, ast.With):
-            yield from _flat(statement.body)
-        else:
-            yield statement
 
 
 def _names(*nodes: ast.AST, context: type = ast.Store) -> set[str]:
@@ -86,103 +94,126 @@ def _names(*nodes: ast.AST, context: type = ast.Store) -> set[str]:
     return {n.id for n in found if isinstance(n.ctx, context)}
 
 
-def _check_statements(body: list[ast.stmt], names: dict[str, Any], recorders: tuple = ()) -> None:
-    for statement in body:
-        parts: list[Any] = [statement]
-        if isinstance(statement, ast.With):  # torch.no_grad()
-            parts = [item.context_expr for item in statement.items]
-            _check_statements(statement.body, names, recorders)
+class _Reader(ast.NodeVisitor):
+    """Refuses what is not PLAIN, and calls that PyTorch does not record; `names` are those whose values are known."""
+
+    def __init__(self, names: dict[str, Any], own: Sequence[Any] = (), depth: int = 0):
+        self.names, self.own, self.depth = names, own, depth
+
+    def generic_visit(self, node: ast.AST) -> None:
+        if not isinstance(node, PLAIN):
+            self.refuse(node)
+        super().generic_visit(node)
+
+    def refuse(self, node: ast.AST) -> None:
+        raise Refused(f"the engine does not follow: {ast.unparse(node).splitlines()[0]}")
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        for target in node.targets:
+            if not isinstance(target, (ast.Name, ast.Tuple)):
+                self.refuse(node)
+        super().generic_visit(node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if self.depth or not isinstance(node.target, ast.Name):
+            self.refuse(node)  # in the body, the name's value tells whether PyTorch has seen it
+        super().generic_visit(node)
+
+    def visit_withitem(self, node: ast.withitem) -> None:
+        if not isinstance(node.context_expr, ast.Call):
+            self.refuse(node.context_expr)
+        super().generic_visit(node)
+
+    def visit_Return(self, node: ast.Return) -> None:
+        value = None if node.value is None else self.known(node.value)
+        if value is not None and not isinstance(value, (Tensor, int, float)):
+            self.refuse(node)  # what its caller does with it cannot be told
+        super().generic_visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        kind = type(self.known(node.value))
+        if isinstance(getattr(kind, node.attr, None), property) and not _of_torch(kind):
+            self.refuse(node)
+        super().generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        super().generic_visit(node)
+        called = self.known(node.func)
+        owner = getattr(called, "__self__", None)
+        if isinstance(called, nn.Module):
+            self.check_module(called)
+        elif isinstance(owner, optim.Optimizer) and _of_torch(type(owner)):
+            if any(getattr(owner, hooks, None) for hooks in OPTIMIZER_HOOKS):
+                raise Refused("an optimizer with hooks")
+        elif isinstance(called, (FunctionType, MethodType)) and not _of_torch(called):
+            if called not in self.own:
+                self.check_function(called, node)
         elif not (
-            isinstance(statement, (ast.Expr, ast.Return))
-            or (isinstance(statement, ast.Assign) and all(map(_is_name, statement.targets)))
-            or (isinstance(statement, ast.AugAssign) and recorders and _is_name(statement.target))
+            called in self.own
+            or called is len
+            or isinstance(owner, Tensor)
+            or (called is None and self.makes_a_tensor(node.func))
+            or (
+                called is not None
+                and _of_torch(called)
+                and isinstance(owner, (type(None), nn.Module))
+            )
+            or any(owner is module for module in TORCH)
         ):
-            line = ast.unparse(statement).splitlines()[0]
-            raise Refused(f"PyTorch does not see all of: {line}")
-        for node in (node for part in parts for node in ast.walk(part)):
-            if isinstance(node, ast.Call):
-                _check_call(node, names, recorders)
+            raise Refused(f"PyTorch does not see the call of {ast.unparse(node.func)}")
 
+    def makes_a_tensor(self, called: ast.expr) -> bool:
+        """Whether a call of what is not known, which was checked itself, is one of PyTorch: a tensor's method, or a new
+        module of PyTorch's."""
+        if isinstance(called, ast.Attribute):
+            new = isinstance(
+                called.value, (ast.Call, ast.BinOp, ast.UnaryOp, ast.Attribute, ast.Name)
+            )
+            return new and self.known(called.value) is None and hasattr(Tensor, called.attr)
+        kind = self.known(called.func) if isinstance(called, ast.Call) else None
+        return isinstance(kind, type) and issubclass(kind, nn.Module) and _of_torch(kind)
 
-def _is_name(target: ast.expr) -> bool:
-    return isinstance(target, ast.Name) or (
-        isinstance(target, ast.Tuple) and all(map(_is_name, target.elts))
-    )
+    def check_module(self, module: nn.Module) -> None:
+        for part in module.modules():
+            if any(getattr(part, hooks, None) for hooks in HOOKS):
+                raise Refused(f"{type(part).__name__} has hooks")
+            if not _of_torch(type(part)):
+                self.check_function(type(part).forward, None, part)
 
+    def check_function(self, function: Any, call: ast.Call | None, *before: Any) -> None:
+        """Reads a function of the user's, with the arguments of a call as far as they are known."""
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+        except (OSError, ValueError, SyntaxError):
+            raise Refused(f"the source of {function.__name__} is not at hand") from None
+        if not isinstance(tree, ast.FunctionDef) or hasattr(function, "__wrapped__"):
+            raise Refused(f"{function.__name__} is not written with def, or is wrapped in another")
+        known = inspect.getclosurevars(function)
+        arguments = tree.args
+        places = [a.arg for a in [*arguments.posonlyargs, *arguments.args]]
+        if isinstance(function, MethodType):
+            before = (function.__self__,)
+        values = [*before, *(self.known(argument) for argument in (call.args if call else []))]
+        keywords = {k.arg: self.known(k.value) for k in (call.keywords if call else []) if k.arg}
+        given = dict(zip(places, values)) | keywords
+        local = _names(*tree.body) | {a.arg for a in arguments.kwonlyargs} | set(places)
+        names = {**known.builtins, **known.globals, **known.nonlocals}
+        names = {name: value for name, value in names.items() if name not in local}
+        names |= {name: value for name, value in given.items() if value is not None}
+        if self.depth > 20:
+            raise Refused(f"{function.__name__} is called too deep in other functions")
+        for statement in tree.body:
+            _Reader(names, depth=self.depth + 1).visit(statement)
 
-def _check_call(call: ast.Call, names: dict[str, Any], recorders: tuple) -> None:
-    """Refuses a call unless PyTorch records what it does."""
-    try:
-        called = _value(call.func, names)
-    except LookupError:  # of what another call returned, which is checked itself
-        method = isinstance(call.func, ast.Attribute) and hasattr(Tensor, call.func.attr)
-        if method or isinstance(call.func, ast.Call):
-            return
-        raise Refused(f"PyTorch does not see the call of {ast.unparse(call.func)}") from None
-    if isinstance(called, nn.Module):
-        for part in called.modules():
-            if not type(part).__module__.startswith("torch."):
-                _check_function(type(part).forward, [part])
-        return
-    owner = getattr(called, "__self__", None)
-    if called in recorders or called is len or isinstance(owner, Tensor):
-        return
-    if isinstance(owner, optim.Optimizer) and type(owner).__module__.startswith("torch."):
-        return
-    if isinstance(called, type) and called.__module__.startswith("torch.autograd"):
-        return
-    module = getattr(called, "__module__", None) or ""
-    of_torch = module.split(".")[0] == "torch" and isinstance(owner, (type(None), nn.Module))
-    if of_torch or owner in (
-        torch,
-        torch._C,
-        torch._C._nn,
-        torch._C._VariableFunctions,
-    ):
-        return
-    if isinstance(called, (FunctionType, MethodType)) and module.split(".")[0] != "torch":
-        before = [called.__self__] if isinstance(called, MethodType) else []
-        arguments = [*before, *(_known(argument, names) for argument in call.args)]
-        keywords = {k.arg: _known(k.value, names) for k in call.keywords if k.arg}
-        _check_function(called, arguments, keywords)
-        return
-    raise Refused(f"PyTorch does not see the call of {ast.unparse(call.func)}")
-
-
-def _check_function(function: Any, arguments: list, keywords: dict[str, Any] | None = None) -> None:
-    """Refuses a function of the user's that does more than PyTorch records.
-
-    Its arguments are given as far as they are known: what is called may be among them.
-    """
-    try:
-        source = textwrap.dedent(inspect.getsource(function))
-        (tree,) = ast.parse(source).body
-    except (OSError, ValueError, SyntaxError):
-        raise Refused(f"the source of {function.__name__} is not at hand") from None
-    if not isinstance(tree, ast.FunctionDef):
-        raise Refused(f"{function.__name__} is not written with def")
-    closure = inspect.getclosurevars(function)
-    names = {**closure.builtins, **closure.globals, **closure.nonlocals}
-    places = [a.arg for a in [*tree.args.posonlyargs, *tree.args.args]]
-    for name in [*places, *(a.arg for a in tree.args.kwonlyargs)]:
-        names.pop(name, None)
-    known = {**dict(zip(places, arguments)), **(keywords or {})}
-    names |= {name: value for name, value in known.items() if value is not None}
-    local = _names(*tree.body)
-    _check_statements(tree.body, {k: v for k, v in names.items() if k not in local})
-
-
-def _known(expression: ast.expr, names: dict[str, Any]) -> Any:
-    try:
-        return _value(expression, names)
-    except LookupError:
+    def known(self, expression: ast.expr) -> Any:
+        """What a name, or a name with attributes, stands for; None if that is not known."""
+        if isinstance(expression, ast.Name):
+            return self.names.get(expression.id)
+        if isinstance(expression, ast.Attribute):
+            value = self.known(expression.value)
+            return None if value is None else getattr(value, expression.attr, None)
         return None
 
 
-def _value(expression: ast.expr, names: dict[str, Any]) -> Any:
-    """What a name, or a name with attributes, stands for."""
-    if isinstance(expression, ast.Name) and expression.id in names:
-        return names[expression.id]
-    if isinstance(expression, ast.Attribute):
-        return getattr(_value(expression.value, names), expression.attr)
-    raise LookupError
+def _of_torch(thing: Any) -> bool:
+    return (getattr(thing, "__module__", None) or "").split(".")[0] == "torch"

@@ -4,8 +4,10 @@ from engine.compile import Case, compiled
 from engine.record import Recorded, Refused, Tape
 from engine.vector import LANES
 
+import itertools
 import math
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -149,7 +151,7 @@ def check(recorded: Recorded, tape: Tape, item: Any) -> None:
     except (ImportError, OSError) as error:
         raise Refused(f"llvmlite cannot be used ({error}): pip install llvmlite") from None
     losses = np.empty((1, 1))
-    data = again.laid_out(stacked([item], recorded)) if any(recorded.step.fresh) else None
+    data = again.laid_out(draw([item], 1, recorded)[0]) if any(recorded.step.fresh) else None
     again.advance(1, losses, data=data)
     now = starts_of(recorded, {}).weights
     near: Any = {"rtol": 1e-12, "atol": 1e-12}
@@ -157,34 +159,26 @@ def check(recorded: Recorded, tape: Tape, item: Any) -> None:
         raise Refused("the compiled step is not the one that was recorded")
 
 
-def stacked(items: list, recorded: Recorded) -> np.ndarray:
-    """What the step takes from the items, shape (1, items, points, features)."""
-    columns = []
-    for place in recorded.places:
-        if place is not None:
-            columns.append(torch.stack([part_of(item, place) for item in items]).detach().numpy())
-    shape = (len(items), recorded.step.points)
-    return np.concatenate([points_of(c, shape) for c in columns], axis=-1)[None]
+def draw(items: Iterable[Any], count: int, recorded: Recorded) -> tuple[np.ndarray, list[Any]]:
+    """Draws up to `count` items, and copies what the step takes from them, as a generator may fill one tensor anew.
 
-
-def part_of(item: Any, place: int) -> Tensor:
-    """The tensor at a place of a loop's item."""
-    return item[place] if isinstance(item, (tuple, list)) else item
-
-
-def fits(item: Any, recorded: Recorded) -> bool:
-    """Whether an item has the shapes of the one that was recorded."""
-    return all(
-        part_of(item, place).shape == tensor.shape
-        for tensor, place in zip(recorded.data, recorded.places)
-        if place is not None
-    )
-
-
-def points_of(column: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Items' data as (items, points, features)."""
-    width = column.shape[-1] if column.ndim > 1 else 1
-    return np.broadcast_to(column.reshape(shape[0], -1, width), (*shape, width))
+    Returns:
+        Shape (1, items, points, features); and the item that ended it because its shapes are others, if one did.
+    """
+    step = recorded.step
+    taken = [(k, place) for k, place in enumerate(recorded.places) if place is not None]
+    rows = np.empty((count, step.points, sum(step.widths[k] for k, _ in taken)))
+    drawn = 0
+    for item in itertools.islice(items, count):
+        parts = [item[place] if isinstance(item, (tuple, list)) else item for _, place in taken]
+        if any(part.shape != recorded.data[k].shape for part, (k, _) in zip(parts, taken)):
+            return rows[None, :drawn], [item]
+        end = 0
+        for part, (k, _) in zip(parts, taken):
+            begin, end = end, end + step.widths[k]
+            rows[drawn, :, begin:end] = part.numpy()
+        drawn += 1
+    return rows[None, :drawn], []
 
 
 def per_point(data: np.ndarray, points: int) -> np.ndarray:

@@ -24,7 +24,7 @@ def train(compile, steps):
     said = []
 {setup}
     loop = engine.steps({items}, compile=compile)
-    for {target} in loop:
+    for {target} in {over}:
 {body}
     return loop, model, said, locals()
 """
@@ -43,7 +43,7 @@ loop.record(value)
 
 def trained(
     folder, compile, *, functions="", setup="", body=BODY, after="", items="list(zip(X, Y))",
-    target="x, y", steps=60,
+    target="x, y", over="loop", steps=60,
 ):  # fmt: skip
     """Writes such a loop into a folder and runs it: with compile=False as it stands, else compiled if it can be."""
     text = LOOP.format(
@@ -52,6 +52,7 @@ def trained(
         body=textwrap.indent(body + textwrap.dedent(after), " " * 8),
         items=items,
         target=target,
+        over=over,
     )
     file = folder / f"loop{len(list(folder.iterdir()))}.py"
     file.write_text(text)

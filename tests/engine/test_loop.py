@@ -331,6 +331,6 @@ def test_an_edit_of_the_lecture_is_what_runs(tmp_path, monkeypatch, capsys, old,
         losses[kind], how[kind] = names["losses"], names["how"]
         prints[kind] = capsys.readouterr().out.count("now")
     np.testing.assert_allclose(losses["auto"], losses["eager"], rtol=1e-9)
-    refusal = "not compiled: PyTorch does not see all of: if run.done % 1000 == 0:"
+    refusal = "not compiled: the engine does not follow: if run.done % 1000 == 0:"
     assert how["auto"] == ("steps 3 to 2,999 compiled" if compiled else refusal)
     assert prints["auto"] == prints["eager"] == (0 if compiled else 3)

@@ -18,7 +18,7 @@ SEEN_BY_PYTHON_ALONE = {
     "a list's append": ("said.append", dict(after="said.append(1)")),
     "a loop in the loop": ("for p in", dict(after="for p in model.parameters():\n    p.grad")),
     "a change of the rate": (
-        r"param_groups\[0\].update",
+        r"param_groups\[0\]",
         dict(after="optimizer.param_groups[0].update(lr=optimizer.param_groups[0]['lr'] * 0.9)"),
     ),
     "a rate set": ("param_groups", dict(after="optimizer.param_groups[0]['lr'] *= 0.99")),
@@ -60,6 +60,69 @@ SEEN_BY_PYTHON_ALONE = {
             body=BODY.replace("loss(", "note("),
         ),
     ),
+    "a wrapped function": (
+        "wrapped",
+        dict(
+            functions="""
+            import functools
+            calls = []
+            def counted(function):
+                @functools.wraps(function)
+                def wrapper(*args):
+                    calls.append(1)
+                    return function(*args)
+                return wrapper
+            loss = counted(loss)
+            """
+        ),
+    ),
+    "a context": (
+        "timer",
+        dict(
+            functions="""
+            import contextlib
+            class Timer(contextlib.ContextDecorator):
+                def __enter__(self): self.said.append(1)
+                def __exit__(self, *_): pass
+            """,
+            setup="timer = Timer()\ntimer.said = said",
+            after="with timer:\n    value.detach()",
+        ),
+    ),
+    "a hook of a module": (
+        "hooks",
+        dict(setup="model.register_forward_hook(lambda *_: said.append(1))"),
+    ),
+    "a hook of the optimizer": (
+        "hooks",
+        dict(setup="optimizer.register_step_post_hook(lambda *_: said.append(1))"),
+    ),
+    "a function that is chosen": (
+        "the engine does not follow",
+        dict(
+            functions="CHOICE = {'a': len}\ndef choose(name):\n    return CHOICE[name]",
+            after="choose('a')(said)",
+        ),
+    ),
+    "a set that grows": (
+        "log",
+        dict(setup="log = {'values': set()}", after="log['values'].add(1)\nsaid.count(1)"),
+    ),
+    "a property": (
+        "schedule.weight",
+        dict(
+            functions="""
+            class Schedule:
+                steps = 0
+                @property
+                def weight(self):
+                    self.steps += 1
+                    return 0.99**self.steps
+            """,
+            setup="schedule = Schedule()",
+            body=BODY.replace("loss(model, x, y)", "loss(model, x, y) * schedule.weight"),
+        ),
+    ),
     "a module that counts": (
         "self.calls",
         dict(
@@ -77,12 +140,12 @@ SEEN_BY_PYTHON_ALONE = {
 }
 UNKNOWN_OPERATIONS = {
     "an item": ("item", dict(after="value.item()")),
-    "an f-string": ("__format__|item", dict(after="f'{value}'")),
-    "a comparison": ("__bool__|lt", dict(after="value < 1 and 2")),
+    "an f-string": ("f'{value}'", dict(after="f'{value}'")),
+    "a comparison": ("value < 1", dict(after="value < 1 and 2")),
     "softplus": ("softplus", dict(setup=NET.format("nn.Softplus()") + SGD)),
     "dropout": ("dropout", dict(setup=NET.format("nn.Dropout()") + SGD)),
     "noise": ("randn", dict(body=BODY.replace("(model, x,", "(model, x + torch.randn(4, 2),"))),
-    "an index": ("__getitem__", dict(body=BODY.replace("(model, x,", "(model, x[:],"))),
+    "an index": (r"x\[:\]", dict(body=BODY.replace("(model, x,", "(model, x[:],"))),
     "a detached part": ("detach", dict(body=BODY.replace("y)", "y.detach() * model(x).detach())"))),
     "Adam": ("lerp_ in the update", dict(setup="optimizer = optim.Adam(model.parameters())")),
     "RMSprop": (
@@ -126,8 +189,11 @@ UNKNOWN_OPERATIONS = {
         dict(body=BODY.replace("loss(model, x, y)", "model(x).mean().square()")),
     ),
     "a penalty on the weights": (
-        "sum over the points",
-        dict(body=BODY.replace("y)", "y) + model[0].weight.square().sum()")),
+        "over the points",
+        dict(
+            setup="first = model[0]",
+            body=BODY.replace("y)", "y) + first.weight.square().sum()"),
+        ),
     ),
 }
 
@@ -148,10 +214,30 @@ def test_refused_by_name(tmp_path, named, parts):
     assert_refused(tmp_path, named, **parts)
 
 
+@pytest.mark.parametrize(
+    "over, target",
+    [("enumerate(loop)", "k, (x, y)"), ("zip(loop, X)", "(x, y), _"), ("iter(loop)", "x, y")],
+)
+def test_a_loop_over_something_else(tmp_path, over, target):
+    """What goes on beside the loop's own items would stand still."""
+    assert_refused(tmp_path, "goes over", over=over, target=target)
+
+
+def test_items_in_one_tensor_that_is_filled_anew(tmp_path):
+    functions = """
+    def refilled(items):
+        x, y = torch.empty(2, 4, 2, dtype=torch.float64)
+        for a, b in items:
+            yield x.copy_(a), y.copy_(b)
+    """
+    setup = "items = refilled(list(zip(X, Y)))"
+    assert as_plain(tmp_path, functions=functions, setup=setup, items="items, steps").compiled
+
+
 ITEMS = {
-    "numbers": ("k changes", "range(60)", "k", "loss(model, X[0], Y[0]) * (k + 1)"),
+    "numbers": ("k changes", "range(60)", "k", "loss(model, X, Y) * (k + 1)"),
     "a pair in a pair": ("x changes", "[((x, y), 1) for x, y in zip(X, Y)]", "(x, y), _", None),
-    "dictionaries": ("b changes", "[{'x': x} for x in X]", "b", "loss(model, b['x'], Y[0])"),
+    "dictionaries": ("b.get", "[{'x': x} for x in X]", "b", "loss(model, b.get('x'), Y)"),
     "arrays": (
         "x changes",
         "list(zip(X.numpy(), Y.numpy()))",
