@@ -1,4 +1,4 @@
-"""Labels as vectors and back, under Flux's names: onehotbatch and onecold."""
+"""Labels as vectors, as Flux's onehotbatch makes them."""
 
 import torch
 from torch.nn import functional
@@ -21,8 +21,3 @@ def one_hot(
         RuntimeError: a label outside the range.
     """
     return functional.one_hot(labels.long(), classes).to(dtype)
-
-
-def one_cold(outputs: torch.Tensor) -> torch.Tensor:
-    """The label that each output, shape (..., classes), gives: the index of its largest value, shape (...)."""
-    return outputs.argmax(dim=-1)

@@ -22,14 +22,14 @@ def _exit_at_once(number: int, frame: object) -> None:
 
 
 def _is_lecture() -> bool:
-    """Whether the program that runs is a lecture, rather than a test, an exercise or a benchmark that imports one, or a
-    shell that outlives it."""
+    """Whether the program that runs is a lecture, or mnist_all, rather than a test, an exercise or a benchmark that
+    imports one, or a shell that outlives it."""
     if "IPython" in sys.modules or "idlelib" in sys.modules:
         return False
     program = os.path.realpath(getattr(sys.modules["__main__"], "__file__", None) or "")
-    return os.path.dirname(program) == os.path.join(
-        os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "lectures"
-    )
+    project = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    folder, name = os.path.split(os.path.relpath(program, project))
+    return folder == "lectures" or (folder, name) == ("exercises", "mnist_all.py")
 
 
 if _is_lecture():  # before anything else is imported
@@ -110,26 +110,18 @@ def outcome(main: Callable[[], None]) -> int:
             code, line = 1, f"error: {error}"
         except Interrupted as interruption:
             code, line = interruption.code, f"interrupted: {interruption}"
-        except (
-            SystemExit
-        ) as end:  # a refused argument, or a run that was complete: both have said so
+        except SystemExit as end:  # a refused argument or a complete run, which have said so
             code = end.code if isinstance(end.code, int) else 0
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "allocate" not in str(
-                error
-            ):  # PyTorch's word, on CPU and GPU
+            # "allocate" is PyTorch's word, on CPU and GPU.
+            if isinstance(error, RuntimeError) and "allocate" not in str(error):
                 raise
-            code, line = (
-                1,
-                "error: out of memory; choose fewer steps, samples, images or hidden units",
-            )
-        if (
-            code == 0 and out.error and not isinstance(out.error, BrokenPipeError)
-        ):  # `| head -1` is no fault
-            code, line = (
-                1,
-                f"error: cannot print the results ({out.error.strerror}); they were saved before",
-            )
+            code = 1
+            line = "error: out of memory; choose fewer steps, samples, images or hidden units"
+        # A reader that leaves, as `| head -1` does, is no fault.
+        if code == 0 and out.error and not isinstance(out.error, BrokenPipeError):
+            code = 1
+            line = f"error: cannot print the results ({out.error.strerror}); they were saved before"
         if line:
             print(line, file=sys.stderr)
     if BEGAN is None:  # nothing comes after a lecture
@@ -141,9 +133,7 @@ def outcome(main: Callable[[], None]) -> int:
 def execute(main: Callable[[], None]) -> None:
     """Runs `main` as the program, and ends the process; for a lecture without tearing PyTorch down, which takes half a
     second."""
-    for number in range(
-        3
-    ):  # a closed stdin, stdout or stderr; its number would go to the next file that is opened
+    for number in range(3):  # a closed stream's number would go to the next file that is opened
         try:
             os.fstat(number)
         except OSError:

@@ -5,7 +5,7 @@ from common.datasets import Dataset
 from common.run import Run, count_of
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,26 +133,32 @@ def linear_recovery(
 # ann_revisited.
 
 
-def eval_steps(steps: int, animated: bool) -> np.ndarray:
-    """The numbers of steps after which `ann_revisited` keeps its parameters for the figures."""
-    return plotting.eval_steps(steps, animated)
-
-
 def ann_revisited(
-    run: Run, results: dict, model: nn.Module, points: Tensor, labels: Tensor
+    run: Run,
+    results: dict,
+    model: nn.Module,
+    points: Tensor,
+    labels: Tensor,
+    points_correct: Callable[[nn.Module], Tensor],
 ) -> Report:
-    """The report of ann_revisited; `points` and `labels` have shape (10, 2)."""
+    """The report of ann_revisited.
+
+    Args:
+        results: for metrics.json.
+        points, labels: shape (10, 2).
+        points_correct: of a model, whether it classifies each point correctly, shape (10,).
+    """
     marks = run.keep[: len(run.kept)]
     grid = plotting.unit_grid(61 if run.args.animate else 2)
     snapshot, values, correct = copy.deepcopy(model), [], []
     for row in torch.from_numpy(run.kept):
         vector_to_parameters(row, snapshot.parameters())
         values.append(outputs(snapshot, grid))
-        correct.append(is_correct(snapshot, points, labels))
+        correct.append(points_correct(snapshot).numpy())
     frames = plotting.Snapshots(marks, np.array(values), np.array(correct))
     title = f"{results['points_correct']} of 10 points right; {run.ending}, {settings(run)}"
     where, classes = points.numpy(), labels.argmax(dim=1).numpy()
-    right = is_correct(model, points, labels)
+    right = points_correct(model).numpy()
     surface = outputs(model, plotting.unit_grid(201))
     drawn = {"right": right}
     figures: dict[str, Any] = {}
@@ -200,11 +206,6 @@ def outputs(model: nn.Module, points: np.ndarray) -> np.ndarray:
     """The model's outputs at points of shape (..., 2); the same shape."""
     with torch.no_grad():
         return model(torch.from_numpy(points)).numpy()
-
-
-def is_correct(model: nn.Module, points: Tensor, labels: Tensor) -> np.ndarray:
-    """For each point, whether the larger output is the one that its label names; shape (n,)."""
-    return outputs(model, points.numpy()).argmax(axis=1) == labels.argmax(dim=1).numpy()
 
 
 def advice(losses: np.ndarray, values: np.ndarray, correct: np.ndarray) -> str:

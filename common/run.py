@@ -1,10 +1,7 @@
 """One run of a lecture: what its six steps need around them, and a reader of the lecture does not."""
 
 import engine
-from common import (
-    files,
-    program,  # first: from here on Ctrl-C is heard, while PyTorch is imported
-)
+from common import files, program
 from common.program import Interrupted, RunError
 
 import argparse
@@ -16,7 +13,7 @@ import signal
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -29,13 +26,8 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 
-WITHOUT_EFFECT = (
-    "output_dir",
-    "data_dir",
-    "quiet",
-    "show",
-    "resume",
-)  # on what is computed or drawn
+# Options without effect on what is computed or drawn, and those that change figures alone
+WITHOUT_EFFECT = ("output_dir", "data_dir", "quiet", "show", "resume")
 OF_FIGURES = ("format", "animate")
 
 
@@ -53,13 +45,14 @@ class Run:
     - ``run.device`` is where to compute, ``run.generator("model")`` draws for one purpose, from ``--seed``.
     - ``run.print(...)`` prints, unless ``--quiet``.
     - ``for item in run.steps(items, model=..., optimizer=...):`` goes over the training steps, one for each item.
-    - ``run.record(value)`` at the end of a step notes its loss; then ``run.losses`` has those of the steps made.
+    - ``run.record(value)`` at the end of a step notes its loss; then ``run.losses`` has those of the ``run.done``
+      steps, and ``run.kept`` the parameters after those that `keep` named.
     - ``run.finish(results, report)`` writes every file, then prints what came out.
     """
 
     CHECKPOINT_SECONDS = 10.0  # of training, from one checkpoint to the next
     PROGRESS_SECONDS = (
-        10.0  # between two reports of the loss, as in the lecture's throttle(progress, 10)
+        10.0  # between reports of the loss, as in the lecture's throttle(progress, 10)
     )
 
     def __init__(self, script: str, args: argparse.Namespace, **used: Any):
@@ -104,7 +97,7 @@ class Run:
         items: Iterable[Item],
         count: int | None = None,
         *,
-        keep: Iterable[int] = (),
+        keep: Sequence[int] | np.ndarray = (),
         **parts: Any,
     ) -> Iterator[Item]:
         """Goes over the training steps: shows a bar, writes checkpoints, ends early after Ctrl-C or divergence.
@@ -123,7 +116,7 @@ class Run:
             RunError: too little room on the disk; a checkpoint that does not fit; ``--engine compiled`` in vain.
         """
         count = len(items) if count is None else count  # type: ignore[arg-type]  # it says so itself
-        self._parts, self.keep, self._planned = parts, np.array(list(keep), int), count
+        self._parts, self.keep, self._planned = parts, np.asarray(keep, int), count
         parameters = list(parts["model"].parameters())
         self.losses = np.full(count, np.nan)
         self.kept = np.zeros((len(self.keep), sum(p.numel() for p in parameters)))
@@ -137,16 +130,16 @@ class Run:
         self._done_before = self.done
         for number in program.SIGNALS:
             signal.signal(number, self._on_signal)
-        every = len(self.keep) > count  # each step's parameters: then the engine keeps them
+        self._keeps_all = len(self.keep) > count  # 0 and each step: then the loop itself keeps them
         self._loop = engine.steps(
-            items,
+            self._until_signal(items),
             count,
             done=self.done,
-            compile=self.config.get("engine", "eager") != "eager" and self.device == "cpu",
+            compile=self.config.get("engine", "eager") != "eager",
             losses=self.losses,
             parameters=parameters,
-            iterates=self.kept[1:] if every else None,
-            stops=() if every else self.keep.tolist(),
+            iterates=self.kept[1:] if self._keeps_all else None,
+            stops=() if self._keeps_all else self.keep.tolist(),
             restore=self._restore,
             after=self._after_steps,
             own=(self.steps, self.record),
@@ -162,10 +155,8 @@ class Run:
             unit_scale=True,
             disable=self.args.quiet or not sys.stderr.isatty(),
         )
-        if (
-            program.BEGAN is not None
-        ):  # `program` has switched it off for the imports, whose objects stay
-            gc.freeze()
+        if program.BEGAN is not None:  # `program` has switched it off for the imports
+            gc.freeze()  # their objects stay
             gc.enable()
         # Weights that decay come below float32's least normal number, 1e-38, where a step takes three times as long.
         torch.set_flush_denormal(True)
@@ -183,6 +174,13 @@ class Run:
         self.losses = self.losses[: self.done]
         self.kept = self.kept[: np.searchsorted(self.keep, self.done, side="right")]
 
+    def _until_signal(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, until the run is asked to end: a resumed one may pass over many."""
+        for item in items:
+            if self._signal is not None:
+                return
+            yield item
+
     def record(self, value: Tensor) -> None:
         """Notes the loss of a step, a tensor of one number; one that is not finite ends the loop after the step."""
         assert self._loop is not None
@@ -192,16 +190,12 @@ class Run:
         """Keeps what is to be kept after some steps, shows and saves; tells whether the run was asked to end."""
         assert self._loop is not None
         self.done = self._loop.done
-        place = np.searchsorted(self.keep, self.done)
-        if (
-            len(self.keep) <= self._planned
-            and place < len(self.keep)
-            and self.keep[place] == self.done
-        ):
+        if not self._keeps_all and self.done in self.keep:
             vector = parameters_to_vector(self._parts["model"].parameters())
-            self.kept[place] = vector.detach().cpu()
+            self.kept[np.searchsorted(self.keep, self.done)] = vector.detach().cpu()
         if self.config.get("engine") == "compiled" and self._loop.how.startswith("not"):
-            raise RunError(f"--engine compiled: {self._loop.how}; use --engine eager")
+            reason = self._loop.how.removeprefix("not compiled: ")
+            raise RunError(f"--engine compiled: {reason}; use --engine eager")
         now = time.perf_counter()
         if now - self._shown >= 0.1:
             self._shown = now
@@ -384,9 +378,8 @@ class Run:
             tqdm.write(f"warning: no checkpoint: {error}", file=sys.stderr)  # above the bar
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if (
-            self._signal is not None and number == signal.SIGINT
-        ):  # job schedulers send SIGTERM more than once
+        # Job schedulers send SIGTERM more than once.
+        if self._signal is not None and number == signal.SIGINT:
             raise Interrupted(number, "a second time; what was not yet saved is lost")
         self._signal = number
 

@@ -45,8 +45,8 @@ class Case(NamedTuple):
         return sum(self.step.widths) - fresh + self.padded, fresh
 
 
-# Of a compiled function. It makes `steps` steps, or fewer, if the losses of all its starts are no longer finite.
-# Returns how many it made, that with the last loss included.
+# The arguments of a compiled function. It makes `steps` steps, or fewer if the losses of all its starts cease to be
+# finite, and returns how many it made, that with the last loss included.
 ARGUMENTS = {
     "first": "i64",  # the first step's number, which chooses its batch
     "steps": "i64",

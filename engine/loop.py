@@ -2,13 +2,13 @@
 
 from engine.record import Recorded, Refused, Tape, understand
 from engine.source import check_body
-from engine.starts import Starts, check, draw, starts_of
+from engine.starts import Starts, check, draw, put_into, starts_of
 
 import inspect
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -37,8 +37,7 @@ class Loop:
     last, which runs as it stands again, so that every name has its value. Else the loop goes on uncompiled.
 
     Attributes:
-        losses: every step's loss, shape (steps,), as far as they are known: in a loop that is not compiled those that
-            `record` was told.
+        losses: every step's loss, shape (steps,); in a loop that is not compiled, those that `record` was told.
         done: the number of steps made.
         how: what was compiled, or why nothing was.
         compiled: whether steps were.
@@ -85,16 +84,20 @@ class Loop:
         self.compiled = self.diverged = False
         self._tape: Tape | None = None
         self._drawn: list[Any] = []  # items that the compiled function cannot take
+        self._told: float | None = None  # the last loss that `record` was told
 
     def record(self, value: Tensor) -> None:
         """Notes the loss of a step; one that is not finite ends the loop after the step."""
         if self._tape:
             self._tape.listening = False
-        loss = value.item()
-        self.losses[self.done : self.done + 1] = loss  # a slice, empty where all steps are made
-        self.diverged = not np.isfinite(loss)
+        self._told = value.item()
+        self._note(self._told)
         if self._tape:
             self._tape.listening = True
+
+    def _note(self, loss: float) -> None:
+        self.losses[self.done : self.done + 1] = loss  # a slice, empty where all steps are made
+        self.diverged = not np.isfinite(loss)
 
     def __iter__(self) -> Iterator[Any]:
         items = iter(self.items)
@@ -103,9 +106,23 @@ class Loop:
         else:
             self._pass_over(items, self.done)
         for item in itertools.islice(itertools.chain(self._drawn, items), self.count - self.done):
-            yield item
+            if self.compiled:
+                yield from self._taped(item)  # for its loss
+            else:
+                yield item
             if self._made():
                 return
+
+    def _taped(self, item: Any) -> Generator[Any, None, Tape]:
+        """Lets the loop make a step, and returns what PyTorch did; a loss not recorded is that of backward()."""
+        self._told = None
+        with Tape() as self._tape:
+            yield item
+        tape, self._tape = self._tape, None
+        for name, args, _, _ in tape.operations:
+            if name == "backward" and self._told is None:
+                self._note(args[0].item())
+        return tape
 
     def _made(self) -> bool:
         """Counts a step that ran as it stands; tells whether the loop ends."""
@@ -133,9 +150,7 @@ class Loop:
             self._pass_over(items, self.done)
         tape = item = None
         for item in itertools.islice(items, 1 if rehearsal else RECORDED - self.done):
-            with Tape() as self._tape:
-                yield item
-            tape, self._tape = self._tape, None
+            tape = yield from self._taped(item)
             if not rehearsal and self._made():
                 self.how = "not compiled: it ended before"
                 return
@@ -168,6 +183,8 @@ class Loop:
         results = {id(r) for _, _, _, r in tape.operations if isinstance(r, Tensor)}
         check_body(frame, item, self, self.own, results)
         recorded = understand(tape, item)
+        if self._told not in (None, recorded.loss):
+            raise Refused("record() is told another loss than backward()")
         if self.iterates is not None and list(map(id, self.parameters)) != list(
             map(id, recorded.parameters)
         ):
@@ -205,15 +222,18 @@ class Loop:
             if self.after() or self.diverged:
                 self.count = self.done  # nothing is left to do
                 return
-            count = max(1, int(count * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
+            count = next_count(count, time.perf_counter() - begin)
 
     def _put_back(self, starts: Starts, recorded: Recorded) -> None:
         """Puts the weights and buffers as they are now into their tensors."""
         for tensors, row in zip([recorded.parameters, *recorded.buffers], starts.weights[0]):
-            values = torch.from_numpy(row.copy()).split([tensor.numel() for tensor in tensors])
-            for tensor, numbers in zip(tensors, values):
-                tensor.detach().copy_(numbers.reshape(tensor.shape))
+            put_into(tensors, row)
 
     def _pass_over(self, items: Iterator[Any], count: int) -> None:
         """Draws items that were used before."""
         next(itertools.islice(items, count, count), None)
+
+
+def next_count(count: int, seconds: float) -> int:
+    """How many steps the next call makes, after one that took so many seconds for `count`."""
+    return max(1, int(count * min(10, CHUNK_SECONDS / seconds)))

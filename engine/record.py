@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-LARGEST = 2000  # parameters: docs/benchmarks.md has the seconds to compile
+LARGEST = 2000  # parameters: docs/generated/benchmarks.md has the seconds to compile
 
 
 class Refused(Exception):
@@ -35,7 +35,7 @@ class Tape(TorchFunctionMode):
         name, kwargs = func.__name__, kwargs or {}
         if name == "__get__":
             name = f"get {func.__self__.__name__}"
-        if name.endswith("_") and not name.endswith("__") and isinstance(args[0], Tensor):
+        if _in_place(name) and isinstance(args[0], Tensor):
             self.before.setdefault(id(args[0]), args[0].detach().clone())
         result = func(*args, **kwargs)
         if self.listening:
@@ -62,16 +62,14 @@ class Operation(NamedTuple):
 class Step(NamedTuple):
     """What a step does, apart from its numbers: all that its code depends on."""
 
-    operations: tuple[
-        Operation, ...
-    ]  # the last one's result, summed over points and features, is the loss / scale
+    # The last one's result, summed over points and features, is the loss / scale.
+    operations: tuple[Operation, ...]
     shapes: tuple[tuple[int, ...], ...]  # of the parameters
     widths: tuple[int, ...]  # of the data: features
     fresh: tuple[bool, ...]  # whether the data are of the step, not constants
     points: int
-    update: tuple[
-        tuple[str, ...], ...
-    ]  # operation, target, operands: "p", "g", buffers "b0", temporary "t0", "number"
+    # Operation, target, operands: parameters "p", gradients "g", buffers "b0", temporary "t0", or "number"
+    update: tuple[tuple[str, ...], ...]
 
     @property
     def parameters(self) -> int:
@@ -160,9 +158,7 @@ class _Graph:
         self.places: list[int | None] = []
         self.parameters = len(parameters)
         self.points = 1
-        self.axes: dict[
-            tuple[str, float], str
-        ] = {}  # of a value: "points", "features", both or none
+        self.axes: dict[tuple[str, float], str] = {}  # of values: "points", "features", both, none
         self.used: set[int] = set()
 
     def follow(self, loss: Tensor) -> float:
@@ -259,13 +255,8 @@ class _Graph:
         operand = self.find(args[0])
         axes, dim = self.axes[operand], kwargs.get("dim", args[1] if len(args) > 1 else None)
         dim = dim[0] if isinstance(dim, (tuple, list)) and len(dim) == 1 else dim
-        over = (
-            "points features"
-            if dim is None
-            else "features"
-            if dim in (-1, args[0].dim() - 1)
-            else "points"
-        )
+        over = "features" if dim in (-1, args[0].dim() - 1) else "points"
+        over = "points features" if dim is None else over
         if "features" not in axes or (over != "features" and "points" in axes):
             raise Refused(f"{name} over the points, and then more than a factor")
         reference = self.note("sum", (operand,), result.dim())
@@ -363,10 +354,10 @@ def _update(operations: list) -> tuple[tuple, list[Tensor], list[list[Tensor]], 
     if waiting:
         raise Refused("a tensor is changed that the update does not know")
     moved = [k for k, program in enumerate(programs) if program]
-    if not moved or len(moved) < len(parameters):
-        raise Refused(
-            "no parameter is updated" if not moved else "a parameter has a gradient and no update"
-        )
+    if not moved:
+        raise Refused("no parameter is updated")
+    if len(moved) < len(parameters):
+        raise Refused("a parameter has a gradient and no update")
     if any(programs[k] != programs[0] or numbers[k] != numbers[0] for k in moved):
         raise Refused("the parameters are not all updated alike")
     return tuple(programs[0]), parameters, [list(column) for column in zip(*buffers)], numbers[0]

@@ -2,8 +2,8 @@
 
 A value is a list of Vectors, one for each feature; a matrix of parameters is a list of such lists, its rows. A rule
 takes the operands (a number stands in a list of its own) and returns the result and, for each operand, a function that
-turns dL/d(result) into dL/d(operand). What is a product for each point and is summed over the points only later, the
-derivative by a weight, is left as a pair of its factors.
+turns dL/d(result) into dL/d(operand). The derivative by a weight is a product for each point, summed over the points
+later; it is returned as the pair of its factors.
 """
 
 from engine.vector import LANES, Vector, dot, fma, where
@@ -183,9 +183,8 @@ def quotients(above: Sequence[Vector], below: Sequence[Vector]) -> list[Vector]:
 # tanh(f ln(2) / 2) / f at the five Chebyshev points of f^2.
 _EVEN = (1.0, 0.05338222200402479, 0.00022893359916127378)
 _ODD = (0.34657359027997264, 0.004624841170852369, 5.287083987433538e-06)
-_ROUND = (
-    1.5 * 2**52 + 1023
-)  # added to t: the lowest bits become the nearest integer plus the bias of an exponent
+# Added to t, this makes of the lowest bits the nearest integer plus the bias of an exponent.
+_ROUND = 1.5 * 2**52 + 1023
 
 
 def exponential(x: Vector, factor: float, limit: float = 350) -> tuple[Vector, Vector, Vector]:

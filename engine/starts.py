@@ -7,7 +7,7 @@ from engine.vector import LANES
 import itertools
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,7 +26,7 @@ class Starts:
     def __init__(self, recorded: Recorded, weights: np.ndarray, *, iterates: bool = False):
         """weights: (starts, 1 + buffers, parameters), the parameters and then what the update keeps for each."""
         starts, arrays, count = weights.shape
-        # LANES starts in the lanes take as long as some four with their points there, one after another.
+        # LANES starts in the lanes cost about as much as four starts one after another.
         lanes = LANES if starts > LANES // 2 * cores() else 1
         self.case = Case(recorded.step, lanes, iterates)
         self.function = compiled(self.case)
@@ -157,6 +157,13 @@ def check(recorded: Recorded, tape: Tape, item: Any) -> None:
     near: Any = {"rtol": 1e-12, "atol": 1e-12}
     if not (np.allclose(losses, recorded.loss, **near) and np.allclose(again.weights, now, **near)):
         raise Refused("the compiled step is not the one that was recorded")
+
+
+def put_into(tensors: Sequence[Tensor], numbers: np.ndarray) -> None:
+    """Puts numbers, one after another, into tensors."""
+    parts = torch.from_numpy(numbers.copy()).split([tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts):
+        tensor.detach().copy_(part.reshape(tensor.shape))
 
 
 def draw(items: Iterable[Any], count: int, recorded: Recorded) -> tuple[np.ndarray, list[Any]]:

@@ -1,8 +1,8 @@
 """Many starts at once: the plain loop's steps of each, side by side in the lanes of vectors and on all cores."""
 
-from engine.loop import CHUNK_SECONDS
+from engine.loop import FIRST_CHUNK, next_count
 from engine.record import Recorded, Tape, understand
-from engine.starts import Starts, check
+from engine.starts import Starts, check, put_into
 
 import copy
 import time
@@ -78,7 +78,7 @@ def train(
         most = max(len(b) for b in used)
         columns = [np.broadcast_to(b.numpy(), (most, *b.shape[1:])) for b in used]
         data = starts.laid_out(np.concatenate(columns, axis=3))
-    first, count = 0, 100
+    first, count = 0, FIRST_CHUNK
     while first < steps and starts.running:
         count = min(count, steps - first)
         begin = time.perf_counter()
@@ -92,11 +92,10 @@ def train(
             first=first,
         )
         first += count
-        count = max(1, int(count * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
+        count = next_count(count, time.perf_counter() - begin)
         advance((rows.stop - rows.start) * len(models))
-    for row, values in zip(parameters, torch.from_numpy(starts.weights[:, 0].copy())):
-        for parameter, numbers in zip(row, values.split([p.numel() for p in row])):
-            parameter.detach().copy_(numbers.reshape(parameter.shape))
+    for row, numbers in zip(parameters, starts.weights[:, 0]):
+        put_into(row, numbers)
     return losses
 
 

@@ -25,11 +25,7 @@ _DECLARATIONS = [
     f"declare {_PART} {_FMA}({_PART}, {_PART}, {_PART})",
     f"declare void {_SCATTER}({_PART}, {_POINTERS}, i32, {_MASK})",
 ]
-_C_TYPES = {
-    "ptr": ctypes.c_void_p,
-    "i64": ctypes.c_int64,
-    "double": ctypes.c_double,
-}  # a C long may have 32 bits
+_C_TYPES = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64}  # a C long may have 32 bits
 
 
 class Vector:
@@ -129,7 +125,7 @@ def transpose(rows: Sequence[Vector]) -> list[Vector]:
 class Program:
     """The text of an LLVM function that grows as Vectors are computed with; it returns an int64.
 
-    Arguments are arrays ("ptr", none over another), integers ("i64") and numbers ("double"). In the text, values have
+    Arguments are arrays ("ptr", none over another) and integers ("i64"). In the text, values have
     a name that begins with a %; an index or a count is such a name or a number.
     """
 

@@ -25,10 +25,8 @@ GROWTH = 0.05  # of the number of steps from one evaluation to the next
 MOST = 0.9  # the share of the starts that is asked for
 SEEDS_SHOWN = 5
 
-POINTS, LABELS = (
-    ann.POINTS[None],
-    ann.LABELS[None],
-)  # (1, 10, 2): one batch, all points at every step
+# One batch, all points at every step, shape (1, 10, 2)
+POINTS, LABELS = ann.POINTS[None], ann.LABELS[None]
 States = dict[str, Tensor]  # parameters by name; the starts are along the first axis
 
 

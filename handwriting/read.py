@@ -67,9 +67,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
                 if picture.width * picture.height > LARGEST_PICTURE:
                     raise Image.DecompressionBombError
                 upright = ImageOps.exif_transpose(picture)
-                if upright.mode.startswith(
-                    ("I", "F")
-                ):  # greys of 16 bits, which Pillow would cut off
+                if upright.mode[0] in "IF":  # greys of 16 bits, which Pillow would cut off
                     grey = np.nan_to_num(np.asarray(upright, np.float64))
                     grey -= grey.min()
                     upright = Image.fromarray((255 * grey / max(grey.max(), 1e-9)).astype(np.uint8))
@@ -265,7 +263,7 @@ def chosen_model(path: Path | None) -> nn.Sequential:
         path = next((path for path in MODELS if path.exists()), MODELS[-1])
         if not path.exists():
             raise RunError(
-                f"there is no {path}; train one with python lectures/mnist_mlp.py, or name one "
+                f"there is no {path}; train one with python exercises/mnist_all.py, or name one "
                 "with --model"
             )
     model = load_model(path)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's folder
 
-from common import options, program, reports
+from common import options, plotting, program, reports
 from common.layers import describe
 from common.onehot import one_hot
 from common.run import Run
@@ -100,7 +100,7 @@ def main() -> None:
     optimizer = optim.SGD(model.parameters(), lr=args.lr)
 
     # Step 6, training: one step for each pair
-    keep = reports.eval_steps(args.steps, args.animate)
+    keep = plotting.eval_steps(args.steps, args.animate)
     for x, y in run.steps(train_data, args.steps, model=model, optimizer=optimizer, keep=keep):
         value = loss(model, x, y)
         optimizer.zero_grad()
@@ -110,15 +110,15 @@ def main() -> None:
 
     # Results: which of the ten points are right, and F over the unit square
     model = model.cpu()
-    correct = points_correct(model)
     final_loss = loss(model, POINTS, LABELS).item()
     results = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "initial_loss": run.losses[0] if run.done else final_loss,
         "final_loss": final_loss,
-        "points_correct": int(correct.sum()),
+        "points_correct": int(points_correct(model).sum()),
     }
-    run.finish(results, reports.ann_revisited(run, results, model, POINTS, LABELS))
+    report = reports.ann_revisited(run, results, model, POINTS, LABELS, points_correct)
+    run.finish(results, report)
 
 
 if __name__ == "__main__":

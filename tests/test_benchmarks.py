@@ -51,3 +51,9 @@ def test_a_table_has_every_column_and_three_digits_of_a_number():
         "| 1 | 1,234 | 0.438 |  |",
         "| 512 |  | 0.5 | engine |",
     ]
+
+
+def test_the_first_step_is_a_compiled_one():
+    """Its script ends with an error where the loop was not compiled."""
+    pytest.importorskip("llvmlite", reason="llvmlite has no build for this Python")
+    assert benchmarks.first_step() > 0

@@ -180,6 +180,10 @@ UNKNOWN_OPERATIONS = {
         "not the one",
         dict(body=BODY.replace("optimizer.zero_grad()\n", "")),
     ),
+    "another loss that is recorded": (
+        "another loss",
+        dict(body=BODY.replace("record(value)", "record(value * 2)")),
+    ),
     "two losses": (
         "2 calls of backward",
         dict(body=BODY.replace("optimizer.step", "loss(model, y, x).backward()\noptimizer.step")),

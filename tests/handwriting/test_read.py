@@ -1,7 +1,6 @@
 """handwriting/read.py: what it finds in pictures, what it says of them, and files that are none."""
 
 from common import datasets, program
-from common.onehot import one_cold
 from common.program import RunError
 from common.run import generator
 from exercises.distort import MOST
@@ -220,7 +219,7 @@ def test_digits_of_mnist_are_read_right_from_photos(mnist_root):
     data = datasets.load("mnist", Path(mnist_root))
     images = mnist.as_vectors(data.train_images[:20_000])
     model = tune.train(images, data.train_labels[:20_000], MOST, epochs=4)
-    said = one_cold(mnist.predict(model, mnist.as_vectors(data.test_images)))
+    said = mnist.predict(model, mnist.as_vectors(data.test_images)).argmax(dim=1)
     known = torch.nonzero(said == data.test_labels)[:, 0].tolist()
     wrong = []
     for kind, index in zip(photos.KINDS, known):
@@ -469,7 +468,7 @@ def test_the_model_of_all_images_comes_first(say, tmp_path, picture, monkeypatch
     models = [tmp_path / run / "model.pt" for run in ("all", "few")]
     monkeypatch.setattr(read, "MODELS", models)
     done = say(picture)
-    assert done.code == 1 and len(done.err) == 1 and "lectures/mnist_mlp.py" in done.err[0]
+    assert done.code == 1 and len(done.err) == 1 and "exercises/mnist_all.py" in done.err[0]
     write_model(tmp_path / "few")
     assert f"model: {models[1]}," in say(picture).out[0]
     write_model(tmp_path / "all")
