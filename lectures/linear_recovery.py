@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's folder
 
 from common import options, program, reports
+from common.options import real_number, whole_number
 from common.run import Run
 
 import argparse
@@ -47,8 +48,7 @@ def stable_lr_limit(x: Tensor) -> float:
 
         eta* = 1 / lambda_max(B^-1 D), B = 2 (C (x) I + I (x) C), D = 4 E[z z^T (x) z z^T], C = E[z z^T].
 
-    This is the mean-square analysis of the LMS filter: Widrow & Stearns, Adaptive Signal Processing (1985);
-    Haykin, Adaptive Filter Theory. Steps on all pairs at once are stable up to 2 / lambda_max(2 C).
+    The mean-square analysis of the LMS filter: Widrow & Stearns 1985; Haykin, Adaptive Filter Theory.
     """
     z, one = with_one(x), torch.eye(6, dtype=x.dtype)  # (N, 6)
     c = z.T @ z / len(z)
@@ -94,12 +94,19 @@ def least_squares(x: Tensor, y: Tensor) -> Tensor:
 
 def parse_args() -> argparse.Namespace:
     parser = options.lecture_parser(__doc__, "linear_recovery", lr=0.01, small=True)
-    add, whole_number, real_number = parser.add_argument, options.whole_number, options.real_number
-    add("--samples", type=whole_number(1, 10**7), default=10_000, help="pairs, 1 to 10^7")
-    add("--noise", type=real_number(0, 1000), default=0.2, help="its standard deviation, 0 to 1000")
-    add("--low", type=real_number(-1000, 1000), default=5.0, help="least input, -1000 to 1000")
-    add("--high", type=real_number(-1000, 1000), help="largest, up to 1000 (default: LOW + 5)")
-    add("--raw", action="store_true", help="do not centre the inputs")
+    parser.add_argument(
+        "--samples", type=whole_number(1, 10**7), default=10_000, help="pairs, 1 to 10^7"
+    )
+    parser.add_argument(
+        "--noise", type=real_number(0, 1000), default=0.2, help="deviation of y's noise, 0 to 1000"
+    )
+    parser.add_argument(
+        "--low", type=real_number(-1000, 1000), default=5.0, help="least input, -1000 to 1000"
+    )
+    parser.add_argument(
+        "--high", type=real_number(-1000, 1000), help="largest, -1000 to 1000 (default: LOW + 5)"
+    )
+    parser.add_argument("--raw", action="store_true", help="do not centre the inputs")
     options.add_engine_option(parser)
     args = parser.parse_args()
     args.high = args.low + 5 if args.high is None else args.high
@@ -116,10 +123,11 @@ def main() -> None:
     # Step 1, the task: recover W_TRUE and B_TRUE, above, from pairs (x, y) with y = F_true(x) + noise.
 
     # Step 2, the training data. The inputs are centred, without which the printed learning rate is too large.
-    x, y = training_data(args.samples, args.low, args.high, args.noise, run.generator("pairs"))
-    centre = torch.zeros(5, dtype=x.dtype) if args.raw else x.mean(dim=0)
-    train_data = zip((x - centre).to(run.device), y.to(run.device))
-    limit = stable_lr_limit(x - centre)
+    draw = run.generator("pairs")
+    x_train, y_train = training_data(args.samples, args.low, args.high, args.noise, draw)
+    centre = torch.zeros(5, dtype=x_train.dtype) if args.raw else x_train.mean(dim=0)
+    train_data = zip((x_train - centre).to(run.device), y_train.to(run.device))
+    limit = stable_lr_limit(x_train - centre)
     print(reports.learning_rate(args.lr, limit))
 
     # Step 3, the model: M(x) = W x + b
@@ -132,10 +140,8 @@ def main() -> None:
 
     # Step 6, training: one step for each pair
     every = range(args.samples + 1)
-    for x_i, y_i in run.steps(
-        train_data, args.samples, model=model, optimizer=optimizer, keep=every
-    ):
-        value = loss(model, x_i, y_i)
+    for x, y in run.steps(train_data, args.samples, model=model, optimizer=optimizer, keep=every):
+        value = loss(model, x, y)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -147,16 +153,16 @@ def main() -> None:
     estimates = {
         "last": iterates[-1],
         "averaged": averages(iterates, torch.tensor([run.done]))[0],
-        "least_squares": least_squares(x, y),
+        "least_squares": least_squares(x_train, y_train),
     }
     results = {name: reports.compare(found, TRUE) for name, found in estimates.items()} | {
-        "final_loss": loss(model.cpu(), x - centre, y).item() / len(x),  # the mean over all pairs
+        "final_loss": loss(model.cpu(), x_train - centre, y_train).item() / args.samples,
         "noise_floor": 2 * args.noise**2,
         "stable_lr_limit": limit,
     }
     steps = reports.log_spaced(run.done)
     curves = {"last iterate": iterates[steps], "averaged iterate": averages(iterates, steps)}
-    data = {"x": x, "y": y}
+    data = {"x": x_train, "y": y_train}
     run.finish(results, reports.linear_recovery(run, results, TRUE, data, iterates, steps, curves))
 
 

@@ -95,7 +95,7 @@ def test_a_batch_of_distorted_copies(on_a_stand_in):
 
 
 PLANTED = {
-    "linear_recovery": ("y.to(run.device)", "y"),
+    "linear_recovery": ("y_train.to(run.device)", "y_train"),
     "ann_revisited": ("LABELS.to(x.device)", "LABELS"),
     "mnist_mlp": ("images.to(next(model.parameters()).device)", "images"),
 }
