@@ -35,7 +35,7 @@ def batches(
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator).to(images.device)
         for batch in order.split(size):
-            x = images[batch]
+            x = images.index_select(0, batch)  # in a third of the time of images[batch]
             yield (distorted(x, generator, most) if most else x), labels[batch]
 
 
