@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's fo
 from common import datasets, options, program, reports
 from common.onehot import one_hot
 from common.run import Run
-from exercises.distort import Distortions, distorted
+from exercises.distort import MOST, Distortions, distorted
 from lectures.mnist_mlp import as_vectors, build_model, evaluate, loss
 
 import argparse
@@ -82,7 +82,7 @@ def main() -> None:
     schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
 
     draw = run.generator("batches")
-    most = None if args.no_distort else Distortions()
+    most = None if args.no_distort else MOST
     train_data = batches(images, labels, args.batch_size, args.epochs, most, draw)
     for x, y in run.steps(train_data, steps, model=model, optimizer=optimizer, schedule=schedule):
         value = loss(model, x, y)

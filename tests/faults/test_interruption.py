@@ -4,6 +4,7 @@ Signals come at a certain step, not after a time: how fast the machine is does n
 """
 
 from common.run import Run
+from lectures import ann_revisited
 
 import importlib
 import json
@@ -140,6 +141,26 @@ def test_before_training_there_is_nothing_to_save(run_here, monkeypatch, tmp_pat
 
 
 # --resume.
+
+
+def test_while_items_are_passed_over(start, monkeypatch):
+    """A resumed run draws the pairs of its earlier steps again: it must not make all of them before it ends."""
+    assert_interrupted(start("network, eager", at=30))
+    pairs, drawn = ann_revisited.random_pairs, []
+
+    def pressed_at_the_fifth(*arguments):
+        for pair in pairs(*arguments):
+            drawn.append(pair)
+            if len(drawn) == 5:
+                press()
+            yield pair
+
+    monkeypatch.setattr(ann_revisited, "random_pairs", pressed_at_the_fifth)
+    done = start("network, eager", "--resume")
+    assert_interrupted(done)
+    assert done.made == [] and len(drawn) == 5 and done.metrics["results"]["steps"] == 30
+    monkeypatch.setattr(ann_revisited, "random_pairs", pairs)
+    assert start("network, eager", "--resume").metrics["results"]["steps"] == 60
 
 
 @pytest.mark.parametrize("name", RUNS)
