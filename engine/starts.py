@@ -7,13 +7,19 @@ from engine.vector import LANES
 import itertools
 import math
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+CHUNK_SECONDS = (
+    0.1  # a compiled function returns this often, so that a bar moves and Ctrl-C is heard
+)
+FIRST_CHUNK = 100  # steps of its first call; how long they took tells how many the next one makes
 
 
 class Starts:
@@ -73,19 +79,19 @@ class Starts:
         iterates: np.ndarray | None = None,
         *,
         data: np.ndarray | None = None,
-        batches: int = 1,
         first: int = 0,
-    ) -> dict[int, int]:
+    ) -> int:
         """Makes steps, on as many threads as there are cores.
 
         Args:
             steps: how many.
-            losses: (starts, steps), filled in, rows perhaps of larger arrays; iterates: (starts, steps, parameters).
-            data: from `laid_out`, with so many batches; step number k takes batch k modulo their number.
+            losses: (starts, steps), filled in, rows perhaps of larger arrays.
+            iterates: (starts, steps, parameters), filled in likewise.
+            data: from `laid_out`, several batches perhaps; step number k takes batch k modulo their number.
             first: the number of the first step.
 
         Returns:
-            For each group that was running the steps made: fewer if all its losses have ceased to be finite.
+            The steps made: fewer than asked for if all losses have ceased to be finite.
 
         Raises:
             ValueError: an array that cannot be filled in; compiled code would write over what lies beside it.
@@ -97,10 +103,10 @@ class Starts:
             ):
                 raise ValueError(f"not a contiguous float64 array of shape {wanted}: {a.shape}")
         data = self.no_data if data is None else data
+        batch = self.case.rows[1] * self.case.parts * self.case.pairs * self.case.lanes
+        batches = (data.shape[1] - LANES) // batch if batch else 1
         addresses = [
-            np.zeros_like(self.members)
-            if a is None
-            else a.ctypes.data + a.strides[0] * self.members
+            self.members * 0 if a is None else a.ctypes.data + a.strides[0] * self.members
             for a in (losses, iterates)
         ]
 
@@ -123,40 +129,48 @@ class Starts:
                 made = list(pool.map(call, self.running))
         else:
             made = [call(group) for group in self.running]
-        found = dict(zip(self.running, made))
         self.running = [
             group
-            for group, count in found.items()
+            for group, count in zip(self.running, made)
             if np.isfinite(losses[self.members[group], count - 1]).any()
         ]
-        return found
+        return max(made, default=0)
 
 
-def starts_of(recorded: Recorded, before: dict[int, Tensor], *, iterates: bool = False) -> Starts:
-    """One start: the parameters and buffers of a recorded step, as they were before, where that is known by their ids,
-    else as they are."""
-    rows = [recorded.parameters, *recorded.buffers]
-    vectors = [
-        torch.cat([before.get(id(tensor), tensor).detach().flatten() for tensor in tensors])
-        for tensors in rows
+def starts_of(recorded: Recorded, tape: Tape | None = None, *, iterates: bool = False) -> Starts:
+    """One start: the parameters and buffers of a recorded step as they are, or as they were before those of a tape."""
+    before = tape.before if tape else {}
+    rows = [
+        torch.cat([before.get(id(t), (t, t))[1].detach().flatten() for t in tensors])
+        for tensors in (recorded.parameters, *recorded.buffers)
     ]
-    return Starts(recorded, torch.stack(vectors)[None].numpy(), iterates=iterates)
+    return Starts(recorded, torch.stack(rows)[None].numpy(), iterates=iterates)
 
 
 def check(recorded: Recorded, tape: Tape, item: Any) -> None:
     """Refuses a step unless its compiled form, from the state before it, has the same loss and leads to the same
     parameters and buffers, to 1e-12."""
     try:
-        again = starts_of(recorded, tape.before)
+        again = starts_of(recorded, tape)
     except (ImportError, OSError) as error:
         raise Refused(f"llvmlite cannot be used ({error}): pip install llvmlite") from None
     losses = np.empty((1, 1))
-    data = again.laid_out(draw([item], 1, recorded)[0]) if any(recorded.step.fresh) else None
-    again.advance(1, losses, data=data)
-    now = starts_of(recorded, {}).weights
+    again.advance(1, losses, data=again.laid_out(draw([item], 1, recorded)[0]))
+    now = starts_of(recorded).weights
     near: Any = {"rtol": 1e-12, "atol": 1e-12}
     if not (np.allclose(losses, recorded.loss, **near) and np.allclose(again.weights, now, **near)):
         raise Refused("the compiled step is not the one that was recorded")
+
+
+def chunks(first: int, last: int, stops: Sequence[int] = ()) -> Iterator[slice]:
+    """The steps from `first` to before `last` in parts that take a tenth of a second each, none beyond a stop."""
+    count = FIRST_CHUNK
+    while first < last:
+        end = min([first + count, last, *(stop for stop in stops if stop > first)])
+        begin = time.perf_counter()
+        yield slice(first, end)
+        count = max(1, int((end - first) * min(10, CHUNK_SECONDS / (time.perf_counter() - begin))))
+        first = end
 
 
 def put_into(tensors: Sequence[Tensor], numbers: np.ndarray) -> None:

@@ -1,11 +1,9 @@
 """Many starts at once: the plain loop's steps of each, side by side in the lanes of vectors and on all cores."""
 
-from engine.loop import FIRST_CHUNK, next_count
 from engine.record import Recorded, Tape, understand
-from engine.starts import Starts, check, put_into
+from engine.starts import Starts, check, chunks, put_into
 
 import copy
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -71,29 +69,19 @@ def train(
     weights[:, 0] = flat.numpy()
     starts = Starts(recorded, weights, iterates=iterates is not None)
     losses = np.full((len(models), steps), np.nan)
-    data, number = None, 1
     used = [batches[place] for place in recorded.places if place is not None]
+    data = None
     if used:
-        number = used[0].shape[1]
         most = max(len(b) for b in used)
         columns = [np.broadcast_to(b.numpy(), (most, *b.shape[1:])) for b in used]
         data = starts.laid_out(np.concatenate(columns, axis=3))
-    first, count = 0, FIRST_CHUNK
-    while first < steps and starts.running:
-        count = min(count, steps - first)
-        begin = time.perf_counter()
-        rows = slice(first, first + count)
-        starts.advance(
-            count,
-            losses[:, rows],
-            None if iterates is None else iterates[:, rows],
-            data=data,
-            batches=number,
-            first=first,
-        )
-        first += count
-        count = next_count(count, time.perf_counter() - begin)
-        advance((rows.stop - rows.start) * len(models))
+    for rows in chunks(0, steps):
+        kept = None if iterates is None else iterates[:, rows]
+        count = rows.stop - rows.start
+        starts.advance(count, losses[:, rows], kept, data=data, first=rows.start)
+        advance(count * len(models))
+        if not starts.running:
+            break
     for row, numbers in zip(parameters, starts.weights[:, 0]):
         put_into(row, numbers)
     return losses

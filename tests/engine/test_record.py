@@ -30,7 +30,7 @@ SEEN_BY_PYTHON_ALONE = {
         ),
     ),
     "a tensor carried over": (
-        "total is carried",
+        "a tensor is carried over",
         dict(
             setup="total = torch.zeros((), dtype=torch.float64)",
             after="total = total + value.detach()",
@@ -61,7 +61,7 @@ SEEN_BY_PYTHON_ALONE = {
         ),
     ),
     "a wrapped function": (
-        "wrapped",
+        "calls.append",
         dict(
             functions="""
             import functools
@@ -77,7 +77,7 @@ SEEN_BY_PYTHON_ALONE = {
         ),
     ),
     "a context": (
-        "timer",
+        "self.said.append",
         dict(
             functions="""
             import contextlib
@@ -90,15 +90,15 @@ SEEN_BY_PYTHON_ALONE = {
         ),
     ),
     "a hook of a module": (
-        "hooks",
+        "<lambda> is not written with def",
         dict(setup="model.register_forward_hook(lambda *_: said.append(1))"),
     ),
     "a hook of the optimizer": (
-        "hooks",
+        "<lambda> is not written with def",
         dict(setup="optimizer.register_step_post_hook(lambda *_: said.append(1))"),
     ),
     "a function that is chosen": (
-        "the engine does not follow",
+        r"the call of choose\('a'\)",
         dict(
             functions="CHOICE = {'a': len}\ndef choose(name):\n    return CHOICE[name]",
             after="choose('a')(said)",
@@ -109,7 +109,7 @@ SEEN_BY_PYTHON_ALONE = {
         dict(setup="log = {'values': set()}", after="log['values'].add(1)\nsaid.count(1)"),
     ),
     "a property": (
-        "schedule.weight",
+        "self.steps",
         dict(
             functions="""
             class Schedule:
@@ -134,7 +134,7 @@ SEEN_BY_PYTHON_ALONE = {
                     return x.sigmoid()
             """,
             setup=NET.format("Counting()") + SGD,
-            after="model[1].calls\n",
+            after="",
         ),
     ),
 }
@@ -177,7 +177,7 @@ UNKNOWN_OPERATIONS = {
         dict(setup="optimizer = optim.SGD(model[0].parameters(), lr=0.1)"),
     ),
     "gradients that add up": (
-        "not the one",
+        "a tensor is carried over",
         dict(body=BODY.replace("optimizer.zero_grad()\n", "")),
     ),
     "another loss that is recorded": (

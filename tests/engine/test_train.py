@@ -179,7 +179,7 @@ def test_same_bits_on_lesser_processors(processor):
             group.function = compiled(group.case, *target)
             losses = np.zeros((count, 50))
             laid_out = group.laid_out(torch.cat([x, y], dim=-1)[None].numpy())
-            group.advance(50, losses, data=laid_out, batches=2)
+            group.advance(50, losses, data=laid_out)
             results.append((losses, group.weights))
         assert_same_bits(*results)
         assert np.ptp(losses) > 0
