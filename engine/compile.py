@@ -5,7 +5,7 @@ points one pair after another. The operations and their order are the same both 
 that a start has the same bits alone and among others.
 """
 
-from engine.record import Step
+from engine.record import Operand, Step
 from engine.rules import RULES
 from engine.vector import LANES, Program, Vector, dot, fma, host, join, transpose, where
 
@@ -39,10 +39,14 @@ class Case(NamedTuple):
         return self.step.points < self.parts * self.pairs
 
     @property
-    def rows(self) -> tuple[int, int]:
-        """Numbers of a point: constants, with one more that is 1 for a point and 0 for none; and those of the step."""
-        fresh = sum(width for width, new in zip(self.step.widths, self.step.fresh) if new)
-        return sum(self.step.widths) - fresh + self.padded, fresh
+    def rows(self) -> int:
+        """Numbers of a point: its data, and if points are padded one more that is 1 for a point and 0 for none."""
+        return sum(self.step.widths) + self.padded
+
+    @property
+    def batch(self) -> int:
+        """Numbers of a step."""
+        return self.rows * self.parts * self.pairs * self.lanes
 
 
 # The arguments of a compiled function. It makes `steps` steps, or fewer if the losses of all its starts cease to be
@@ -53,7 +57,6 @@ ARGUMENTS = {
     "batches": "i64",
     "numbers": "ptr",  # scale, twice it, then those of the update
     "weights": "ptr",  # (1 + buffers, parameters + LANES, lanes), the last LANES of each unused
-    "constants": "ptr",  # (rows, parts, pairs, lanes), and LANES doubles more
     "data": "ptr",  # (batches, rows, parts, pairs, lanes), and LANES doubles more
     "losses": "ptr",  # (steps,), or LANES such arrays' addresses
     "iterates": "ptr",  # (steps, parameters), or LANES such arrays' addresses
@@ -70,23 +73,22 @@ def compiled(case: Case, *target: str) -> Callable[..., int]:
     return program.compile("%steps", *(target or host()))
 
 
-def terms(case: Case, parameters: list, data: list) -> Iterator[tuple[int, Vector]]:
+def terms(case: Case, parameters: list, data: list) -> list[Vector]:
     """Forward and backward pass over two points, one in each part of the Vectors, or over one in a single part.
 
     Args:
         parameters: a Vector each, in rows and matrices as their shapes say.
         data: lists of Vectors; perhaps a mask as the last, 1 where there is a point and 0 where there is none.
 
-    Yields:
-        For the place after the last parameter the sum over both points that the loss is a multiple of; then for each
-        parameter, by its place, half the derivative of that sum.
+    Returns:
+        For each parameter half the derivative of the sum over both points that the loss is a
+        multiple of; then that sum.
     """
-    step = case.step
-    places = [0, *itertools.accumulate(math.prod(shape) for shape in step.shapes)]
+    operations = case.step.operations
     values: list[Any] = []
     backward: list[list[Callable]] = []
     found: dict[str, list] = {"parameter": parameters, "data": data, "value": values}
-    for operation in step.operations:
+    for operation in operations:
         operands = [
             [place] if kind == "number" else found[kind][int(place)]
             for kind, place in operation.operands
@@ -95,34 +97,20 @@ def terms(case: Case, parameters: list, data: list) -> Iterator[tuple[int, Vecto
         values.append(value)
         backward.append(derivatives)
 
-    half = values[-1][0].constant(0.5)
-    total = sum(values[-1][1:], values[-1][0])
+    half, total = values[-1][0].constant(0.5), sum(values[-1][1:], values[-1][0])
     if case.padded:
         half, total = data[-1][0] * 0.5, total * data[-1][0]
-    yield places[-1], _both(total)
-    first_use = {
-        operand: k
-        for k, operation in reversed([*enumerate(step.operations)])
-        for operand in operation.operands
-    }
-    entries: dict[int, list] = {}  # of a parameter's derivative, one for each use
-    gradients: dict[int, Any] = {len(values) - 1: [half] * len(values[-1])}
+    gradients: dict[Operand, Any] = {("value", len(values) - 1): [half] * len(values[-1])}
     for k in reversed(range(len(values))):
-        if k not in gradients:
-            continue
-        d = gradients.pop(k)
-        for (kind, place), derivative in zip(step.operations[k].operands, backward[k]):
-            place = int(place)
-            if kind == "value":
+        d = gradients.pop(("value", k), None)
+        for operand, derivative in zip(operations[k].operands, backward[k]) if d else ():
+            if operand[0] in ("value", "parameter"):
                 new = derivative(d)
-                if place in gradients:
-                    new = [a + b for a, b in zip(gradients[place], new)]
-                gradients[place] = new
-            elif kind == "parameter":
-                entries.setdefault(place, []).append(_flat(derivative(d)))
-        for place in [p for p in entries if first_use["parameter", p] == k]:
-            for number, uses in enumerate(zip(*entries.pop(place)), places[place]):
-                yield number, sum(map(_both, uses[1:]), _both(uses[0]))
+                if operand[0] == "parameter":
+                    new = [_both(entry) for entry in _flat(new)]
+                old = gradients.get(operand)
+                gradients[operand] = [a + b for a, b in zip(old, new)] if old else new
+    return [v for k in range(len(parameters)) for v in gradients["parameter", k]] + [_both(total)]
 
 
 def _flat(value: Any) -> Iterator[Any]:
@@ -149,11 +137,12 @@ def _points_in_lanes(program: Program, case: Case, done: str) -> None:
         program.accumulator(-0.0) for _ in range(count // LANES + 1)
     ]  # LANES each, that of the loss last
     with program.loop(-(-case.pairs // LANES)) as group:
-        found = dict(terms(case, *_operands(program, case, done, program.scaled(group, LANES))))
+        found = terms(case, *_operands(program, case, done, program.scaled(group, LANES)))
         for n, place in enumerate(sums):
             total = program.load(place)
-            rows = [found[k] for k in range(LANES * n, min(LANES * (n + 1), len(found)))]
-            for column in transpose(rows)[: case.pairs]:  # in the order of the points
+            for column in transpose(found[LANES * n : LANES * (n + 1)])[
+                : case.pairs
+            ]:  # in the order of the points
                 total += column
             program.store(total, place)
 
@@ -173,8 +162,8 @@ def _starts_in_lanes(program: Program, case: Case, done: str) -> None:
     count = case.step.parameters
     sums = [program.accumulator(-0.0) for _ in range(count + 1)]
     with program.loop(case.pairs) as pair:
-        for number, term in terms(case, *_operands(program, case, done, pair)):
-            program.store(program.load(sums[number]) + term, sums[number])
+        for total, term in zip(sums, terms(case, *_operands(program, case, done, pair))):
+            program.store(program.load(total) + term, total)
 
     last = program.load("%last")
     running = last - last < math.inf  # 0 where it was finite, else a NaN
@@ -228,23 +217,14 @@ def _operands(program: Program, case: Case, done: str, pair: str) -> tuple[list,
         found = [list(itertools.islice(numbers, width)) for _ in range(rows[0] if rows else 1)]
         parameters.append(found if rows else found[0])
 
-    batch = program.value(f"urem i64 {program.value(f'add i64 %first, {done}')}, %batches")
-    start, vectors = "0", []
-    for array, rows_of_array in zip(("%constants", "%data"), case.rows):
-        first = program.value(
-            f"add i64 {program.scaled(start, rows_of_array * case.parts * case.pairs)}, {pair}"
-        )
-        begin = program.address(array, program.scaled(first, case.lanes))
-        size = case.pairs * case.lanes  # from a part of a row to the next
-        vectors.append(
-            iter([
-                join([program.load(begin, (row * case.parts + part) * size) for part in range(case.parts)])
-                for row in range(rows_of_array)
-            ])
-        )  # fmt: skip
-        start = batch
-    data = [
-        list(itertools.islice(vectors[new], width))
-        for width, new in zip(case.step.widths, case.step.fresh)
+    number = program.value(f"add i64 %first, {done}")
+    batch = program.scaled(program.value(f"urem i64 {number}, %batches"), case.batch)
+    index = program.value(f"add i64 {batch}, {program.scaled(pair, case.lanes)}")
+    begin, size = program.address("%data", index), case.batch // case.rows // case.parts
+    vectors = (
+        join([program.load(begin, (row * case.parts + part) * size) for part in range(case.parts)])
+        for row in range(case.rows)
+    )
+    return parameters, [
+        list(itertools.islice(vectors, n)) for n in (*case.step.widths, case.padded)
     ]
-    return parameters, [*data, list(vectors[0])]

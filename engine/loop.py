@@ -181,7 +181,7 @@ class Loop:
                 yield item
                 if self._made():
                     return items
-            if any(recorded.step.fresh):
+            if any(place is not None for place in recorded.places):
                 _pass_over(items, self.done - RECORDED)
         items = self._make_compiled(recorded, items, last)
         self.how = f"steps {RECORDED + 1:,} to {min(self.done, last):,} compiled"
@@ -190,19 +190,20 @@ class Loop:
     def _make_compiled(self, recorded: Recorded, items: Iterator[Any], last: int) -> Iterator[Any]:
         """Makes all steps but the last; items are drawn only where the step looks at them."""
         starts = starts_of(recorded, iterates=self.iterates is not None)
-        data = None
+        fresh = any(place is not None for place in recorded.places)
+        data = starts.laid_out({}) if not fresh else np.empty(0)
         for rows in chunks(self.done, last, self.stops):
-            if any(recorded.step.fresh):
-                drawn, others = draw(items, rows.stop - rows.start, recorded)
+            count = rows.stop - rows.start
+            if fresh:
+                parts, others = draw(items, count, recorded)
                 items = itertools.chain(others, items)
-                rows = slice(rows.start, rows.start + drawn.shape[1])
-                if rows.start == rows.stop:
+                if not parts:
                     break
-                data = starts.laid_out(drawn)
+                data = starts.laid_out(parts)
+                count = next(iter(parts.values())).shape[1]
+            rows = slice(rows.start, rows.start + count)
             kept = None if self.iterates is None else self.iterates[None, rows]
-            self.done += starts.advance(
-                rows.stop - rows.start, self.losses[None, rows], kept, data=data
-            )
+            self.done += starts.advance(count, data, self.losses[None, rows], kept)
             for tensors, row in zip([recorded.parameters, *recorded.buffers], starts.weights[0]):
                 put_into(tensors, row)
             self.diverged = not starts.running

@@ -87,7 +87,6 @@ class Step(NamedTuple):
     operations: tuple[Operation, ...]
     shapes: tuple[tuple[int, ...], ...]  # of the parameters
     widths: tuple[int, ...]  # of the data: features
-    fresh: tuple[bool, ...]  # whether the data are of the step, not constants
     points: int
     # Operation, target, operands: parameters "p", gradients "g", buffers "b0", temporary "t0", or "number"
     update: tuple[tuple[str, ...], ...]
@@ -144,7 +143,6 @@ def understand(tape: Tape, item: Any) -> Recorded:
         operations=tuple(graph.operations),
         shapes=tuple(tuple(p.shape) for p in parameters),
         widths=tuple(1 if d.dim() == 0 else d.shape[-1] for d in graph.data),
-        fresh=tuple(place is not None for place in graph.places),
         points=graph.points,
         update=update,
     )

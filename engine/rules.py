@@ -9,7 +9,7 @@ later; it is returned as the pair of its factors.
 from engine.vector import LANES, Vector, dot, fma, where
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 Value = list[Any]  # of Vectors, or of rows
@@ -63,8 +63,7 @@ def transposed(rows: Value) -> Value:
 @rule
 def sigmoid(x: Value) -> tuple[Value, list]:
     """s = 1 / (1 + exp(-x)), ds/dx = s (1 - s)."""
-    fractions = [exponential(v, -1.0) for v in x]
-    s = quotients([below for _, _, below in fractions], [fma(*parts) for parts in fractions])
+    s = [below / (above + below) for above, below in (exponential(v, -1.0) for v in x)]
     return s, [lambda d: [delta * fma(-v, v, v) for delta, v in zip(d, s)]]
 
 
@@ -72,10 +71,7 @@ def sigmoid(x: Value) -> tuple[Value, list]:
 def tanh(x: Value) -> tuple[Value, list]:
     """t = (1 - exp(-2 x)) / (1 + exp(-2 x)), dt/dx = 1 - t^2."""
     fractions = [exponential(v, -2.0) for v in x]
-    t = quotients(
-        [fma(-power, above, below) for power, above, below in fractions],
-        [fma(*parts) for parts in fractions],
-    )
+    t = [(below - above) / (above + below) for above, below in fractions]
     return t, [lambda d: [delta * fma(-v, v, 1.0) for delta, v in zip(d, t)]]
 
 
@@ -98,8 +94,7 @@ def abs_(x: Value) -> tuple[Value, list]:
 @rule
 def exp(x: Value) -> tuple[Value, list]:
     """exp(x) = exp(x / 2)^2, so that it can overflow and underflow."""
-    fractions = [exponential(v, 0.5, limit=400) for v in x]
-    roots = [power * above / below for power, above, below in fractions]
+    roots = [above / below for above, below in (exponential(v, 0.5, limit=400) for v in x)]
     e = [root * root for root in roots]
     return e, [lambda d: [delta * v for delta, v in zip(d, e)]]
 
@@ -166,19 +161,6 @@ def sum_(x: Value) -> tuple[Value, list]:
 # The functions in Vectors, the same bits on every processor.
 
 
-def quotients(above: Sequence[Vector], below: Sequence[Vector]) -> list[Vector]:
-    """Numbers by numbers, of which the product of any two is finite.
-
-    A division takes as long as a dozen products, so two share one: a / c = a d (1 / (c d)), b / d = b c (1 / (c d)).
-    """
-    results = []
-    for i in range(0, len(above) - 1, 2):
-        (a, b), (c, d) = above[i : i + 2], below[i : i + 2]
-        inverse = 1.0 / (c * d)
-        results += [a * d * inverse, b * c * inverse]
-    return [*results, above[-1] / below[-1]] if len(above) % 2 else results
-
-
 # 2^f = (even(f^2) + f odd(f^2)) / (even(f^2) - f odd(f^2)) within 2e-17 for |f| <= 1/2: odd / even interpolates
 # tanh(f ln(2) / 2) / f at the five Chebyshev points of f^2.
 _EVEN = (1.0, 0.05338222200402479, 0.00022893359916127378)
@@ -187,11 +169,11 @@ _ODD = (0.34657359027997264, 0.004624841170852369, 5.287083987433538e-06)
 _ROUND = 1.5 * 2**52 + 1023
 
 
-def exponential(x: Vector, factor: float, limit: float = 350) -> tuple[Vector, Vector, Vector]:
-    """exp(factor x) as power * above / below, within 1e-15 of it for |factor x| < 40 and 1e-14 beyond.
+def exponential(x: Vector, factor: float, limit: float = 700) -> tuple[Vector, Vector]:
+    """exp(factor x) as the fraction above / below, within 1e-15 of it for |factor x| < 40 and 1e-14 beyond.
 
-    factor x = (k + f) ln 2 with a whole k and |f| <= 1/2, so it is 2^k 2^f. Clipped where |factor x| > limit; at 350
-    the product of two such numbers is finite. A NaN stays one.
+    factor x = (k + f) ln 2 with a whole k and |f| <= 1/2, so it is 2^k 2^f. Clipped where
+    |factor x| > limit. A NaN stays one.
     """
     limit, scale = abs(limit / factor), factor / math.log(2)
     x = where(x > limit, limit, x)
@@ -201,10 +183,12 @@ def exponential(x: Vector, factor: float, limit: float = 350) -> tuple[Vector, V
     square = f * f
     even = fma(fma(square, _EVEN[2], _EVEN[1]), square, _EVEN[0])
     odd = fma(fma(square, _ODD[2], _ODD[1]), square, _ODD[0])
-    bits = rounded.each(f"bitcast {{0}} {{1}} to {_INTEGERS}").each(
-        f"shl {_INTEGERS} {{1}}, splat (i64 52)"
+    power = (
+        rounded.each(f"bitcast {{0}} {{1}} to {_INTEGERS}")
+        .each(f"shl {_INTEGERS} {{1}}, splat (i64 52)")
+        .each(f"bitcast {_INTEGERS} {{1}} to {{0}}")
     )
-    return bits.each(f"bitcast {_INTEGERS} {{1}} to {{0}}"), fma(f, odd, even), fma(-f, odd, even)
+    return power * fma(f, odd, even), fma(-f, odd, even)
 
 
 def logarithm(x: Vector) -> Vector:

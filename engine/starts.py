@@ -5,7 +5,6 @@ from engine.record import Recorded, Refused, Tape
 from engine.vector import LANES
 
 import itertools
-import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,15 +41,8 @@ class Starts:
         self.memory = np.zeros((groups, arrays, count + LANES, lanes))
         self.memory[:, :, :count] = weights[self.members].transpose(0, 2, 3, 1)
         self.last = np.zeros((groups, lanes))
-        self.numbers = recorded.numbers
+        self.recorded = recorded
         self.running = list(range(groups))
-        step = recorded.step
-        fixed = [d.detach().numpy() for d, new in zip(recorded.data, step.fresh) if not new]
-        constants = np.concatenate(
-            [per_point(d, step.points) for d in fixed] or [np.empty((step.points, 0))], axis=1
-        )
-        self.constants = self.laid_out(constants[None, None], mask=self.case.padded)
-        self.no_data = self.laid_out(np.empty((1, 1, step.points, 0)))
 
     @property
     def weights(self) -> np.ndarray:
@@ -58,36 +50,48 @@ class Starts:
         found = self.memory[:, :, : self.case.step.parameters].transpose(0, 3, 1, 2)
         return found.reshape(-1, *found.shape[2:])[: self.members.max() + 1]
 
-    def laid_out(self, batches: np.ndarray, mask: bool = False) -> np.ndarray:
-        """(starts or 1, batches, points, features) for each group, or once for all, as a compiled function reads it."""
-        members = self.members if len(batches) > 1 else np.zeros((1, self.case.lanes), int)
-        parts, pairs, points = self.case.parts, self.case.pairs, self.case.step.points
-        point = np.arange(parts * pairs).reshape(pairs, parts).T
-        n = batches.shape[3]
-        shape = batches.shape[1], n + mask, parts, pairs, self.case.lanes
-        memory = np.zeros((len(members), math.prod(shape) + LANES))
-        for group, starts in zip(memory[:, :-LANES].reshape(len(members), *shape), members):
+    def laid_out(self, parts: dict[int, np.ndarray]) -> np.ndarray:
+        """The data of some steps for each group, or once for all, as a compiled function reads them.
+
+        Args:
+            parts: what the steps take from their items, by its place there: (starts or 1, batches, points, features).
+        """
+        _, _, _, data, places, *_ = self.recorded
+        case, points = self.case, self.case.step.points
+        columns = [np.ones((1, 1, points, int(case.padded)))]
+        for tensor, place in zip(reversed(data), reversed(places)):
+            columns.insert(0, per_point(tensor, points) if place is None else parts[place])
+        starts, batches = np.broadcast_shapes(*(column.shape[:2] for column in columns))
+        table = np.concatenate(
+            [np.broadcast_to(c, (starts, batches, *c.shape[2:])) for c in columns], axis=3
+        )
+        members = self.members if starts > 1 else np.zeros((1, case.lanes), int)
+        point = np.arange(case.parts * case.pairs).reshape(case.pairs, case.parts).T
+        memory = np.zeros((len(members), batches * case.batch + LANES))
+        shape = batches, case.rows, case.parts, case.pairs, case.lanes
+        for group, taken in zip(memory[:, :-LANES].reshape(len(members), *shape), members):
             # Where there is no point the last one stands, so that nothing becomes infinite there alone.
-            group[:, :n] = batches[starts].transpose(1, 3, 2, 0)[:, :, point.clip(max=points - 1)]
-            group[:, n:] = (point < points)[..., None]
+            group[:] = table[taken].transpose(1, 3, 2, 0)[:, :, point.clip(max=points - 1)]
+            if case.padded:
+                group[:, -1] = (point < points)[..., None]
         return memory
 
     def advance(
         self,
         steps: int,
+        data: np.ndarray,
         losses: np.ndarray,
         iterates: np.ndarray | None = None,
         *,
-        data: np.ndarray | None = None,
         first: int = 0,
     ) -> int:
         """Makes steps, on as many threads as there are cores.
 
         Args:
             steps: how many.
+            data: from `laid_out`; step number k takes batch k modulo their number.
             losses: (starts, steps), filled in, rows perhaps of larger arrays.
             iterates: (starts, steps, parameters), filled in likewise.
-            data: from `laid_out`, several batches perhaps; step number k takes batch k modulo their number.
             first: the number of the first step.
 
         Returns:
@@ -102,9 +106,7 @@ class Starts:
                 a.shape != wanted or a.dtype != np.float64 or not a[0].flags.c_contiguous
             ):
                 raise ValueError(f"not a contiguous float64 array of shape {wanted}: {a.shape}")
-        data = self.no_data if data is None else data
-        batch = self.case.rows[1] * self.case.parts * self.case.pairs * self.case.lanes
-        batches = (data.shape[1] - LANES) // batch if batch else 1
+        batches = (data.shape[1] - LANES) // self.case.batch if self.case.batch else 1
         addresses = [
             self.members * 0 if a is None else a.ctypes.data + a.strides[0] * self.members
             for a in (losses, iterates)
@@ -116,9 +118,8 @@ class Starts:
                 first,
                 steps,
                 batches,
-                self.numbers.ctypes.data,
+                self.recorded.numbers.ctypes.data,
                 self.memory[group].ctypes.data,
-                self.constants.ctypes.data,
                 data[group % len(data)].ctypes.data,
                 *(a.ctypes.data if self.case.lanes > 1 else int(a) for a in arrays),
                 self.last[group].ctypes.data,
@@ -155,7 +156,7 @@ def check(recorded: Recorded, tape: Tape, item: Any) -> None:
     except (ImportError, OSError) as error:
         raise Refused(f"llvmlite cannot be used ({error}): pip install llvmlite") from None
     losses = np.empty((1, 1))
-    again.advance(1, losses, data=again.laid_out(draw([item], 1, recorded)[0]))
+    again.advance(1, again.laid_out(draw([item], 1, recorded)[0]), losses)
     now = starts_of(recorded).weights
     near: Any = {"rtol": 1e-12, "atol": 1e-12}
     if not (np.allclose(losses, recorded.loss, **near) and np.allclose(again.weights, now, **near)):
@@ -180,33 +181,32 @@ def put_into(tensors: Sequence[Tensor], numbers: np.ndarray) -> None:
         tensor.detach().copy_(part.reshape(tensor.shape))
 
 
-def draw(items: Iterable[Any], count: int, recorded: Recorded) -> tuple[np.ndarray, list[Any]]:
+def draw(
+    items: Iterable[Any], count: int, recorded: Recorded
+) -> tuple[dict[int, np.ndarray], list[Any]]:
     """Draws up to `count` items, and copies what the step takes from them, as a generator may fill one tensor anew.
 
     Returns:
-        Shape (1, items, points, features); and the item that ended it because its shapes are others, if one did.
+        By its place in an item, (1, items, points, features); and the item that ended it because its shapes are others,
+        if one did.
     """
-    step = recorded.step
-    taken = [(k, place) for k, place in enumerate(recorded.places) if place is not None]
-    rows = np.empty((count, step.points, sum(step.widths[k] for k, _ in taken)))
-    drawn = 0
+    taken = {place: d for d, place in zip(recorded.data, recorded.places) if place is not None}
+    points, others = recorded.step.points, []
+    found: dict[int, list[np.ndarray]] = {place: [] for place in taken}
     for item in itertools.islice(items, count):
-        parts = [item[place] if isinstance(item, (tuple, list)) else item for _, place in taken]
-        if any(part.shape != recorded.data[k].shape for part, (k, _) in zip(parts, taken)):
-            return rows[None, :drawn], [item]
-        end = 0
-        for part, (k, _) in zip(parts, taken):
-            begin, end = end, end + step.widths[k]
-            rows[drawn, :, begin:end] = part.numpy()
-        drawn += 1
-    return rows[None, :drawn], []
+        parts = {k: item[k] if isinstance(item, (tuple, list)) else item for k in taken}
+        if any(parts[place].shape != tensor.shape for place, tensor in taken.items()):
+            others.append(item)
+            break
+        for place, part in parts.items():
+            found[place].append(per_point(part, points).copy())
+    return {k: np.concatenate(rows, axis=1) for k, rows in found.items() if rows}, others
 
 
-def per_point(data: np.ndarray, points: int) -> np.ndarray:
-    """Data of shape (points, features), (features,) or () as (points, features)."""
-    return np.broadcast_to(
-        np.atleast_1d(data.astype(np.float64)), (points, data.shape[-1] if data.ndim else 1)
-    )
+def per_point(data: Tensor, points: int) -> np.ndarray:
+    """Data of shape (points, features), (features,) or () as (1, 1, points, features)."""
+    rows = np.atleast_1d(data.detach().numpy())
+    return np.broadcast_to(rows, (1, 1, points, rows.shape[-1]))
 
 
 def cores() -> int:

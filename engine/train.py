@@ -69,16 +69,11 @@ def train(
     weights[:, 0] = flat.numpy()
     starts = Starts(recorded, weights, iterates=iterates is not None)
     losses = np.full((len(models), steps), np.nan)
-    used = [batches[place] for place in recorded.places if place is not None]
-    data = None
-    if used:
-        most = max(len(b) for b in used)
-        columns = [np.broadcast_to(b.numpy(), (most, *b.shape[1:])) for b in used]
-        data = starts.laid_out(np.concatenate(columns, axis=3))
+    data = starts.laid_out({place: batch.numpy() for place, batch in enumerate(batches)})
     for rows in chunks(0, steps):
-        kept = None if iterates is None else iterates[:, rows]
         count = rows.stop - rows.start
-        starts.advance(count, losses[:, rows], kept, data=data, first=rows.start)
+        kept = None if iterates is None else iterates[:, rows]
+        starts.advance(count, data, losses[:, rows], kept, first=rows.start)
         advance(count * len(models))
         if not starts.running:
             break

@@ -56,7 +56,7 @@ def both(function, tensors):
                 parameter.sub_(parameter.grad, alpha=1e-3)
     starts = starts_of(understand(tape, ()), tape)
     losses, before = np.empty((1, 1)), starts.weights[0, 0].copy()
-    starts.advance(1, losses)
+    starts.advance(1, starts.laid_out({}), losses)
     gradient = torch.cat([p.grad.flatten() for p in parameters])
     return (loss.item(), gradient.numpy()), (losses[0, 0], (before - starts.weights[0, 0]) * 1e3)
 

@@ -178,8 +178,8 @@ def test_same_bits_on_lesser_processors(processor):
             group = starts.Starts(recorded, vectors(models)[:count, None])
             group.function = compiled(group.case, *target)
             losses = np.zeros((count, 50))
-            laid_out = group.laid_out(torch.cat([x, y], dim=-1)[None].numpy())
-            group.advance(50, losses, data=laid_out)
+            laid_out = group.laid_out({0: x[None].numpy(), 1: y[None].numpy()})
+            group.advance(50, laid_out, losses)
             results.append((losses, group.weights))
         assert_same_bits(*results)
         assert np.ptp(losses) > 0
