@@ -55,11 +55,11 @@ ARGUMENTS = {
     "first": "i64",  # the first step's number, which chooses its batch
     "steps": "i64",
     "batches": "i64",
-    "numbers": "ptr",  # scale, twice it, then those of the update
+    "numbers": "ptr",  # scale, then those of the update
     "weights": "ptr",  # (1 + buffers, parameters + LANES, lanes), the last LANES of each unused
     "data": "ptr",  # (batches, rows, parts, pairs, lanes), and LANES doubles more
-    "losses": "ptr",  # (steps,), or LANES such arrays' addresses
-    "iterates": "ptr",  # (steps, parameters), or LANES such arrays' addresses
+    "losses": "ptr",  # (steps, lanes)
+    "iterates": "ptr",  # (steps, parameters, lanes)
     "last": "ptr",  # (lanes,), the last losses
 }
 
@@ -81,8 +81,8 @@ def terms(case: Case, parameters: list, data: list) -> list[Vector]:
         data: lists of Vectors; perhaps a mask as the last, 1 where there is a point and 0 where there is none.
 
     Returns:
-        For each parameter half the derivative of the sum over both points that the loss is a
-        multiple of; then that sum.
+        The derivative of the sum over both points that the loss is a multiple of, by each
+        parameter; then that sum.
     """
     operations = case.step.operations
     values: list[Any] = []
@@ -97,10 +97,9 @@ def terms(case: Case, parameters: list, data: list) -> list[Vector]:
         values.append(value)
         backward.append(derivatives)
 
-    half, total = values[-1][0].constant(0.5), sum(values[-1][1:], values[-1][0])
-    if case.padded:
-        half, total = data[-1][0] * 0.5, total * data[-1][0]
-    gradients: dict[Operand, Any] = {("value", len(values) - 1): [half] * len(values[-1])}
+    total = sum(values[-1][1:], values[-1][0])
+    present = data[-1][0] if case.padded else total.constant(1.0)
+    gradients: dict[Operand, Any] = {("value", len(values) - 1): [present] * len(values[-1])}
     for k in reversed(range(len(values))):
         d = gradients.pop(("value", k), None)
         for operand, derivative in zip(operations[k].operands, backward[k]) if d else ():
@@ -110,7 +109,9 @@ def terms(case: Case, parameters: list, data: list) -> list[Vector]:
                     new = [_both(entry) for entry in _flat(new)]
                 old = gradients.get(operand)
                 gradients[operand] = [a + b for a, b in zip(old, new)] if old else new
-    return [v for k in range(len(parameters)) for v in gradients["parameter", k]] + [_both(total)]
+    return [v for k in range(len(parameters)) for v in gradients["parameter", k]] + [
+        _both(total * present)
+    ]
 
 
 def _flat(value: Any) -> Iterator[Any]:
@@ -133,27 +134,24 @@ def _both(entry: Any) -> Vector:
 def _points_in_lanes(program: Program, case: Case, done: str) -> None:
     """A step of one start, LANES pairs of points at a time."""
     count = case.step.parameters
-    sums = [
-        program.accumulator(-0.0) for _ in range(count // LANES + 1)
-    ]  # LANES each, that of the loss last
+    sums = [program.accumulator(-0.0) for _ in range(0, count + 1, LANES)]  # LANES each
     with program.loop(-(-case.pairs // LANES)) as group:
         found = terms(case, *_operands(program, case, done, program.scaled(group, LANES)))
-        for n, place in enumerate(sums):
-            total = program.load(place)
-            for column in transpose(found[LANES * n : LANES * (n + 1)])[
-                : case.pairs
-            ]:  # in the order of the points
+        for n, memory in enumerate(sums):
+            total = program.load(memory)
+            columns = transpose(found[LANES * n : LANES * (n + 1)])
+            for column in columns[: case.pairs]:  # in the order of the points
                 total += column
-            program.store(total, place)
+            program.store(total, memory)
 
-    totals = [program.load(place) for place in sums]
+    totals = [program.load(memory) for memory in sums]
     loss = program.spread_lane(totals[-1], count % LANES) * program.load_spread("%numbers", 0)
     program.store(loss, "%losses", done, count=1)
-    for number in range(0, count, LANES):
-        weights = _updated(program, case, totals[number // LANES], number)
+    row = program.address("%iterates", program.scaled(done, count))
+    for place in range(0, count, LANES):
+        weights = _updated(program, case, totals[place // LANES], place)
         if case.iterates:
-            row = program.address("%iterates", program.scaled(done, count))
-            program.store(weights, row, number, min(LANES, count - number))
+            program.store(weights, row, place, min(LANES, count - place))
     program.leave_unless(loss - loss < math.inf, program.value(f"add i64 {done}, 1"))
 
 
@@ -169,12 +167,12 @@ def _starts_in_lanes(program: Program, case: Case, done: str) -> None:
     running = last - last < math.inf  # 0 where it was finite, else a NaN
     loss = where(running, program.load(sums[-1]) * program.load_spread("%numbers", 0), math.nan)
     program.store(loss, "%last")
-    program.scatter(loss, "%losses", done)
+    program.store(loss, "%losses", program.scaled(done, LANES))
+    row = program.address("%iterates", program.scaled(done, LANES * count))
     for place in range(count):
         weights = _updated(program, case, program.load(sums[place]), LANES * place, running)
         if case.iterates:
-            row = program.value(f"add i64 {program.scaled(done, count)}, {place}")
-            program.scatter(weights, "%iterates", row, running)
+            program.store(where(running, weights, math.nan), row, LANES * place)
     program.leave_unless(loss - loss < math.inf, program.value(f"add i64 {done}, 1"))
 
 
@@ -185,8 +183,8 @@ def _updated(
     size = (case.step.parameters + LANES) * case.lanes
     addresses = {"p": place} | {f"b{k}": (k + 1) * size + place for k in range(case.step.buffers)}
     old = {name: program.load("%weights", index) for name, index in addresses.items()}
-    values = old | {"g": total * program.load_spread("%numbers", 1)}
-    number = itertools.count(2)
+    values = old | {"g": total * program.load_spread("%numbers", 0)}
+    number = itertools.count(1)
     for name, target, *words in case.step.update:
         a, *others = (
             program.load_spread("%numbers", next(number)) if word == "number" else values[word]
@@ -220,7 +218,7 @@ def _operands(program: Program, case: Case, done: str, pair: str) -> tuple[list,
     number = program.value(f"add i64 %first, {done}")
     batch = program.scaled(program.value(f"urem i64 {number}, %batches"), case.batch)
     index = program.value(f"add i64 {batch}, {program.scaled(pair, case.lanes)}")
-    begin, size = program.address("%data", index), case.batch // case.rows // case.parts
+    begin, size = program.address("%data", index), case.pairs * case.lanes
     vectors = (
         join([program.load(begin, (row * case.parts + part) * size) for part in range(case.parts)])
         for row in range(case.rows)

@@ -201,9 +201,13 @@ class Loop:
                     break
                 data = starts.laid_out(parts)
                 count = next(iter(parts.values())).shape[1]
-            rows = slice(rows.start, rows.start + count)
-            kept = None if self.iterates is None else self.iterates[None, rows]
-            self.done += starts.advance(count, data, self.losses[None, rows], kept)
+            losses, iterates = starts.advance(count, data)
+            made = int(np.isfinite(losses).sum()) + (not starts.running)
+            rows = slice(self.done, self.done + made)
+            self.losses[rows] = losses[0, :made]
+            if iterates is not None and self.iterates is not None:
+                self.iterates[rows] = iterates[0, :made]
+            self.done += made
             for tensors, row in zip([recorded.parameters, *recorded.buffers], starts.weights[0]):
                 put_into(tensors, row)
             self.diverged = not starts.running

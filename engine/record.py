@@ -109,7 +109,7 @@ class Recorded(NamedTuple):
     buffers: list[list[Tensor]]  # for each buffer of the update those of all parameters
     data: list[Tensor]
     places: list[int | None]  # where in the loop's item the data stand; None: a constant
-    numbers: np.ndarray  # scale, twice it, then those of the update
+    numbers: np.ndarray  # scale, then those of the update
     loss: float
 
 
@@ -146,7 +146,7 @@ def understand(tape: Tape, item: Any) -> Recorded:
         points=graph.points,
         update=update,
     )
-    numbers = np.array([scale, 2 * scale, *factors])
+    numbers = np.array([scale, *factors])
     value = float(loss.detach())
     return Recorded(step, parameters, buffers, graph.data, graph.places, numbers, value)
 

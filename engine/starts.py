@@ -36,7 +36,7 @@ class Starts:
         self.case = Case(recorded.step, lanes, iterates)
         self.function = compiled(self.case)
         groups = -(-starts // lanes)
-        # The last start fills up the last group: its twins write what it writes.
+        # The last start fills up the last group.
         self.members = np.arange(groups * lanes).clip(max=starts - 1).reshape(groups, lanes)
         self.memory = np.zeros((groups, arrays, count + LANES, lanes))
         self.memory[:, :, :count] = weights[self.members].transpose(0, 2, 3, 1)
@@ -77,65 +77,47 @@ class Starts:
         return memory
 
     def advance(
-        self,
-        steps: int,
-        data: np.ndarray,
-        losses: np.ndarray,
-        iterates: np.ndarray | None = None,
-        *,
-        first: int = 0,
-    ) -> int:
+        self, steps: int, data: np.ndarray, first: int = 0
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Makes steps, on as many threads as there are cores.
 
         Args:
             steps: how many.
             data: from `laid_out`; step number k takes batch k modulo their number.
-            losses: (starts, steps), filled in, rows perhaps of larger arrays.
-            iterates: (starts, steps, parameters), filled in likewise.
             first: the number of the first step.
 
         Returns:
-            The steps made: fewer than asked for if all losses have ceased to be finite.
-
-        Raises:
-            ValueError: an array that cannot be filled in; compiled code would write over what lies beside it.
+            The losses (starts, steps) and, if they are kept, the parameters after each step, (starts, steps,
+            parameters); both NaN after a loss that is not finite.
         """
-        shape = self.members.max() + 1, steps
-        for a, wanted in ((losses, shape), (iterates, (*shape, self.case.step.parameters))):
-            if a is not None and (
-                a.shape != wanted or a.dtype != np.float64 or not a[0].flags.c_contiguous
-            ):
-                raise ValueError(f"not a contiguous float64 array of shape {wanted}: {a.shape}")
-        batches = (data.shape[1] - LANES) // self.case.batch if self.case.batch else 1
-        addresses = [
-            self.members * 0 if a is None else a.ctypes.data + a.strides[0] * self.members
-            for a in (losses, iterates)
-        ]
+        case, count = self.case, self.case.step.parameters
+        batches = (data.shape[1] - LANES) // case.batch if case.batch else 1
+        losses = np.full((len(self.memory), steps, case.lanes), np.nan)
+        iterates = np.full((*losses.shape[:2], count * case.iterates, case.lanes), np.nan)
 
-        def call(group: int) -> int:
-            arrays = [rows[group] if self.case.lanes > 1 else rows[group, 0] for rows in addresses]
-            return self.function(
-                first,
-                steps,
-                batches,
-                self.recorded.numbers.ctypes.data,
-                self.memory[group].ctypes.data,
-                data[group % len(data)].ctypes.data,
-                *(a.ctypes.data if self.case.lanes > 1 else int(a) for a in arrays),
-                self.last[group].ctypes.data,
+        def call(group: int) -> bool:
+            arrays = (
+                self.recorded.numbers,
+                self.memory[group],
+                data[group % len(data)],
+                losses[group],
+                iterates[group],
+                self.last[group],
             )
+            made = self.function(first, steps, batches, *(a.ctypes.data for a in arrays))
+            return np.isfinite(losses[group, made - 1]).any()
 
         if len(self.running) > 1:
             with ThreadPoolExecutor(cores()) as pool:
-                made = list(pool.map(call, self.running))
+                run_on = list(pool.map(call, self.running))
         else:
-            made = [call(group) for group in self.running]
-        self.running = [
-            group
-            for group, count in zip(self.running, made)
-            if np.isfinite(losses[self.members[group], count - 1]).any()
-        ]
-        return max(made, default=0)
+            run_on = [call(group) for group in self.running]
+        self.running = list(itertools.compress(self.running, run_on))
+        number = self.members.max() + 1
+        by_start = losses.transpose(0, 2, 1).reshape(-1, steps)[:number]
+        if not case.iterates:
+            return by_start, None
+        return by_start, iterates.transpose(0, 3, 1, 2).reshape(-1, steps, count)[:number]
 
 
 def starts_of(recorded: Recorded, tape: Tape | None = None, *, iterates: bool = False) -> Starts:
@@ -155,8 +137,7 @@ def check(recorded: Recorded, tape: Tape, item: Any) -> None:
         again = starts_of(recorded, tape)
     except (ImportError, OSError) as error:
         raise Refused(f"llvmlite cannot be used ({error}): pip install llvmlite") from None
-    losses = np.empty((1, 1))
-    again.advance(1, again.laid_out(draw([item], 1, recorded)[0]), losses)
+    losses, _ = again.advance(1, again.laid_out(draw([item], 1, recorded)[0]))
     now = starts_of(recorded).weights
     near: Any = {"rtol": 1e-12, "atol": 1e-12}
     if not (np.allclose(losses, recorded.loss, **near) and np.allclose(again.weights, now, **near)):

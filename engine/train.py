@@ -72,8 +72,9 @@ def train(
     data = starts.laid_out({place: batch.numpy() for place, batch in enumerate(batches)})
     for rows in chunks(0, steps):
         count = rows.stop - rows.start
-        kept = None if iterates is None else iterates[:, rows]
-        starts.advance(count, data, losses[:, rows], kept, first=rows.start)
+        losses[:, rows], kept = starts.advance(count, data, rows.start)
+        if iterates is not None:
+            iterates[:, rows] = kept
         advance(count * len(models))
         if not starts.running:
             break

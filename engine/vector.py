@@ -17,14 +17,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 
 LANES = 8  # doubles in a part of a Vector: a register with AVX-512, two with AVX2
-_PART, _INTEGERS, _MASK, _POINTERS = (
-    f"<{LANES} x {kind}>" for kind in ("double", "i64", "i1", "ptr")
-)
-_FMA, _SCATTER = f"@llvm.fma.v{LANES}f64", f"@llvm.masked.scatter.v{LANES}f64.v{LANES}p0"
-_DECLARATIONS = [
-    f"declare {_PART} {_FMA}({_PART}, {_PART}, {_PART})",
-    f"declare void {_SCATTER}({_PART}, {_POINTERS}, i32, {_MASK})",
-]
+_PART, _MASK, _FMA = f"<{LANES} x double>", f"<{LANES} x i1>", f"@llvm.fma.v{LANES}f64"
 _C_TYPES = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64}  # a C long may have 32 bits
 
 
@@ -103,21 +96,14 @@ def dot(a: Sequence[Vector], b: Sequence[Vector], start: Vector | None = None) -
 
 def transpose(rows: Sequence[Vector]) -> list[Vector]:
     """The columns of a square of LANES rows, each a Vector of one part; the last rows may be missing."""
-    program, parts, step = (
-        rows[0].program,
-        [row.parts[0] for row in rows] + ["poison"] * (LANES - len(rows)),
-        1,
-    )
+    program, step = rows[0].program, 1
+    parts = [row.parts[0] for row in rows] + ["poison"] * (LANES - len(rows))
     while step < LANES:  # squares of `step` by `step` change places across the diagonal
         low = [i - step + LANES if i & step else i for i in range(LANES)]
         high = [i + LANES if i & step else i + step for i in range(LANES)]
-        for i in range(LANES):
-            if not i & step:
-                pair = parts[i], parts[i + step]
-                parts[i], parts[i + step] = (
-                    program.shuffle(*pair, low),
-                    program.shuffle(*pair, high),
-                )
+        for i in (i for i in range(LANES) if not i & step):
+            a, b = parts[i], parts[i + step]
+            parts[i], parts[i + step] = program.shuffle(a, b, low), program.shuffle(a, b, high)
         step *= 2
     return [Vector(program, part) for part in parts]
 
@@ -160,28 +146,15 @@ class Program:
 
     def load_spread(self, array: str, index: str | int = 0) -> Vector:
         """One element in every lane."""
-        return self.spread(self.value(f"load double, ptr {self.address(array, index)}"))
+        number = self.value(f"load double, ptr {self.address(array, index)}")
+        first = self.value(f"insertelement {_PART} poison, double {number}, i32 0")
+        return self.spread_lane(Vector(self, first), 0)
 
     def store(self, vector: Vector, array: str, index: str | int = 0, count: int = LANES) -> None:
         """The first `count` lanes, side by side."""
         part = self.shuffle(vector.parts[0], "poison", range(count))
         self.lines.append(
             f"store <{count} x double> {part}, ptr {self.address(array, index)}, align 8"
-        )
-
-    def scatter(self, vector: Vector, arrays: str, index: str, mask: Vector | None = None) -> None:
-        """Each lane, or those where a mask is true, into its own of LANES arrays, whose addresses lie at `arrays`."""
-        starts = self.value(f"load {_POINTERS}, ptr {arrays}, align 8")
-        places = self.value(f"getelementptr double, {_POINTERS} {starts}, i64 {index}")
-        self.lines.append(
-            f"call void {_SCATTER}({_PART} {vector.parts[0]}, {_POINTERS} {places}, i32 8, "
-            f"{_MASK} {mask.parts[0] if mask else 'splat (i1 true)'})"
-        )
-
-    def spread(self, number: str) -> Vector:
-        """A double in every lane."""
-        return self.spread_lane(
-            Vector(self, self.value(f"insertelement {_PART} poison, double {number}, i32 0")), 0
         )
 
     def spread_lane(self, vector: Vector, lane: int) -> Vector:
@@ -235,7 +208,7 @@ class Program:
             for name, kind in self.arguments.items()
         )
         text = [
-            *_DECLARATIONS,
+            f"declare {_PART} {_FMA}({_PART}, {_PART}, {_PART})",
             f"define i64 @main({', '.join(arguments)}) {{",
             *self.accumulators,
             *self.lines,
