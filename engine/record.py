@@ -133,8 +133,10 @@ def understand(tape: Tape, item: Any) -> Recorded:
     for call in before:
         if call.in_place and call.name not in ("requires_grad_", "zero_"):
             raise Refused(f"{call.name} before backward()")
-    if any(p.dtype != torch.float64 or p.device.type != "cpu" or p.dim() > 2 for p in parameters):
-        raise Refused("only vectors and matrices of float64 on the CPU are compiled")
+    if any(p.dtype != torch.float64 or p.device.type != "cpu" for p in parameters):
+        raise Refused("only float64 on the CPU is compiled")
+    if any(p.dim() > 2 for p in parameters):
+        raise Refused("a parameter with more than two dimensions")
     if (count := sum(p.numel() for p in parameters)) > LARGEST:
         raise Refused(f"{count:,} parameters would take long to compile; at most {LARGEST:,} are")
     graph = _Graph(before, parameters, item)

@@ -1,4 +1,7 @@
-"""An Artificial Neural Network Revisited: a 2-2-3-2 sigmoid network on ten points, a million gradient steps."""
+"""An Artificial Neural Network Revisited: a 2-2-3-2 sigmoid network on ten labelled points.
+
+Two inputs, layers of two and three neurons, two outputs; a million steps of gradient descent.
+"""
 
 import sys
 from pathlib import Path
@@ -30,7 +33,7 @@ LABELS = one_hot(torch.tensor([0] * 5 + [1] * 5), classes=2, dtype=torch.float64
 def random_pairs(
     count: int, kind: str, generator: torch.Generator, device: str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The lecture's xtrain and ytrain, drawn by `torch.randn` or `torch.rand`: `count` times x and y of shape (2,)."""
+    """Yields `count` pairs of random x and y, each of shape (2,), drawn by torch's `kind`."""
     draw = {"randn": torch.randn, "rand": torch.rand}[kind]
     for _ in range(count):
         x, y = draw(2, 2, generator=generator, dtype=torch.float64).to(device)
@@ -38,7 +41,7 @@ def random_pairs(
 
 
 def build_model(generator: torch.Generator) -> nn.Sequential:
-    """M = Chain(L2, L3, L4): the 2-2-3-2 network in float64, weights and biases 0.5 * randn."""
+    """The 2-2-3-2 network in float64, weights and biases 0.5 * randn. L2 to L4 are the lecture's names."""
     model = nn.Sequential(
         nn.Linear(2, 2), nn.Sigmoid(),  # L2
         nn.Linear(2, 3), nn.Sigmoid(),  # L3
@@ -50,12 +53,17 @@ def build_model(generator: torch.Generator) -> nn.Sequential:
 
 
 def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """loss = 1/10 sum over the ten points of 1/2 ||label - M(point)||^2. As in the lecture, x and y are not used."""
-    return 0.5 * (model(POINTS.to(x.device)) - LABELS.to(x.device)).square().sum() / len(POINTS)
+    """The mean over the ten points of 1/2 ||label - model(point)||^2.
+
+    As in the lecture, the values of x and y are not used: every step is on all ten points, and the
+    training pairs only count the steps.
+    """
+    points, labels = POINTS.to(x.device), LABELS.to(y.device)
+    return 0.5 * (model(points) - labels).square().sum() / len(points)
 
 
 def points_correct(model: nn.Module) -> Tensor:
-    """For each of the ten points, whether the larger output is the one that its label names; shape (10,)."""
+    """Whether each of the ten points is classified correctly, by the larger output; shape (10,)."""
     with torch.no_grad():
         return model(POINTS).argmax(dim=-1) == LABELS.argmax(dim=-1)
 
@@ -66,13 +74,13 @@ def parse_args() -> argparse.Namespace:
         "--steps",
         type=options.whole_number(1, 10**9),
         default=1_000_000,
-        help="gradient steps, the lecture's number of data points; 1 to 10^9",
+        help="gradient steps, 1 to 10^9",
     )
     parser.add_argument(
         "--train-data",
         choices=("randn", "rand"),
         default="randn",
-        help="how the pairs are drawn that the lecture hands to its loss, which ignores them",
+        help="how to draw the training pairs, whose values the loss does not use",
     )
     parser.add_argument("--animate", action="store_true", help="also draw training.gif")
     options.add_engine_option(parser)
@@ -85,9 +93,9 @@ def main() -> None:
     args = parse_args()
     run = Run("ann_revisited", args)
 
-    # Step 1, the task: tell the first five points from the other five (POINTS and LABELS, above).
+    # Step 1, the task: separate the first five points from the other five (POINTS and LABELS, above).
 
-    # Step 2, the training data: a million pairs of random numbers, which the loss ignores
+    # Step 2, the training data: a million random pairs, one for each step
     train_data = random_pairs(args.steps, args.train_data, run.generator("pairs"), run.device)
 
     # Step 3, the model
@@ -99,16 +107,16 @@ def main() -> None:
     # Step 5, the optimizer: gradient descent
     optimizer = optim.SGD(model.parameters(), lr=args.lr)
 
-    # Step 6, training: one step for each pair
+    # Step 6, training: one step for each pair. `run` saves, can resume, and keeps some parameters.
     keep = plotting.eval_steps(args.steps, args.animate)
     for x, y in run.steps(train_data, args.steps, model=model, optimizer=optimizer, keep=keep):
         value = loss(model, x, y)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
+        optimizer.zero_grad()  # forget the gradients of the step before
+        value.backward()  # the derivative of the loss by each parameter
+        optimizer.step()  # parameter -= learning rate * derivative
         run.record(value)
 
-    # Results: which of the ten points are right, and F over the unit square
+    # Results: which of the ten points are classified correctly, and the outputs over the unit square
     model = model.cpu()
     final_loss = loss(model, POINTS, LABELS).item()
     results = {

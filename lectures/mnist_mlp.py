@@ -18,75 +18,79 @@ from torch.nn import functional
 
 
 def as_vectors(images: Tensor) -> Tensor:
-    """Images (n, 28, 28) of uint8 as vectors (n, 784) of float32 in [0, 1], as MLDatasets hands them to Flux."""
+    """Flattens images (n, 28, 28) of 0 to 255 to vectors (n, 784) of float32 in [0, 1]."""
     return images.reshape(len(images), -1).to(torch.float32) / 255
 
 
 def build_model(hidden: int, generator: torch.Generator) -> nn.Sequential:
-    """Chain(Dense(28*28, hidden, relu), Dense(hidden, 10), softmax), with Flux's initial values.
+    """The 784-hidden-10 network, with ReLU between, and Flux's default initialization.
 
-    Glorot uniform weights, in [-a, a] with a = sqrt(6 / (inputs + outputs)), and zero biases (Glorot & Bengio 2010).
-    relu(x) = max(x, 0); softmax(x)_k = exp(x_k) / sum exp(x_j) makes ten probabilities of the ten outputs (Goodfellow,
-    Bengio & Courville 2016, sections 6.3.1 and 6.2.2.3).
+    Glorot uniform weights, in [-a, a] with a = sqrt(6 / (inputs + outputs)), and zero biases
+    (Glorot & Bengio 2010). The softmax that ends the lecture's network is in `loss` and `predict`:
+    PyTorch's cross_entropy takes the outputs before it, so that it never has the logarithm of 0.
     """
     first, second = nn.Linear(28 * 28, hidden), nn.Linear(hidden, 10)
     for layer in (first, second):
         nn.init.xavier_uniform_(layer.weight, generator=generator)
         nn.init.zeros_(layer.bias)
-    return nn.Sequential(first, nn.ReLU(), second, nn.Softmax(dim=1))
+    return nn.Sequential(first, nn.ReLU(), second)
 
 
-def loss(model: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
-    """loss(x, y) = crossentropy(model(x), y) = mean over the images of -sum_k y_k log(model(x)_k); y one-hot.
-
-    It is computed from the logits, the values before the softmax, where no logarithm of 0 can occur.
-    """
-    first, relu, second, _softmax = model
-    return functional.cross_entropy(second(relu(first(x))), y)
+def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The mean over the images of -sum_k y_k log(softmax(model(x))_k), for one-hot y of shape (n, 10)."""
+    return functional.cross_entropy(model(x), y)
 
 
 def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """The probability of each class for each image, shape (n, 10), on the CPU; images as vectors (n, 784)."""
+    """The probability of each class for each image, shape (n, 10), on the CPU.
+
+    softmax(x)_k = exp(x_k) / sum_j exp(x_j) turns the ten outputs into probabilities (Goodfellow,
+    Bengio & Courville 2016, section 6.2.2.3). The images are vectors, shape (n, 784).
+    """
+    device = next(model.parameters()).device
     with torch.no_grad():
-        return model(images.to(next(model.parameters()).device)).cpu()
+        return model(images.to(device)).softmax(dim=1).cpu()
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
-    """The share of the images whose largest probability, of shape (n, 10), is the label's, of shape (n,)."""
+    """The fraction of the images, of n, whose most probable class is the label.
+
+    probabilities has the shape (n, 10), labels (n,).
+    """
     return (probabilities.argmax(dim=1) == labels).double().mean().item()
 
 
 def evaluate(
-    run: Run, model: nn.Sequential, data: datasets.Dataset, images: Tensor, labels: Tensor
+    run: Run, model: nn.Module, data: datasets.Dataset, images: Tensor, labels: Tensor
 ) -> tuple[dict, list[Tensor]]:
-    """The results of training on some images as vectors with labels one-hot, and the network's probabilities.
+    """The results for metrics.json of a model trained on images (n, 784) with one-hot labels (n, 10).
 
-    These are, of shape (n, 10), those of the first five training images, of those that were trained on, and of the
-    test images. One of the latter is drawn at random, which the network has not seen.
+    Also the probabilities, of shape (m, 10), for the first five training images, for those that were
+    trained on, and for the test images.
     """
-    count, five = len(images), as_vectors(data.train_images[:5])
-    first, train, test = (predict(model, x) for x in (five, images, as_vectors(data.test_images)))
-    unseen = int(torch.randint(len(test), (), generator=run.generator("unseen image")))
+    first_five = predict(model, as_vectors(data.train_images[:5]))
+    train, test = predict(model, images), predict(model, as_vectors(data.test_images))
+    index = int(torch.randint(len(test), size=(), generator=run.generator("unseen image")))
     results = {
         "dataset": data.name,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "train_images": count,
+        "train_images": len(images),
         "test_images": len(test),
         "final_loss": loss(model, images, labels).item(),
-        "train_accuracy": accuracy(train, data.train_labels[:count]),
+        "train_accuracy": accuracy(train, data.train_labels[: len(images)]),
         "test_accuracy": accuracy(test, data.test_labels),
         "first_five": [
-            {"label": int(label), "prediction": int(row.argmax())}
-            for label, row in zip(data.train_labels[:5], first)
+            {"label": int(label), "prediction": int(probabilities.argmax())}
+            for label, probabilities in zip(data.train_labels, first_five)
         ],
-        "unseen": {
-            "index": unseen,
-            "label": int(data.test_labels[unseen]),
-            "prediction": int(test[unseen].argmax()),
-            "probabilities": test[unseen],
+        "unseen": {  # one test image, drawn at random
+            "index": index,
+            "label": int(data.test_labels[index]),
+            "prediction": int(test[index].argmax()),
+            "probabilities": test[index],
         },
     }
-    return results, [first, train, test]
+    return results, [first_five, train, test]
 
 
 def parse_args() -> argparse.Namespace:
@@ -114,7 +118,7 @@ def main() -> None:
     # Step 2, representing the images as vectors
     images = as_vectors(data.train_images[:count]).to(run.device)  # (100, 784)
 
-    # Step 3, the model; to test if the definition is valid, it is evaluated at the 10th image
+    # Step 3, the model; to test if the definition is valid, evaluate it at the 10th image
     model = build_model(args.hidden, run.generator("model")).to(run.device)
     tenth = predict(model, as_vectors(data.train_images[9:10]))
     run.print(
@@ -124,21 +128,22 @@ def main() -> None:
 
     # Step 4, the loss function: `loss`, above.
 
-    # Step 5, the optimizer: Adam, with Flux's and PyTorch's defaults. It divides a running mean of each gradient by the
-    # root of a running mean of its square, so that every parameter has steps of its own size (Kingma & Ba 2015).
+    # Step 5, the optimizer: Adam, with Flux's and PyTorch's defaults. It divides a running mean of
+    # each gradient by the square root of a running mean of its square, so that every parameter gets
+    # its own step size (Kingma & Ba 2015).
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
 
-    # Step 6, training: an epoch is one step on all images
+    # Step 6, training: an epoch is one step on all images. `run` shows a bar, saves, and can resume.
     for _epoch in run.steps(range(args.epochs), model=model, optimizer=optimizer):
         value = loss(model, images, labels)
-        optimizer.zero_grad()
-        value.backward()
+        optimizer.zero_grad()  # forget the gradients of the step before
+        value.backward()  # the derivative of the loss by each parameter
         optimizer.step()
         run.record(value)
 
-    # Results: the share of the images that is classified correctly, of those trained on and of the test images
-    results, predictions = evaluate(run, model, data, images, labels)
-    run.finish(results, reports.mnist_mlp(run, results, data, model, *predictions))
+    # Results: the accuracy on the images that were trained on, and on the test images
+    results, probabilities = evaluate(run, model, data, images, labels)
+    run.finish(results, reports.mnist_mlp(run, results, data, model, *probabilities))
 
 
 if __name__ == "__main__":
