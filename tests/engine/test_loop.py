@@ -291,7 +291,7 @@ EDITS = {
     "none": ("", "", True),
     "loss times 3": ("return 0.5 *", "return 3 * 0.5 *", True),
     "mean instead of sum / 10": (
-        ".square().sum() / len(POINTS)",
+        ".square().sum() / len(points)",
         ".square().mean()",
         True,
     ),

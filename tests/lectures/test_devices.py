@@ -82,7 +82,7 @@ def test_a_whole_run(on_a_stand_in, name):
     assert results["ended"] == "finished"
     if name != "mnist_mlp":
         assert results["engine"] == "eager"
-        assert "engine: not compiled: only float64 on the CPU is compiled" in done.stdout
+        assert "engine: not compiled: " in done.stdout
     for file in ("model_initial.pt", "model.pt"):  # can be read where there is no such device
         state = torch.load(done.folder / file, weights_only=True)
         assert {tensor.device.type for tensor in state.values()} == {"cpu"}
@@ -99,8 +99,8 @@ def test_a_batch_of_distorted_copies(on_a_stand_in):
 
 PLANTED = {
     "linear_recovery": ("y_train.to(run.device)", "y_train"),
-    "ann_revisited": ("LABELS.to(x.device)", "LABELS"),
-    "mnist_mlp": ("images.to(next(model.parameters()).device)", "images"),
+    "ann_revisited": ("LABELS.to(y.device)", "LABELS"),
+    "mnist_mlp": ("images.to(device)", "images"),
 }
 
 
