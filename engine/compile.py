@@ -1,8 +1,8 @@
-"""Code for a step: its rules are applied to Vectors, which leaves a program behind that LLVM compiles.
+"""Code for a step: its rules, applied to Vectors, leave a program behind that LLVM compiles.
 
-For one start, the points of a batch lie in the lanes of a Vector. Several starts lie there themselves and take the
-points one pair after another. The operations and their order are the same both times, sums over points included, so
-that a start has the same bits alone and among others.
+For one start, the points of a batch lie in the lanes of a Vector. Several starts lie there
+themselves and take the points one pair after another. The operations and their order are the same
+both times, sums over points included, so that a start has the same bits alone and among others.
 """
 
 from engine.record import Operand, Step
@@ -30,7 +30,7 @@ class Case(NamedTuple):
 
     @property
     def pairs(self) -> int:
-        """As many as hold the points; with the points in the lanes a multiple of LANES, if they are more."""
+        """As many as hold the points; if more than the lanes hold, a multiple of LANES."""
         pairs = -(-self.step.points // self.parts)
         return -(-pairs // LANES) * LANES if self.lanes == 1 and pairs > LANES else pairs
 
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """Numbers of a point: its data, and if points are padded one more that is 1 for a point and 0 for none."""
+        """Numbers of a point: its data, and where points are padded a 1, or a 0 for no point."""
         return sum(self.step.widths) + self.padded
 
     @property
@@ -49,8 +49,8 @@ class Case(NamedTuple):
         return self.rows * self.parts * self.pairs * self.lanes
 
 
-# The arguments of a compiled function. It makes `steps` steps, or fewer if the losses of all its starts cease to be
-# finite, and returns how many it made, that with the last loss included.
+# The arguments of a compiled function. It makes `steps` steps, or fewer if the losses of all its
+# starts cease to be finite, and returns how many it made, that with the last loss included.
 ARGUMENTS = {
     "first": "i64",  # the first step's number, which chooses its batch
     "steps": "i64",
@@ -74,11 +74,12 @@ def compiled(case: Case, *target: str) -> Callable[..., int]:
 
 
 def terms(case: Case, parameters: list, data: list) -> list[Vector]:
-    """Forward and backward pass over two points, one in each part of the Vectors, or over one in a single part.
+    """Forward and backward pass over two points, one in each part of the Vectors, or over one.
 
     Args:
         parameters: a Vector each, in rows and matrices as their shapes say.
-        data: lists of Vectors; perhaps a mask as the last, 1 where there is a point and 0 where there is none.
+        data: lists of Vectors; perhaps a mask as the last, 1 where there is a point and 0 where
+            there is none.
 
     Returns:
         The derivative of the sum over both points that the loss is a multiple of, by each
@@ -156,7 +157,10 @@ def _points_in_lanes(program: Program, case: Case, done: str) -> None:
 
 
 def _starts_in_lanes(program: Program, case: Case, done: str) -> None:
-    """A step of LANES starts, a pair of points at a time. Those whose last loss is not finite stay as they are."""
+    """A step of LANES starts, a pair of points at a time.
+
+    Those whose last loss is not finite stay as they are.
+    """
     count = case.step.parameters
     sums = [program.accumulator(-0.0) for _ in range(count + 1)]
     with program.loop(case.pairs) as pair:
@@ -179,7 +183,7 @@ def _starts_in_lanes(program: Program, case: Case, done: str) -> None:
 def _updated(
     program: Program, case: Case, total: Vector, place: int, running: Vector | None = None
 ) -> Vector:
-    """LANES parameters after the update that the step recorded, of their sums; they and their buffers are stored."""
+    """LANES parameters, updated with their sums; they and their buffers are stored."""
     size = (case.step.parameters + LANES) * case.lanes
     addresses = {"p": place} | {f"b{k}": (k + 1) * size + place for k in range(case.step.buffers)}
     old = {name: program.load("%weights", index) for name, index in addresses.items()}
@@ -205,7 +209,7 @@ def _updated(
 
 
 def _operands(program: Program, case: Case, done: str, pair: str) -> tuple[list, list]:
-    """What `terms` works on, read from memory: the parameters, and the data of a step from a pair of points on."""
+    """What `terms` works on, from memory: the parameters, and the data from a pair of points on."""
     load = program.load_spread if case.lanes == 1 else program.load
     numbers = (
         join([load("%weights", case.lanes * place)] * case.parts) for place in itertools.count()

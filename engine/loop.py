@@ -1,4 +1,6 @@
-"""A loop that compiles itself: its first steps are recorded, checked against compiled ones, and the others made so."""
+"""A loop that compiles itself: its first steps are recorded, and the others made by a compiled
+copy.
+"""
 
 from engine.record import Recorded, Refused, Tape, understand
 from engine.source import Watch, check_python
@@ -17,7 +19,9 @@ RECORDED = 2  # steps: the first is special, since optimizers make their buffers
 
 
 class Loop:
-    """Goes over items, a training step each. Write the step as ever; where it can be compiled it is.
+    """Goes over items, a training step each.
+
+    Write the step as ever; where it can be compiled it is.
 
         loop = engine.steps(data)
         for x, y in loop:
@@ -27,12 +31,14 @@ class Loop:
             optimizer.step()
         print(loop.how)
 
-    The first two steps run as they stand and are recorded. The second is made again by the compiled function, from the
-    state before it; if loss and parameters agree to 1e-12, the compiled function makes the other steps, all but the
-    last, which runs as it stands again, so that every name has its value. Else the loop goes on uncompiled.
+    The first two steps run as they stand and are recorded. The second is made again by the compiled
+    function, from the state before it; if loss and parameters agree to 1e-12, the compiled function
+    makes the other steps, all but the last, which runs as it stands again, so that every name has
+    its value. Else the loop goes on uncompiled.
 
     Attributes:
-        losses: every step's loss, shape (steps,); in a loop that is not compiled, those that `record` was told.
+        losses: every step's loss, shape (steps,); in a loop that is not compiled, those that
+            `record` was told.
         done: the number of steps made.
         how: what was compiled, or why nothing was.
         compiled: whether steps were.
@@ -62,14 +68,18 @@ class Loop:
             compile: False leaves the loop as it is.
             losses: room for the losses, shape (count,).
             parameters: with `iterates`, those that are kept, in this order.
-            iterates: shape (count, number of parameters), filled in with the parameters after each step.
+            iterates: shape (count, number of parameters), filled in with the parameters after each
+                step.
             stops: numbers of steps after which `after` is called in any case, in ascending order.
-            restore: with `done`, goes back to the state before the first step; called if recording it was in vain.
-            after: called after each step, and after the compiled ones about ten times a second; True ends the loop.
-            own: functions of who makes this loop for others: those that make it, and those that record a step's loss.
+            restore: with `done`, goes back to the state before the first step; called if recording
+                it was in vain.
+            after: called after each step, and after the compiled ones about ten times a second;
+                True ends the loop.
+            own: functions of who makes this loop for others: those that make it, and those that
+                record a step's loss.
         """
         self.items = items
-        self.count = len(items) if count is None else count  # type: ignore[arg-type]  # it says so itself
+        self.count = len(items) if count is None else count  # type: ignore[arg-type]
         self.done = done
         self.losses = np.full(self.count, np.nan) if losses is None else losses
         self.parameters, self.iterates, self.stops = list(parameters), iterates, stops
@@ -136,10 +146,10 @@ class Loop:
         return self.done == self.count
 
     def _recorded(self, items: Iterator[Any]) -> Generator[Any, None, Iterator[Any]]:
-        """Records steps, and makes the others compiled, all but the last, if it can; returns the items that are left.
+        """Records steps, makes the others but the last compiled if it can, returns the items left.
 
-        A resumed loop makes steps only to record them. Their effect is undone, so that the bits are those of a loop
-        that was never stopped.
+        A resumed loop makes steps only to record them. Their effect is undone, so that the bits are
+        those of a loop that was never stopped.
         """
         frame, own = sys._getframe(), {function.__code__ for function in self.own}
         while frame.f_back and (frame.f_globals["__name__"] == __name__ or frame.f_code in own):

@@ -1,7 +1,8 @@
-"""Recording: what PyTorch does in the body of a loop becomes a `Step`, a description that can be compiled.
+"""Recording: what PyTorch does in the body of a loop becomes a `Step`, which can be compiled.
 
-A `TorchFunctionMode` is handed every operation of PyTorch while it is entered. `backward()` names the
-loss; walking back from it gives the operations that lead there. What follows `backward()` is the update.
+A `TorchFunctionMode` is handed every operation of PyTorch while it is entered. `backward()` names
+the loss; walking back from it gives the operations that lead there. What follows `backward()` is
+the update.
 """
 
 from engine.rules import RULES
@@ -35,7 +36,7 @@ class Call(NamedTuple):
 
 
 class Tape(TorchFunctionMode):
-    """Notes down every operation of PyTorch, and tensors as they were before they are changed in place."""
+    """Notes down every operation of PyTorch, and tensors before they are changed in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +44,7 @@ class Tape(TorchFunctionMode):
         self.calls: list[Call] = []
         self.before: dict[int, tuple[Tensor, Tensor]] = {}  # by id: a tensor, and a copy
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # PyTorch's own
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = func.__name__
         if name == "__get__":
             name = f"get {func.__self__.__name__}"
@@ -62,14 +63,14 @@ class Tape(TorchFunctionMode):
 
 
 NAMES = {"get T": "t", "get mT": "t", "__rsub__": "rsub", "__rdiv__": "rdiv"}
-# Operations that tell or change nothing which a step depends on, besides all that read an attribute.
+# Operations that change nothing and tell no value, beside those that read an attribute.
 HARMLESS = {
-    "__set__", "_set_grad_enabled", "_record_function_enter_new", "_RecordFunction", "__len__", "size",
-    "dim", "numel", "is_complex", "is_floating_point", "requires_grad_", "backward",
+    "__set__", "_set_grad_enabled", "_record_function_enter_new", "_RecordFunction", "__len__",
+    "size", "dim", "numel", "is_complex", "is_floating_point", "requires_grad_", "backward",
 }  # fmt: skip
 
-# An operand of the loss: "parameter", "data" or "value" with its place among those, or "number" with
-# the number itself.
+# An operand of the loss: "parameter", "data" or "value" with its place among those, or "number"
+# with the number itself.
 Operand = tuple[str, float]
 
 
@@ -88,7 +89,8 @@ class Step(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]  # of the parameters
     widths: tuple[int, ...]  # of the data: features
     points: int
-    # Operation, target, operands: parameters "p", gradients "g", buffers "b0", temporary "t0", or "number"
+    # Operation, target, operands: parameters "p", gradients "g", buffers "b0", temporary "t0", or
+    # "number"
     update: tuple[tuple[str, ...], ...]
 
     @property
@@ -175,7 +177,7 @@ class _Graph:
         self.points = 1
 
     def follow(self, loss: Tensor) -> float:
-        """Notes down what leads to the loss. Returns the factor of the sum over points and features that it is."""
+        """Notes down what leads to the loss; returns its factor after the sum over the points."""
         scale, tensor = 1.0, loss
         while call := self.made_by.get(id(tensor)):
             name, args, kwargs, _ = call

@@ -1,9 +1,10 @@
 """The operations that the engine knows, each with its derivative beside it.
 
-A value is a list of Vectors, one for each feature; a matrix of parameters is a list of such lists, its rows. A rule
-takes the operands (a number stands in a list of its own) and returns the result and, for each operand, a function that
-turns dL/d(result) into dL/d(operand). The derivative by a weight is a product for each point, summed over the points
-later; it is returned as the pair of its factors.
+A value is a list of Vectors, one for each feature; a matrix of parameters is a list of such lists,
+its rows. A rule takes the operands (a number stands in a list of its own) and returns the result
+and, for each operand, a function that turns dL/d(result) into dL/d(operand). The derivative by a
+weight is a product for each point, summed over the points later; it is returned as the pair of its
+factors.
 """
 
 from engine.vector import LANES, Vector, dot, fma, where
@@ -161,8 +162,8 @@ def sum_(x: Value) -> tuple[Value, list]:
 # The functions in Vectors, the same bits on every processor.
 
 
-# 2^f = (even(f^2) + f odd(f^2)) / (even(f^2) - f odd(f^2)) within 2e-17 for |f| <= 1/2: odd / even interpolates
-# tanh(f ln(2) / 2) / f at the five Chebyshev points of f^2.
+# 2^f = (even(f^2) + f odd(f^2)) / (even(f^2) - f odd(f^2)) within 2e-17 for |f| <= 1/2: odd / even
+# interpolates tanh(f ln(2) / 2) / f at the five Chebyshev points of f^2.
 _EVEN = (1.0, 0.05338222200402479, 0.00022893359916127378)
 _ODD = (0.34657359027997264, 0.004624841170852369, 5.287083987433538e-06)
 # Added to t, this makes of the lowest bits the nearest integer plus the bias of an exponent.
@@ -170,10 +171,11 @@ _ROUND = 1.5 * 2**52 + 1023
 
 
 def exponential(x: Vector, factor: float, limit: float = 700) -> tuple[Vector, Vector]:
-    """exp(factor x) as the fraction above / below, within 1e-15 of it for |factor x| < 40 and 1e-14 beyond.
+    """exp(factor x) as the fraction above / below.
 
-    factor x = (k + f) ln 2 with a whole k and |f| <= 1/2, so it is 2^k 2^f. Clipped where
-    |factor x| > limit. A NaN stays one.
+    It is within 1e-15 of it for |factor x| < 40 and within 1e-14 beyond. factor x = (k + f) ln 2
+    with a whole k and |f| <= 1/2, so it is 2^k 2^f. Clipped where |factor x| > limit. A NaN stays
+    one.
     """
     limit, scale = abs(limit / factor), factor / math.log(2)
     x = where(x > limit, limit, x)
@@ -192,9 +194,10 @@ def exponential(x: Vector, factor: float, limit: float = 700) -> tuple[Vector, V
 
 
 def logarithm(x: Vector) -> Vector:
-    """log(x) within 1e-15 of it: x = 2^k m with m near 1, log(m) = 2 artanh(s) with s = (m - 1) / (m + 1).
+    """log(x) within 1e-15 of it.
 
-    NaN below 0, minus infinity at 0; numbers below 1e-307 count as 0.
+    x = 2^k m with m near 1, and log(m) = 2 artanh(s) with s = (m - 1) / (m + 1). NaN below 0, minus
+    infinity at 0; numbers below 1e-307 count as 0.
     """
     bits = x.each(f"bitcast {{0}} {{1}} to {_INTEGERS}")
     # The exponent of x / sqrt(1/2) is k, so that m lies between sqrt(1/2) and sqrt(2).

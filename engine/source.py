@@ -1,8 +1,9 @@
 """Python that PyTorch does not see: is there any in a step?
 
-A compiled loop does not run its body any more: what that does beside PyTorch's operations would be lost.
-So while a step is recorded, a profile function is told of every call. Then the source of the body, and of
-each function of the user's that ran, is read with `ast`: it may be no more than assignments and calls.
+A compiled loop does not run its body any more: what that does beside PyTorch's operations would be
+lost. So while a step is recorded, a profile function is told of every call. Then the source of the
+body, and of each function of the user's that ran, is read with `ast`: it may be no more than
+assignments and calls.
 """
 
 from engine.record import Refused, Tape
@@ -62,7 +63,9 @@ class Watch:
                 self.calls.append(called)
 
     def is_users(self, frame: FrameType) -> bool:
-        """Whether it is none of PyTorch's, of the engine's, or of the standard library where these call it."""
+        """Whether it is neither PyTorch's nor the engine's, nor called by these in Python's
+        library.
+        """
         name = frame.f_globals.get("__name__", "").split(".")[0]
         if name in ("torch", "engine") or frame.f_code in self.trusted:
             return False
@@ -150,7 +153,7 @@ def _definition(frame: FrameType) -> ast.FunctionDef:
 
 
 def _read(statement: ast.stmt, frame: FrameType) -> None:
-    """Refuses a statement unless it is PLAIN and its calls are of what a profile function is told of."""
+    """Refuses a statement unless it is PLAIN and a profile function is told of its calls."""
     for node in ast.walk(statement):
         if not isinstance(node, PLAIN):
             _refuse(node)
@@ -181,7 +184,7 @@ def _refuse(node: ast.AST) -> None:
 
 
 def _known(expression: ast.expr, frame: FrameType) -> Any:
-    """What an expression stands for, if it is a name, perhaps with attributes; of a call, what is called; else None."""
+    """What a name, perhaps with attributes, stands for; of a class's call the class; else None."""
     if isinstance(expression, ast.Name):
         names = {**frame.f_builtins, **frame.f_globals, **frame.f_locals}
         return names.get(expression.id)

@@ -1,4 +1,4 @@
-"""Starts of one step: their parameters, laid out as a compiled function works on them, and its calls."""
+"""Starts of one step: their parameters and data in memory, and calls of compiled functions."""
 
 from engine.compile import Case, compiled
 from engine.record import Recorded, Refused, Tape
@@ -22,14 +22,14 @@ FIRST_CHUNK = 100  # steps of its first call; how long they took tells how many 
 
 
 class Starts:
-    """Starts that make the same steps, each from its own parameters; a group of them at a time shares the lanes.
+    """Starts that make the same steps, each from its own parameters; LANES of them are a group.
 
     Attributes:
         running: the numbers of the groups with a start whose last loss was finite.
     """
 
     def __init__(self, recorded: Recorded, weights: np.ndarray, *, iterates: bool = False):
-        """weights: (starts, 1 + buffers, parameters), the parameters and then what the update keeps for each."""
+        """weights: (starts, 1 + buffers, parameters), buffers being what the update keeps."""
         starts, arrays, count = weights.shape
         # LANES starts in the lanes cost about as much as four starts one after another.
         lanes = LANES if starts > LANES // 2 * cores() else 1
@@ -51,10 +51,12 @@ class Starts:
         return found.reshape(-1, *found.shape[2:])[: self.members.max() + 1]
 
     def laid_out(self, parts: dict[int, np.ndarray]) -> np.ndarray:
-        """The data of some steps for each group, or once for all, as a compiled function reads them.
+        """The data of some steps for each group, or once for all, as a compiled function reads
+        them.
 
         Args:
-            parts: what the steps take from their items, by its place there: (starts or 1, batches, points, features).
+            parts: what the steps take from their items, by its place there: (starts or 1, batches,
+                points, features).
         """
         _, _, _, data, places, *_ = self.recorded
         case, points = self.case, self.case.step.points
@@ -70,7 +72,8 @@ class Starts:
         memory = np.zeros((len(members), batches * case.batch + LANES))
         shape = batches, case.rows, case.parts, case.pairs, case.lanes
         for group, taken in zip(memory[:, :-LANES].reshape(len(members), *shape), members):
-            # Where there is no point the last one stands, so that nothing becomes infinite there alone.
+            # Where there is no point the last one stands, so that nothing becomes infinite there
+            # alone.
             group[:] = table[taken].transpose(1, 3, 2, 0)[:, :, point.clip(max=points - 1)]
             if case.padded:
                 group[:, -1] = (point < points)[..., None]
@@ -87,7 +90,7 @@ class Starts:
             first: the number of the first step.
 
         Returns:
-            The losses (starts, steps) and, if they are kept, the parameters after each step, (starts, steps,
+            The losses (starts, steps) and, if kept, the parameters after each step (starts, steps,
             parameters); both NaN after a loss that is not finite.
         """
         case, count = self.case, self.case.step.parameters
@@ -121,7 +124,7 @@ class Starts:
 
 
 def starts_of(recorded: Recorded, tape: Tape | None = None, *, iterates: bool = False) -> Starts:
-    """One start: the parameters and buffers of a recorded step as they are, or as they were before those of a tape."""
+    """One start: parameters and buffers of a recorded step as they are, or were before a tape."""
     before = tape.before if tape else {}
     rows = [
         torch.cat([before.get(id(t), (t, t))[1].detach().flatten() for t in tensors])
@@ -131,8 +134,10 @@ def starts_of(recorded: Recorded, tape: Tape | None = None, *, iterates: bool = 
 
 
 def check(recorded: Recorded, tape: Tape, item: Any) -> None:
-    """Refuses a step unless its compiled form, from the state before it, has the same loss and leads to the same
-    parameters and buffers, to 1e-12."""
+    """Refuses a step unless its compiled copy, from the state before it, does the same to 1e-12.
+
+    That is, has the same loss and leads to the same parameters and buffers.
+    """
     try:
         again = starts_of(recorded, tape)
     except (ImportError, OSError) as error:
@@ -145,7 +150,7 @@ def check(recorded: Recorded, tape: Tape, item: Any) -> None:
 
 
 def chunks(first: int, last: int, stops: Sequence[int] = ()) -> Iterator[slice]:
-    """The steps from `first` to before `last` in parts that take a tenth of a second each, none beyond a stop."""
+    """Steps `first` to before `last` in parts of a tenth of a second, none beyond a stop."""
     count = FIRST_CHUNK
     while first < last:
         end = min([first + count, last, *(stop for stop in stops if stop > first)])
@@ -165,11 +170,11 @@ def put_into(tensors: Sequence[Tensor], numbers: np.ndarray) -> None:
 def draw(
     items: Iterable[Any], count: int, recorded: Recorded
 ) -> tuple[dict[int, np.ndarray], list[Any]]:
-    """Draws up to `count` items, and copies what the step takes from them, as a generator may fill one tensor anew.
+    """Draws up to `count` items, and copies what the step takes, as they may share one tensor.
 
     Returns:
-        By its place in an item, (1, items, points, features); and the item that ended it because its shapes are others,
-        if one did.
+        By its place in an item, (1, items, points, features); and a list that is empty, or has the
+        item that ended it because its shapes are others.
     """
     taken = {place: d for d, place in zip(recorded.data, recorded.places) if place is not None}
     points, others = recorded.step.points, []

@@ -1,4 +1,4 @@
-"""Many starts at once: the plain loop's steps of each, side by side in the lanes of vectors and on all cores."""
+"""Many starts at once: the plain loop's steps of each, side by side in lanes and on all cores."""
 
 from engine.record import Recorded, Tape, understand
 from engine.starts import Starts, check, chunks, put_into
@@ -25,9 +25,10 @@ def train(
     iterates: np.ndarray | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> np.ndarray:
-    """Makes `steps` steps of gradient descent with every model, cycling through the batches, one a step, in order.
+    """Makes steps of gradient descent with every model.
 
-    Each start ends as this loop would end it (within rounding), with the same bits alone and among others, on any
+    They cycle through the batches, one a step, in order. Each start ends as this loop would end it
+    (within rounding), with the same bits alone and among others, on any
     number of threads, and in one call or in several without momentum::
 
         for x_batch, y_batch in itertools.islice(itertools.cycle(zip(x, y)), steps):
@@ -39,15 +40,17 @@ def train(
     Args:
         models: alike in their layers, in float64; their parameters are updated in place.
         loss: of a model on a batch; one that ignores x and y may use tensors of its own.
-        x, y: shape (batches, points, features), or (starts, batches, points, features) with each start's own.
+        x, y: shape (batches, points, features), or (starts, batches, points, features) with each
+            start's own.
         lr, momentum: of `torch.optim.SGD`.
         steps: how many.
-        iterates: float64, shape (starts, steps, parameters), filled in with the parameters after each step.
+        iterates: float64, shape (starts, steps, parameters), filled in with the parameters after
+            each step.
         advance: called about ten times a second with the number of steps of all starts made since.
 
     Returns:
-        Every step's loss, before its update: float64, shape (starts, steps). NaN after a loss that is not finite, which
-        ends its start.
+        Every step's loss, before its update: float64, shape (starts, steps). NaN after a loss that
+        is not finite, which ends its start.
 
     Raises:
         Refused: the step is one that the engine does not compile.

@@ -1,13 +1,14 @@
-"""Vectors whose arithmetic writes a program: an operator notes down an LLVM instruction instead of computing.
+"""Vectors whose arithmetic writes a program: an operator notes down an LLVM instruction.
 
     program = Program({"numbers": "ptr"})
     x = program.load("%numbers")
     program.store(fma(x, 2.0, x * x), "%numbers")
     function = program.compile("0", *host())
 
-Run once over Vectors, ordinary arithmetic leaves straight-line code behind, which LLVM compiles for a processor. Every
-operation rounds as IEEE 754 says, none may be reordered, and a product and a sum are rounded as one only where `fma`
-says so: that is why the results are the same bits on every processor.
+Run once over Vectors, ordinary arithmetic leaves straight-line code behind, which LLVM compiles for
+a processor. Every operation rounds as IEEE 754 says, none may be reordered, and a product and a sum
+are rounded as one only where `fma` says so: that is why the results are the same bits on every
+processor.
 """
 
 import contextlib
@@ -22,17 +23,18 @@ _C_TYPES = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64}  # a C long may have 
 
 
 class Vector:
-    """One or two parts of LANES doubles, by their names in the program; an operator acts on every lane.
+    """One or two parts of LANES doubles, named in the program; an operator acts on every lane.
 
-    Two parts are two computations that do not wait for each other, which keeps the processor busy. A number beside a
-    Vector stands in every lane. A comparison gives a mask for `where`; it is false where there is a NaN.
+    Two parts are two computations that do not wait for each other, which keeps the processor busy.
+    A number beside a Vector stands in every lane. A comparison gives a mask for `where`; it is
+    false where there is a NaN.
     """
 
     def __init__(self, program: "Program", *parts: str):
         self.program, self.parts = program, parts
 
     def each(self, instruction: str, *others: "Vector | float") -> "Vector":
-        """An instruction a part: {0} is a part's type, {1} this Vector's part, {2} and so on those of the others."""
+        """An instruction a part: {0} is a part's type, {1} this Vector's, {2} ... the others'."""
         rows = [
             other.parts if isinstance(other, Vector) else (_constant(other),) * len(self.parts)
             for other in (self, *others)
@@ -95,7 +97,7 @@ def dot(a: Sequence[Vector], b: Sequence[Vector], start: Vector | None = None) -
 
 
 def transpose(rows: Sequence[Vector]) -> list[Vector]:
-    """The columns of a square of LANES rows, each a Vector of one part; the last rows may be missing."""
+    """The columns of a square of LANES rows, of one part each; the last rows may be missing."""
     program, step = rows[0].program, 1
     parts = [row.parts[0] for row in rows] + ["poison"] * (LANES - len(rows))
     while step < LANES:  # squares of `step` by `step` change places across the diagonal
@@ -168,7 +170,7 @@ class Program:
 
     @contextlib.contextmanager
     def loop(self, count: str | int) -> Iterator[str]:
-        """Repeats what its body notes down, `count` times and at least once; gives the index, from 0."""
+        """Repeats what its body notes down, `count` times, at least once; gives the index."""
         if count == 1:
             yield "0"
             return
@@ -201,7 +203,8 @@ class Program:
     def compile(self, result: str, cpu: str, features: str) -> Callable[..., int]:
         """The function for a processor; it returns `result`, and other threads run while it does.
 
-        The text is as good as LLVM's own passes over it would make it, and the code as its higher levels'.
+        The text is as good as LLVM's own passes over it would make it, and the code as its higher
+        levels'.
         """
         arguments = (
             f"{'ptr noalias' if kind == 'ptr' else kind} %{name}"
@@ -232,7 +235,7 @@ class Program:
 
 @functools.cache
 def host() -> tuple[str, str]:
-    """This machine's processor, as LLVM names it, and what it has or lacks, as in "+avx2,-avx512f"."""
+    """This processor, as LLVM names it, and what it has or lacks, as in "+avx2,-avx512f"."""
     import llvmlite.binding as llvm
 
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
