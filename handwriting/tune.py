@@ -8,7 +8,6 @@ people's hands are further from MNIST: of the answers given as sure at least 95 
 digits may be called none. The second tries half of the pictures that people made.
 """
 
-import math
 import sys
 from pathlib import Path
 
@@ -17,30 +16,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common import datasets, options, program
 from common.onehot import one_hot
 from common.run import generator
+from exercises import mnist_all
 from exercises.distort import MOST, SIDE, Distortions, distorted
-from exercises.mnist_all import batches
 from handwriting import read
-from lectures.mnist_mlp import accuracy, as_vectors, build_model, loss, predict
+from lectures.mnist_mlp import accuracy, as_vectors, build_model, predict
 
 import torch
-from torch import Tensor, nn, optim
-from torch.optim.lr_scheduler import OneCycleLR
 
-KEPT, SIZE, RATE = 55_000, 128, 0.015
-
-
-def train(images: Tensor, labels: Tensor, most: Distortions, epochs: int = 80) -> nn.Sequential:
-    """The network, trained as exercises/mnist_all.py does; images (n, 784), labels (n,)."""
-    model, draw = build_model(40, generator(0, "model")), generator(0, "batches")
-    optimizer = optim.Adam(model.parameters(), lr=RATE, fused=True)
-    steps = epochs * math.ceil(len(images) / SIZE)
-    schedule = OneCycleLR(optimizer, RATE, total_steps=steps, cycle_momentum=False)
-    for x, y in batches(images, one_hot(labels), SIZE, epochs, most, draw):
-        optimizer.zero_grad()
-        loss(model, x, y).backward()
-        optimizer.step()
-        schedule.step()
-    return model
+KEPT = 55_000
 
 
 def main() -> None:
@@ -54,7 +37,17 @@ def main() -> None:
     most = Distortions(*(getattr(args, name) for name in Distortions._fields))
     data = datasets.load(args.dataset, args.data_dir)
     images, labels = as_vectors(data.train_images), data.train_labels
-    model = train(images[:KEPT], labels[:KEPT], most)
+    model = build_model(40, generator(0, "model"))
+    mnist_all.train(
+        model,
+        images[:KEPT],
+        one_hot(labels[:KEPT]),
+        generator(0, "batches"),
+        epochs=40,
+        batch_size=128,
+        lr=0.015,
+        most=most,
+    )
     torch.save(model.state_dict(), args.output)
     held, truth = images[KEPT:], labels[KEPT:]
     print(f"{most}\nright of the held-out images: {accuracy(predict(model, held), truth):.2%}")
