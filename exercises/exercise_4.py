@@ -45,7 +45,7 @@ def lecture_model(data: datasets.Dataset, seed: int) -> nn.Sequential:
 
 
 def tuned_model(data: datasets.Dataset, images: int, seed: int, tuned: dict) -> nn.Sequential:
-    """A model of the first `images` images as they are, trained as mnist_all is, with TUNED's settings."""
+    """A model of the first `images` images, trained as by mnist_all; `tuned` has TUNED's keys."""
     x, y = mnist.as_vectors(data.train_images[:images]), one_hot(data.train_labels[:images])
     model = mnist.build_model(HIDDEN, generator(seed, "model"))
     tuned = tuned.copy()

@@ -1,4 +1,4 @@
-"""The lecture's network on all images of MNIST: shuffled batches, a one-cycle rate, distorted copies."""
+"""The lecture's network on all of MNIST: shuffled batches, a one-cycle rate, distorted copies."""
 
 import sys
 from pathlib import Path
@@ -52,14 +52,14 @@ def train(
     most: Distortions | None = None,
     run: Run | None = None,
 ) -> None:
-    """Trains on images (n, 784) and labels (n, 10) in `batches`, by Adam with a one-cycle learning rate.
+    """Trains on images (n, 784) and one-hot labels (n, 10) by Adam, in `batches`.
 
-    That rises to `lr`, and falls to nearly 0 (Smith & Topin 2018); Adam's means keep their memory. A `run` shows and
-    records the steps.
+    In the first 12 % of the steps the learning rate rises to `lr`, then it falls to nearly 0
+    (one-cycle, Smith & Topin 2018); Adam's means keep their memory. `run` records the steps.
     """
     steps = epochs * math.ceil(len(images) / batch_size)
     optimizer = optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
-    schedule = OneCycleLR(optimizer, lr, total_steps=steps, cycle_momentum=False)
+    schedule = OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.12, cycle_momentum=False)
     data = batches(images, labels, batch_size, epochs, most, generator)
     if run:
         data = run.steps(data, steps, model=model, optimizer=optimizer, schedule=schedule)

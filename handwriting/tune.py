@@ -1,11 +1,12 @@
-"""How the settings of distorted copies were chosen, and how sure the reader may be; the test set is not used.
+"""How the settings of distorted copies were chosen, and how sure the reader may be.
 
     python handwriting/tune.py --pen 0.3 --bend 0.5 --output model.pt
     python handwriting/measure.py --half odd --model model.pt FOLDER
 
-The first trains on the first 55,000 images, and asks the last 5,000; then copies of these, distorted twice as much, as
-people's hands are further from MNIST: of the answers given as sure at least 95 % must be right, and at most 1 in 500
-digits may be called none. The second tries half of the pictures that people made.
+The first trains on the first 55,000 training images, and asks the last 5,000; then copies of these,
+distorted twice as much, as people's hands are further from MNIST: of the answers given as sure at
+least 95 % must be right, and at most 1 in 500 digits may be called none. The second tries half of
+the pictures that people made. The test set is not used.
 """
 
 import sys
@@ -22,8 +23,17 @@ from handwriting import read
 from lectures.mnist_mlp import accuracy, as_vectors, build_model, predict
 
 import torch
+from torch import Tensor, nn
 
 KEPT = 55_000
+
+
+def train(images: Tensor, labels: Tensor, most: Distortions, epochs: int = 40) -> nn.Sequential:
+    """The network, trained as exercises/mnist_all.py does; images (n, 784), labels (n,)."""
+    model, draw = build_model(40, generator(0, "model")), generator(0, "batches")
+    labels = one_hot(labels)
+    mnist_all.train(model, images, labels, draw, epochs=epochs, batch_size=128, lr=0.015, most=most)
+    return model
 
 
 def main() -> None:
@@ -37,17 +47,7 @@ def main() -> None:
     most = Distortions(*(getattr(args, name) for name in Distortions._fields))
     data = datasets.load(args.dataset, args.data_dir)
     images, labels = as_vectors(data.train_images), data.train_labels
-    model = build_model(40, generator(0, "model"))
-    mnist_all.train(
-        model,
-        images[:KEPT],
-        one_hot(labels[:KEPT]),
-        generator(0, "batches"),
-        epochs=40,
-        batch_size=128,
-        lr=0.015,
-        most=most,
-    )
+    model = train(images[:KEPT], labels[:KEPT], most)
     torch.save(model.state_dict(), args.output)
     held, truth = images[KEPT:], labels[KEPT:]
     print(f"{most}\nright of the held-out images: {accuracy(predict(model, held), truth):.2%}")
