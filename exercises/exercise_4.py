@@ -3,7 +3,7 @@
 from common import datasets, plotting
 from common.onehot import one_hot
 from common.run import generator
-from exercises import figures
+from exercises import figures, mnist_all
 from lectures import mnist_mlp as mnist
 
 import functools
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn, optim
-from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 FEW, EPOCHS, RATE, HIDDEN = 100, 100, 0.001, 40  # the lecture's
@@ -46,30 +45,13 @@ def lecture_model(data: datasets.Dataset, seed: int) -> nn.Sequential:
 
 
 def tuned_model(data: datasets.Dataset, images: int, seed: int, tuned: dict) -> nn.Sequential:
-    """A model of the first `images` images, in shuffled batches, by Adam with a one-cycle schedule.
-
-    `tuned` has the keys of TUNED.
-    """
+    """A model of the first `images` images, trained as by mnist_all; `tuned` has TUNED's keys."""
     x, y = mnist.as_vectors(data.train_images[:images]), one_hot(data.train_labels[:images])
-    model, shuffle = (
-        mnist.build_model(HIDDEN, generator(seed, "model")),
-        generator(seed, "batches"),
-    )
-    batches = math.ceil(images / tuned["batch_size"])
-    epochs = max(tuned["epochs"], math.ceil(tuned["least_steps"] / batches))
-    optimizer = optim.Adam(
-        model.parameters(), tuned["lr"], weight_decay=tuned["weight_decay"], fused=True
-    )
-    schedule = OneCycleLR(
-        optimizer, tuned["lr"], total_steps=epochs * batches, cycle_momentum=False
-    )
-    for _ in range(epochs):
-        for batch in torch.randperm(images, generator=shuffle).split(tuned["batch_size"]):
-            value = mnist.loss(model, x[batch], y[batch])
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
+    model = mnist.build_model(HIDDEN, generator(seed, "model"))
+    tuned = tuned.copy()
+    least = math.ceil(tuned.pop("least_steps") / math.ceil(images / tuned["batch_size"]))
+    tuned["epochs"] = max(tuned["epochs"], least)
+    mnist_all.train(model, x, y, generator(seed, "batches"), **tuned)
     return model
 
 

@@ -1,4 +1,4 @@
-"""The lecture's network on all images of MNIST: shuffled batches, a one-cycle learning rate, distorted copies."""
+"""The lecture's network on all of MNIST: shuffled batches, a one-cycle rate, distorted copies."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import OneCycleLR
 
 
@@ -37,6 +37,40 @@ def batches(
         for batch in order.split(size):
             x = images.index_select(0, batch)  # in a third of the time of images[batch]
             yield (distorted(x, generator, most) if most else x), labels[batch]
+
+
+def train(
+    model: nn.Sequential,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    weight_decay: float = 0.0,
+    most: Distortions | None = None,
+    run: Run | None = None,
+) -> None:
+    """Trains on images (n, 784) and one-hot labels (n, 10) by Adam, in `batches`.
+
+    In the first 12 % of the steps the learning rate rises to `lr`, then it falls to nearly 0
+    (one-cycle, Smith & Topin 2018); Adam's means keep their memory. `run` records the steps.
+    """
+    steps = epochs * math.ceil(len(images) / batch_size)
+    optimizer = optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+    schedule = OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.12, cycle_momentum=False)
+    data = batches(images, labels, batch_size, epochs, most, generator)
+    if run:
+        data = run.steps(data, steps, model=model, optimizer=optimizer, schedule=schedule)
+    for x, y in data:
+        value = loss(model, x, y)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        schedule.step()
+        if run:
+            run.record(value)
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,23 +108,18 @@ def main() -> None:
     labels = one_hot(data.train_labels[:count]).to(run.device)  # (60000, 10)
     images = as_vectors(data.train_images[:count]).to(run.device)  # (60000, 784)
     model = build_model(args.hidden, run.generator("model")).to(run.device)
-    optimizer = optim.Adam(
-        model.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True
+    train(
+        model,
+        images,
+        labels,
+        run.generator("batches"),
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        weight_decay=args.weight_decay,
+        most=None if args.no_distort else MOST,
+        run=run,
     )
-    steps = args.epochs * math.ceil(count / args.batch_size)
-    # The learning rate rises to --lr, and falls to nearly 0 (Smith & Topin 2018); Adam's means keep their memory.
-    schedule = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
-
-    draw = run.generator("batches")
-    most = None if args.no_distort else MOST
-    train_data = batches(images, labels, args.batch_size, args.epochs, most, draw)
-    for x, y in run.steps(train_data, steps, model=model, optimizer=optimizer, schedule=schedule):
-        value = loss(model, x, y)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        schedule.step()
-        run.record(value)
 
     results, predictions = evaluate(run, model, data, images, labels)
     run.finish(results, reports.mnist_mlp(run, results, data, model, *predictions))

@@ -1,14 +1,14 @@
-"""How the settings of distorted copies were chosen, and how sure the reader may be; the test set is not used.
+"""How the settings of distorted copies were chosen, and how sure the reader may be.
 
     python handwriting/tune.py --pen 0.3 --bend 0.5 --output model.pt
     python handwriting/measure.py --half odd --model model.pt FOLDER
 
-The first trains on the first 55,000 images, and asks the last 5,000; then copies of these, distorted twice as much, as
-people's hands are further from MNIST: of the answers given as sure at least 95 % must be right, and at most 1 in 500
-digits may be called none. The second tries half of the pictures that people made.
+The first trains on the first 55,000 training images, and asks the last 5,000; then copies of these,
+distorted twice as much, as people's hands are further from MNIST: of the answers given as sure at
+least 95 % must be right, and at most 1 in 500 digits may be called none. The second tries half of
+the pictures that people made. The test set is not used.
 """
 
-import math
 import sys
 from pathlib import Path
 
@@ -17,29 +17,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common import datasets, options, program
 from common.onehot import one_hot
 from common.run import generator
+from exercises import mnist_all
 from exercises.distort import MOST, SIDE, Distortions, distorted
-from exercises.mnist_all import batches
 from handwriting import read
-from lectures.mnist_mlp import accuracy, as_vectors, build_model, loss, predict
+from lectures.mnist_mlp import accuracy, as_vectors, build_model, predict
 
 import torch
-from torch import Tensor, nn, optim
-from torch.optim.lr_scheduler import OneCycleLR
+from torch import Tensor, nn
 
-KEPT, SIZE, RATE = 55_000, 128, 0.015
+KEPT = 55_000
 
 
-def train(images: Tensor, labels: Tensor, most: Distortions, epochs: int = 80) -> nn.Sequential:
+def train(images: Tensor, labels: Tensor, most: Distortions, epochs: int = 40) -> nn.Sequential:
     """The network, trained as exercises/mnist_all.py does; images (n, 784), labels (n,)."""
     model, draw = build_model(40, generator(0, "model")), generator(0, "batches")
-    optimizer = optim.Adam(model.parameters(), lr=RATE, fused=True)
-    steps = epochs * math.ceil(len(images) / SIZE)
-    schedule = OneCycleLR(optimizer, RATE, total_steps=steps, cycle_momentum=False)
-    for x, y in batches(images, one_hot(labels), SIZE, epochs, most, draw):
-        optimizer.zero_grad()
-        loss(model, x, y).backward()
-        optimizer.step()
-        schedule.step()
+    labels = one_hot(labels)
+    mnist_all.train(model, images, labels, draw, epochs=epochs, batch_size=128, lr=0.015, most=most)
     return model
 
 
