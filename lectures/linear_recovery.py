@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's folder
 
-from common import options, program, reports
+from common import options, plotting, program, reports
 from common.options import real_number, whole_number
 from common.run import Run
 
@@ -150,20 +150,23 @@ def main() -> None:
     # Results: W and b after the last step, averaged over the last half of the steps, and by least
     # squares. The centre is folded back into b, so that they take the inputs as they are.
     iterates = fold(torch.from_numpy(run.kept), centre)  # (steps + 1, 12)
-    estimates = {
-        "last": iterates[-1],
-        "averaged": averages(iterates, torch.tensor([run.done]))[0],
-        "least_squares": least_squares(x_train, y_train),
+    steps = torch.from_numpy(plotting.eval_steps(run.done))
+    curves = {
+        "last": iterates[steps],
+        "averaged": averages(iterates, steps),
+        "least_squares": least_squares(x_train, y_train).expand(len(steps), 12),
     }
-    results = {name: reports.compare(found, TRUE) for name, found in estimates.items()} | {
+    results = {name: reports.compare(curve[-1], TRUE) for name, curve in curves.items()} | {
         "final_loss": loss(model.cpu(), x_train - centre, y_train).item() / args.samples,
         "noise_floor": 2 * args.noise**2,
         "stable_lr_limit": limit,
     }
-    steps = reports.log_spaced(run.done)
-    curves = {"last iterate": iterates[steps], "averaged iterate": averages(iterates, steps)}
-    data = {"x": x_train, "y": y_train}
-    run.finish(results, reports.linear_recovery(run, results, TRUE, data, iterates, steps, curves))
+    files = {
+        "model_initial.pt": reports.state(iterates[0]),
+        "model.pt": reports.state(iterates[-1]),
+    }
+    files["train_data.npz"] = {"x": x_train, "y": y_train}
+    run.finish(results, reports.linear_recovery(run, results, TRUE, steps, curves, files))
 
 
 if __name__ == "__main__":
