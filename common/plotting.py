@@ -35,7 +35,7 @@ DASHES = ["-", "--", "-.", ":", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1))]
 SMALL = 11  # points
 BAND = (10, 90)  # percentiles
 PALE = 1000  # points of a curve that is drawn thin and pale if there are others
-DRAWN, STRONGEST = 40, 160  # of more units of a layer, and of more weights, so many are drawn
+DRAWN, STRONGEST = 40, 120  # of more units of a layer, and of more weights, so many are drawn
 AROUND_ZERO = LinearSegmentedColormap.from_list("", [ORANGE, "white", BLUE])
 # A step in the middle, and no white: where two outputs hardly differ, the larger one is still seen.
 WINNERS = LinearSegmentedColormap.from_list(
@@ -305,8 +305,9 @@ def layers(
     largest = sizes[-1] or 1.0
 
     def look(share: float) -> dict[str, Any]:
-        dash = (0, (2, 1)) if share < 0 else "-"
-        return {"color": ORANGE if share < 0 else BLUE, "ls": dash, "lw": max(0.8, 5 * abs(share))}
+        width = max(0.8, abs(share) * (5 if len(sizes) < STRONGEST else 2.5))
+        colour, dash = (ORANGE, (0, (2, 1))) if share < 0 else (BLUE, "-")
+        return {"color": colour, "ls": dash, "lw": width}
 
     if len(sizes) == STRONGEST:
         title += f"\nThe {STRONGEST} largest weights are drawn; grey lines: all weights of a unit"
