@@ -317,13 +317,11 @@ def layers(
         texts = [[""] if pixels else inputs, *([f"{b:.2g}" for b in net] for net in network[1::2])]
         counts = [network[0].shape[1], *map(len, texts[1:])]
         kinds = ["pixels" if pixels else "inputs", *["hidden"] * (len(counts) - 2), "outputs"]
-        before: list[tuple] = []
-        for layer, (x, count, kind) in enumerate(
-            zip(np.linspace(0, 1, len(counts)), counts, kinds)
-        ):
+        columns, before = np.linspace(0, 1, len(counts)), np.empty((0, 2))
+        for layer, (x, count, kind) in enumerate(zip(columns, counts, kinds)):
             shown = 1 if kind == "pixels" else min(count, DRAWN)
             places = 0.5 - (np.arange(shown) - (shown - 1) / 2) * min(0.33, 1 / shown)
-            nodes = [(x, y) for y in places]  # the first on top
+            nodes = np.column_stack([np.full(shown, x), places])  # the first on top
             for (i, end), (j, begin) in product(enumerate(nodes), enumerate(before)):
                 share = network[2 * layer - 2][i, j] / largest
                 if pixels and layer == 1:

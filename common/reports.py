@@ -52,6 +52,11 @@ def state(parameters: Tensor) -> dict[str, Tensor]:
     return {"weight": parameters[:10].reshape(2, 5), "bias": parameters[10:]}
 
 
+def models(iterates: Tensor) -> dict[str, dict]:
+    """Contents of files: the states before and after training, of iterates (steps + 1, 12)."""
+    return {"model_initial.pt": state(iterates[0]), "model.pt": state(iterates[-1])}
+
+
 def compare(parameters: Tensor, true: Tensor) -> dict:
     """The `state` of parameters of shape (12,), and its largest absolute errors."""
     weight_error, bias_error = (error.item() for error in largest_errors(parameters, true))

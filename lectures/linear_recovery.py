@@ -161,12 +161,7 @@ def main() -> None:
         "noise_floor": 2 * args.noise**2,
         "stable_lr_limit": limit,
     }
-    data, last = {"x": x_train, "y": y_train}, reports.state(iterates[-1])
-    files = {
-        "train_data.npz": data,
-        "model_initial.pt": reports.state(iterates[0]),
-        "model.pt": last,
-    }
+    files = {"train_data.npz": {"x": x_train, "y": y_train}} | reports.models(iterates)
     run.finish(results, reports.linear_recovery(run, results, TRUE, steps, curves, files))
 
 
