@@ -9,7 +9,6 @@ import io
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -148,7 +147,8 @@ def log_scale(axes: Axes, which: str, values: ndarray, room: float = 0) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_minor_locator(ticker.NullLocator())  # drawing minor ticks takes longer than all else
     if high - low < (2 if which == "x" else 3):  # room for plain numbers, not only powers of ten
-        axis.set_major_locator(ticker.LogLocator(subs=[1, 2, 5]))
+        some, even = ticker.LogLocator(subs=[1, 2, 5]), ticker.MaxNLocator(6, steps=[1, 2, 5, 10])
+        axis.set_major_locator(some if high - low > 1 else even)
         axis.set_major_formatter(ticker.StrMethodFormatter("{x:,.10g}"))
     elif high > 100:  # LogLocator would try powers of ten that no float64 can hold
         axis.set_major_locator(ticker.FixedLocator([10.0**power for power in range(-300, 301, 50)]))
@@ -279,7 +279,8 @@ def animation(
         chart.set_title(f"{step:,} steps: {right.sum()} of {len(points)} right")
         canvas.draw()
         figure.set_layout_engine("none")  # the first picture's layout is that of all
-        pictures.append(Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB"))
+        picture = Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB")
+        pictures.append(picture.quantize(128, Image.Quantize.FASTOCTREE))
     content, times = io.BytesIO(), [190] * (len(pictures) - 1) + [3000]  # milliseconds
     look: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "loop": 0}
     pictures[0].save(content, "GIF", duration=times, **look)
@@ -439,13 +440,16 @@ def show(figures: dict[str, Figure]) -> None:
         if BACKEND:
             matplotlib.use(BACKEND)
         import matplotlib.pyplot as plt
+        from matplotlib.backends.registry import BackendFilter, backend_registry
 
         for name, figure in figures.items():
             adopted: Any = lambda *_, figure=figure, **__: figure  # noqa: E731
             plt.figure(name, FigureClass=adopted)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", ".* is non-interactive")
-            plt.show()
-    except (ImportError, ValueError, RuntimeError, UserWarning) as error:  # no window to be had
+        if plt.get_backend().lower() not in backend_registry.list_builtin(
+            BackendFilter.INTERACTIVE
+        ):
+            raise RuntimeError("no display here")
+        plt.show()
+    except (ImportError, ValueError, RuntimeError) as error:  # a backend that cannot run here
         reason = " ".join(str(error).split())
         print(f"warning: --show: {reason}; the figures are in the run's folder", file=sys.stderr)
