@@ -20,12 +20,12 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 import matplotlib.style  # noqa: E402
 import numpy as np  # noqa: E402
-from cycler import cycler  # noqa: E402
 from matplotlib import ticker  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.colors import LinearSegmentedColormap  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.rcsetup import cycler  # noqa: E402
 from numpy import ndarray  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -50,7 +50,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.constrained_layout.h_pad": 0.1,
-    "axes.prop_cycle": cycler(color=2 * [BLUE, ORANGE, GREEN], ls=DASHES),
+    "axes.prop_cycle": cycler(color=2 * [BLUE, ORANGE, GREEN], linestyle=DASHES),
 }
 # A decorator: while the function runs, this style holds in place of the reader's own.
 styled = matplotlib.style.context(["default", STYLE])
