@@ -175,11 +175,7 @@ def loss_curve(
         curves[f"mean of {window} steps"] = (window * (np.arange(len(means)) + 0.5), means)
     if floor:
         curves[f"noise floor {floor:.3g}"] = (np.array([1, len(losses)]), np.full(2, floor))
-    panels, scales = {"loss": curves}, ("linear", "log")
-    return lines(title, panels, scales=scales, vertical=vertical, marks=marks)
-
-
-# The network of two inputs and two outputs.
+    return lines(title, {"loss": curves}, scales=("linear", "log"), vertical=vertical, marks=marks)
 
 
 @styled
@@ -236,10 +232,7 @@ def eval_steps(steps: int) -> ndarray:
 
 
 def milestones(steps: ndarray, counts: ndarray) -> dict[int, str]:
-    """Marks for a loss curve, "6 right", where from then on never fewer points are right.
-
-    `counts`, shape (snapshots,), says how many were right after `steps`, shape (snapshots,).
-    """
+    """Marks, "6 right", at the steps, (n,), after which never fewer of the counts, (n,), follow."""
     least = np.minimum.accumulate(counts[::-1])[::-1]
     rises = np.flatnonzero(np.diff(least, prepend=-1))
     return {int(steps[i]): f"{least[i]:g} right" for i in rises}
@@ -262,8 +255,7 @@ def animation(
     image = unit_square(square, np.zeros(values.shape[1:3]), WINNERS, -1)
     crosses = draw_points(square, points, labels, np.zeros(len(points), bool))
     legend(figure, square)
-    last = steps[-1]
-    shown = np.unique(np.geomspace(max(1, last // 100), last, 500).astype(int))
+    shown = np.unique(np.geomspace(max(1, steps[-1] // 100), steps[-1], 500).astype(int))
     chart.plot(shown, losses[shown - 1], color=GREY, ls="-", lw=2)
     chart.set(xlabel="steps", ylabel="loss")
     log_scale(chart, "x", shown)
@@ -271,7 +263,7 @@ def animation(
     (dot,) = chart.plot([], [], "o", color=BLUE, ms=10, clip_on=False)
     figure.set_dpi(90)
     canvas, pictures = FigureCanvasAgg(figure), []
-    for frame in np.unique(np.searchsorted(steps, np.geomspace(shown[0], last, 45))):
+    for frame in np.unique(np.searchsorted(steps, np.geomspace(shown[0], steps[-1], 45))):
         step, right = steps[frame], correct[frame]
         image.set_data(values[frame, ..., 0] - values[frame, ..., 1])
         crosses.set_offsets(points[~right])
@@ -366,9 +358,6 @@ def hidden_units(title: str, weights: ndarray) -> Figure:
     return figure
 
 
-# Images and what the network says of them.
-
-
 def draw_image(
     axes: Axes, names: Sequence[str], image: ndarray, label: Any, probabilities: ndarray
 ) -> None:
@@ -385,10 +374,7 @@ def draw_image(
 def judged_images(
     title: str, names: Sequence[str], images: ndarray, labels: ndarray, probabilities: ndarray
 ) -> Figure:
-    """Images, (n, height, width), in rows of five, with their labels, (n,), and the answers.
-
-    Grey values begin with white. `probabilities` has shape (n, classes).
-    """
+    """Images, (n, height, width), labels, (n,), and answers, of probabilities (n, classes)."""
     rows = -(-len(images) // 5)
     figure = new(8, 2.3 * rows + 0.9, title)
     for place, judged in enumerate(zip(images, labels, probabilities)):
@@ -445,9 +431,8 @@ def show(figures: dict[str, Figure]) -> None:
         for name, figure in figures.items():
             adopted: Any = lambda *_, figure=figure, **__: figure  # noqa: E731
             plt.figure(name, FigureClass=adopted)
-        if plt.get_backend().lower() not in backend_registry.list_builtin(
-            BackendFilter.INTERACTIVE
-        ):
+        windows = backend_registry.list_builtin(BackendFilter.INTERACTIVE)
+        if plt.get_backend().lower() not in windows:
             raise RuntimeError("no display here")
         plt.show()
     except (ImportError, ValueError, RuntimeError) as error:  # a backend that cannot run here

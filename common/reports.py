@@ -72,8 +72,7 @@ def linear_recovery(
     shape (n,), by their names in the results. `files` are more files by name.
     """
     args, averaged, floor = run.args, results["averaged"], results["noise_floor"]
-    centred = "" if args.raw else ", centred"
-    below = subtitle(run, f"x in [{args.low:g}, {args.high:g}){centred}")
+    below = subtitle(run, f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}")
     panels: dict[str, dict] = {"largest error of W": {}, "largest error of b": {}}
     for name, curve in curves.items():
         for panel, errors in zip(panels.values(), largest_errors(curve, true)):
@@ -206,10 +205,7 @@ def mnist_mlp(run: Run, results: dict, data: Dataset, model: nn.Module, *judged:
 
 
 def probabilities(rows: Sequence[str], shares: Tensor, labels: Iterable, data: Dataset) -> str:
-    """A table of images, a line each: name, probabilities, prediction, and whether it is right.
-
-    `shares` are the probabilities, shape (rows, 10); `labels` are as many.
-    """
+    """A table of images: names, probabilities, (rows, 10), predictions, and which are right."""
     heads = "".join(f"{name[:5]:>6}" for name in data.classes)
     lines = [f"{data.title + ', in %':26}{heads}   prediction"]
     for name, row, label in zip(rows, shares, labels):
