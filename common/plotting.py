@@ -50,6 +50,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.w_pad": 0.08,
     "axes.prop_cycle": cycler(color=2 * [BLUE, ORANGE, GREEN], linestyle=DASHES),
 }
 # A decorator: while the function runs, this style holds in place of the reader's own.
@@ -334,7 +335,7 @@ def layers(
             axes.imshow(inputs, "gray_r", extent=(-0.15, 0.15, 0.35, 0.65), aspect="auto", zorder=6)
         axes.set(xlim=(-0.15, 1.15), ylim=(-0.1, 1), title=name)
         axes.axis("off")
-    for share in (-1, -0.3, 0.3, 1):
+    for share in (-1, -0.5, 0.5, 1):
         axes.plot([], [], label=f"weight {share * largest:.2g}", **look(share))
     legend(figure, axes)
     return figure

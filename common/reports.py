@@ -176,6 +176,7 @@ def mnist_mlp(run: Run, results: dict, data: Dataset, model: nn.Module, *judged:
     wrong = wrong[np.argsort(-tests[2][wrong].max(axis=1), kind="stable")][:10]
     one, worst = (tuple(part[places] for part in tests) for places in (unseen, wrong))
     tested = f"{len(test):,} test images, {100 * results['test_accuracy']:.1f} % right"
+    mistakes = "The most confident mistakes in the test set"
     never_seen = f"Test image {unseen + 1:,}, never seen before"
     counts, networks = np.zeros((10, 10), int), before_and_after(run, model)
     np.add.at(counts, (labels, answers), 1)
@@ -184,7 +185,7 @@ def mnist_mlp(run: Run, results: dict, data: Dataset, model: nn.Module, *judged:
         "loss": plotting.loss_curve("Loss at every step" + below, run.losses, 100),
         "unseen": plotting.probability_bars(never_seen + below, names, *one),
         "confusion": plotting.confusion(tested + below, names, counts),
-        "mistakes": plotting.judged_images("Worst mistakes in the test set" + below, names, *worst),
+        "mistakes": plotting.judged_images(mistakes + below, names, *worst),
         "hidden_units": plotting.hidden_units(
             "Ink that excites the hidden units: blue; inhibits: orange" + below,
             networks["after training"][0].reshape(-1, 28, 28),
