@@ -227,9 +227,9 @@ def draw_points(axes: Axes, points: ndarray, labels: ndarray, correct: ndarray) 
 
 
 def eval_steps(steps: int) -> ndarray:
-    """About 300 of the numbers 1 to `steps`, spaced evenly, and evenly on a logarithmic scale."""
+    """About 300 of the numbers 0 to `steps`, spaced evenly, and evenly on a logarithmic scale."""
     spaced = np.linspace(0, steps, 101), np.geomspace(1, max(1, steps), 200)
-    return np.unique(np.concatenate(spaced).astype(int).clip(min(1, steps), steps))
+    return np.unique(np.concatenate(spaced).astype(int).clip(max=steps))
 
 
 def milestones(steps: ndarray, counts: ndarray) -> dict[int, str]:

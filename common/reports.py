@@ -76,7 +76,7 @@ def linear_recovery(
     panels: dict[str, dict] = {"largest error of W": {}, "largest error of b": {}}
     for name, curve in curves.items():
         for panel, errors in zip(panels.values(), largest_errors(curve, true)):
-            panel[name.replace("_", " ")] = (steps.numpy(), errors.numpy())
+            panel[name.replace("_", " ")] = (steps[1:].numpy(), errors[1:].numpy())
     overflow = {f"overflow at step {run.done:,}": run.done} if run.ended == "diverged" else None
     head = "Error of the last iterate, the averaged one and least squares"
     figures = {
@@ -160,11 +160,13 @@ def advice(losses: np.ndarray, values: np.ndarray, correct: np.ndarray) -> str:
     return ""
 
 
-def mnist_mlp(run: Run, results: dict, data: Dataset, model: nn.Module, *judged: Tensor) -> Report:
+def mnist_mlp(
+    run: Run, results: dict, data: Dataset, model: nn.Module, known: int, *judged: Tensor
+) -> Report:
     """The report of mnist_mlp, whose `results` are those for metrics.json.
 
-    `judged` are the probabilities, shape (n, 10), of the first five training images, of those that
-    were trained on, and of the test images.
+    `known` is the number of a training image for the table. `judged` are the probabilities, shape
+    (n, 10), of the first five training images, of those trained on, and of the test images.
     """
     first, train, test = judged
     names, unseen = data.classes, results["unseen"]["index"]
@@ -192,7 +194,6 @@ def mnist_mlp(run: Run, results: dict, data: Dataset, model: nn.Module, *judged:
         ),
         "layers": plotting.layers("The network in short" + below, networks, five[0][0], names),
     }
-    known = int(torch.randint(len(train), (), generator=run.generator("training image")))
     rows = [f"image {i}" for i in range(1, len(first) + 1)]
     rows += [f"training image {known + 1}", f"unseen test image {unseen + 1}"]
     shares = torch.cat([first, train[[known]], test[[unseen]]])

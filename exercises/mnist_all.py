@@ -92,8 +92,8 @@ def main() -> None:
         schedule.step()
         run.record(value)
 
-    results, predictions = evaluate(run, model, data, images, labels)
-    run.finish(results, reports.mnist_mlp(run, results, data, model, *predictions))
+    results, known, predictions = evaluate(run, model, data, images, labels)
+    run.finish(results, reports.mnist_mlp(run, results, data, model, known, *predictions))
 
 
 if __name__ == "__main__":

@@ -58,15 +58,17 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
 
 def evaluate(
     run: Run, model: nn.Sequential, data: datasets.Dataset, images: Tensor, labels: Tensor
-) -> tuple[dict, list[Tensor]]:
+) -> tuple[dict, int, list[Tensor]]:
     """The results of training on some images as vectors with labels one-hot, and the network's probabilities.
 
     These are, of shape (n, 10), those of the first five training images, of those that were trained on, and of the
-    test images. One of the latter is drawn at random, which the network has not seen.
+    test images. A test image is drawn at random, which the network has not seen, for the results; and one that it was
+    trained on, whose number is returned.
     """
     count, five = len(images), as_vectors(data.train_images[:5])
     first, train, test = (predict(model, x) for x in (five, images, as_vectors(data.test_images)))
     unseen = int(torch.randint(len(test), (), generator=run.generator("unseen image")))
+    known = int(torch.randint(count, (), generator=run.generator("training image")))
     results = {
         "dataset": data.name,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -86,7 +88,7 @@ def evaluate(
             "probabilities": test[unseen],
         },
     }
-    return results, [first, train, test]
+    return results, known, [first, train, test]
 
 
 def parse_args() -> argparse.Namespace:
@@ -137,8 +139,8 @@ def main() -> None:
         run.record(value)
 
     # Results: the share of the images that is classified correctly, of those trained on and of the test images
-    results, predictions = evaluate(run, model, data, images, labels)
-    run.finish(results, reports.mnist_mlp(run, results, data, model, *predictions))
+    results, known, predictions = evaluate(run, model, data, images, labels)
+    run.finish(results, reports.mnist_mlp(run, results, data, model, known, *predictions))
 
 
 if __name__ == "__main__":

@@ -4,18 +4,16 @@ from common import plotting
 
 import io
 import itertools
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PROJECT, environment
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
 RANDOM = np.random.default_rng(0)
 LONG = (
     "Loss at every step, and what else there is to say in a title that is much longer than a line\n"
@@ -75,8 +73,6 @@ def named_below(figure) -> list[str]:
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
-# Every figure, with what is short, long, broken off, overflown.
-
 LOSSES = np.geomspace(2.5, 1e-4, 10_000) * np.exp(RANDOM.normal(size=10_000) / 2)
 RUNAWAY = np.append(np.geomspace(2e4, 1e307, 231), np.inf)
 IMAGES = RANDOM.integers(0, 256, (10, 28, 28), dtype=np.uint8)
@@ -101,7 +97,7 @@ RECIPES = {f"recipe {i}, with a word on what it is": (STEPS, i * STEPS) for i in
 OUTPUTS = {"F₁": field(51), "F₂": 1 - field(51)}
 DIFFERENCE, HARDLY = ({"F₁ - F₂": scale * (2 * field(51) - 1)} for scale in (1, 0.01))
 
-CASES = {
+CASES = {  # every figure, with what is short, long, broken off, overflown
     "a million": lambda t: plotting.loss_curve(t, np.geomspace(0.26, 6e-4, 10**6), marks=CLOSE),
     "one step": lambda t: plotting.loss_curve(t, np.array([0.3]), window=100, floor=0.08),
     "no step": lambda t: plotting.loss_curve(t, np.empty(0), floor=0.08),
@@ -155,8 +151,6 @@ def test_figures_can_be_written_for_slides_and_print(kind):
         CASES[case]("Title").savefig(content := io.BytesIO(), format=kind)
         assert 5_000 < len(content.getvalue()) < 500_000, case
 
-
-# Curves.
 
 MEANS = FALL[:1000].reshape(-1, 100).mean(axis=1)
 DRAWN = {  # the curves of a loss: x and y by label
@@ -237,8 +231,8 @@ def test_marks_are_where_points_stay_right():
 @pytest.mark.parametrize("steps", [0, 1, 7, 1_000_000])
 def test_a_run_is_evaluated_evenly_and_on_a_logarithmic_scale(steps):
     found = plotting.eval_steps(steps)
-    assert found[0] == min(1, steps) and found[-1] == steps and len(found) <= 301
-    assert set(np.arange(1, 101) * steps // 100) - {0} <= set(found)
+    assert found[0] == 0 and found[-1] == steps and len(found) <= 301
+    assert set(np.arange(101) * steps // 100) <= set(found)
     assert (np.diff(found) > 0).all() and (np.diff(np.log10(found[found > 0])) < 0.31).all()
 
 
@@ -252,9 +246,6 @@ def test_bands_are_the_mean_and_10_to_90_percent():
     band = axes.collections[0].get_paths()[0].vertices
     first = band[band[:, 0] == steps[0]][:, 1]
     assert (first.min(), first.max()) == pytest.approx((11**2, 91**2))
-
-
-# The network of two inputs and two outputs.
 
 
 @pytest.mark.parametrize("panels", [DIFFERENCE, HARDLY, OUTPUTS])
@@ -327,9 +318,6 @@ def test_short_runs_can_be_animated(steps):
     content = plotting.animation(LONG, snapshots(steps), np.full(steps, 0.25), POINTS, LABELS)
     with Image.open(io.BytesIO(content)) as gif:
         assert 1 <= gif.n_frames <= steps
-
-
-# Networks, images, and what a network says of them.
 
 
 def test_the_layers_drawn_are_the_models():
@@ -428,8 +416,6 @@ def test_confusion_has_labels_down_and_answers_across():
     assert dark < middle < light and axes.yaxis_inverted()
 
 
-# Windows, backends, and what surrounds a process.
-
 PROBE = """
 import io, sys
 if "first" in sys.argv:
@@ -468,16 +454,10 @@ def test_figures_are_drawn_in_any_surroundings_and_no_state_is_changed(
     (tmp_path / "temporary").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "own").write_text(OWN)
-    without = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")
-    kept = {name: value for name, value in os.environ.items() if name not in without}
-    variables = {name: value.format(tmp_path) for name, value in variables.items() if value}
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, argument],
-        env=kept | {"PYTHONPATH": str(ROOT)} | variables,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    own = {name: value.format(tmp_path) for name, value in variables.items() if value}
+    command = [sys.executable, "-c", PROBE, argument]
+    variables = environment(PYTHONPATH=str(PROJECT), **own)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "drawn\n"), done.stderr
     assert not list((tmp_path / "temporary").iterdir())
     if argument == "show":  # without windows it says so in a line
@@ -490,12 +470,13 @@ def test_figures_are_drawn_in_any_surroundings_and_no_state_is_changed(
 def test_show_opens_a_window_for_each_figure(monkeypatch, capsys):
     import matplotlib.pyplot as plt
 
+    def show():
+        opened.update({name: plt.figure(name) for name in plt.get_figlabels()})
+
     opened = {}
     monkeypatch.setattr(plt, "get_backend", lambda: "QtAgg")
     monkeypatch.setattr(plotting, "BACKEND", None)
-    monkeypatch.setattr(
-        plt, "show", lambda: opened.update({n: plt.figure(n) for n in plt.get_figlabels()})
-    )
+    monkeypatch.setattr(plt, "show", show)
     shown = {"loss.png": CASES["means"]("Loss"), "regions.png": CASES["regions"]("Regions")}
     plotting.show(shown)
     assert opened == shown and not capsys.readouterr().err
