@@ -1,11 +1,11 @@
-"""What the runs of the lectures show: for each its figures, a table and a sentence. No file is read or written."""
+"""What the lectures report of their runs: for each its figures, a table and a sentence."""
 
 from common import plotting
 from common.datasets import Dataset
 from common.run import Run, count_of
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,19 +23,16 @@ class Report(NamedTuple):
     files: dict[str, Any] | None = None  # more files by name
 
 
-def log_spaced(steps: int) -> Tensor:
-    """At most 200 numbers of steps up to `steps`, evenly spaced on a logarithmic scale."""
-    return torch.from_numpy(np.unique(np.geomspace(1, max(1, steps), 200).astype(int))).clamp(
-        max=steps
-    )
+def subtitle(run: Run, *details: str) -> str:
+    """A title's second line: how many steps were made, `details`, and the settings."""
+    settings = f"learning rate {run.args.lr:g}, seed {run.args.seed}"
+    return "\n" + ", ".join([run.ending, *details, settings])
 
 
-def settings(run: Run) -> str:
-    """The settings that all runs share, for titles."""
-    return f"learning rate {run.args.lr:g}, seed {run.args.seed}"
-
-
-# linear_recovery.
+def before_and_after(run: Run, model: nn.Module) -> dict[str, list[np.ndarray]]:
+    """A model's weights and biases in turn, by name, before and after training."""
+    states = {"before training": run.initial, "after training": model.state_dict()}
+    return {name: [p.cpu().numpy() for p in state.values()] for name, state in states.items()}
 
 
 def learning_rate(lr: float, limit: float) -> str:
@@ -45,268 +42,175 @@ def learning_rate(lr: float, limit: float) -> str:
 
 
 def largest_errors(parameters: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest absolute error of W and of b, each of shape (...), of parameters of shape (..., 12)."""
+    """The largest absolute errors of W and of b, each of shape (...), of parameters (..., 12)."""
     errors = (parameters - true).abs()
     return errors[..., :10].amax(dim=-1), errors[..., 10:].amax(dim=-1)
 
 
+def state(parameters: Tensor) -> dict[str, Tensor]:
+    """Parameters of shape (12,) by their names in a model: weight, (2, 5), and bias, (2,)."""
+    return {"weight": parameters[:10].reshape(2, 5), "bias": parameters[10:]}
+
+
+def models(iterates: Tensor) -> dict[str, dict]:
+    """Contents of files: the states before and after training, of iterates (steps + 1, 12)."""
+    return {"model_initial.pt": state(iterates[0]), "model.pt": state(iterates[-1])}
+
+
 def compare(parameters: Tensor, true: Tensor) -> dict:
-    """W and b of parameters of shape (12,), each with its largest absolute error."""
-    weight_error, bias_error = largest_errors(parameters, true)
-    return {
-        "weight": parameters[:10].reshape(2, 5),
-        "bias": parameters[10:],
-        "weight_error": weight_error.item(),
-        "bias_error": bias_error.item(),
-    }
+    """The `state` of parameters of shape (12,), and its largest absolute errors."""
+    weight_error, bias_error = (error.item() for error in largest_errors(parameters, true))
+    return {**state(parameters), "weight_error": weight_error, "bias_error": bias_error}
 
 
 def linear_recovery(
-    run: Run,
-    results: dict,
-    true: Tensor,
-    data: dict,
-    iterates: Tensor,
-    steps: Tensor,
-    curves: dict,
+    run: Run, results: dict, true: Tensor, steps: Tensor, curves: dict[str, Tensor], files: dict
 ) -> Report:
-    """The report of linear_recovery.
+    """The report of linear_recovery, whose `results` are those for metrics.json.
 
-    Args:
-        results: for metrics.json.
-        true: W and b, shape (12,).
-        data: x, shape (N, 5), and y, (N, 2).
-        iterates: W and b after 0, 1, ... steps, shape (steps made + 1, 12).
-        steps: numbers of steps, shape (n,).
-        curves: for each name of an estimate W and b after these, shape (n, 12).
+    `true` is W and b, shape (12,). `curves` are estimates of them, shape (n, 12), after `steps`,
+    shape (n,), by their names in the results. `files` are more files by name.
     """
-    args = run.args
-    inputs = f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}"
-    title = f"{run.ending}, {inputs}, {settings(run)}"
-    overflow = run.done if run.ended == "diverged" else None
-    estimates = ("last", "averaged", "least_squares")
-    errors = {label: largest_errors(found, true) for label, found in curves.items()}
-    panels = {
-        name: {label: pair[k].numpy() for label, pair in errors.items()}
-        for k, name in enumerate("Wb")
-    }
-    exact = results["least_squares"]
+    args, averaged, floor = run.args, results["averaged"], results["noise_floor"]
+    below = subtitle(run, f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}")
+    panels: dict[str, dict] = {"largest error of W": {}, "largest error of b": {}}
+    for name, curve in curves.items():
+        for panel, errors in zip(panels.values(), largest_errors(curve, true)):
+            panel[name.replace("_", " ")] = (steps[1:].numpy(), errors[1:].numpy())
+    overflow = {f"overflow at step {run.done:,}": run.done} if run.ended == "diverged" else None
+    head = "Error of the last iterate, the averaged one and least squares"
     figures = {
-        "loss": plotting.loss_curve(
-            run.losses,
-            title=f"Loss at every step\n{title}",
-            window=100,
-            floor=results["noise_floor"],
-        ),
-        "parameter_error": plotting.error_curves(
-            steps.numpy(),
-            panels,
-            title=f"Error of the parameters\n{title}",
-            overflow=overflow,
-            limits={"W": exact["weight_error"], "b": exact["bias_error"]},
-        ),
+        "loss": plotting.loss_curve("Loss at every step" + below, run.losses, 100, floor),
+        "parameter_error": plotting.lines(head + below, panels, vertical=overflow),
     }
-    names = [f"W[{i},{j}]" for i in (1, 2) for j in range(1, 6)] + ["b[1]", "b[2]"]
-    found = [true.tolist()] + [
-        torch.cat([results[name]["weight"].flatten(), results[name]["bias"]]).tolist()
-        for name in estimates
-    ]
-    heads = "".join(f"{name.replace('_', ' '):>15}" for name in ("true", *estimates))
-    lines = [f"{'':8}{heads}"] + [
-        f"{name:8}" + "".join(f"{value:15.5g}" for value in row)
-        for name, row in zip(names, zip(*found))
-    ]
-    averaged = results["averaged"]
+    columns = {"true": true} | {name: curve[-1] for name, curve in curves.items()}
+    rows = [f"W[{i},{j}]" for i in (1, 2) for j in range(1, 6)] + ["b[1]", "b[2]"]
+    table = [" " * 8 + "".join(f"{name.replace('_', ' '):>15}" for name in columns)]
+    for name, *values in zip(rows, *columns.values()):
+        table.append(f"{name:8}" + "".join(f"{value:15.5g}" for value in values))
     summary = (
         f"{run.ending}: averaged W within {averaged['weight_error']:.2g} of the truth, b within "
         f"{averaged['bias_error']:.2g}"
     )
     if args.lr > results["stable_lr_limit"]:
         summary += "; the learning rate is beyond the stable one"
-    models = {
-        f"{name}.pt": {"weight": row[:10].reshape(2, 5), "bias": row[10:]}
-        for name, row in (("model_initial", iterates[0]), ("model", iterates[-1]))
-    }
-    return Report(figures, "\n".join(lines), summary, {"train_data.npz": data, **models})
+    return Report(figures, "\n".join(table), summary, files)
 
 
-# ann_revisited.
-
-
+@torch.no_grad()
 def ann_revisited(
-    run: Run,
-    results: dict,
-    model: nn.Module,
-    points: Tensor,
-    labels: Tensor,
-    points_correct: Callable[[nn.Module], Tensor],
+    run: Run, results: dict, model: nn.Module, points: Tensor, labels: Tensor, correct: Callable
 ) -> Report:
-    """The report of ann_revisited.
+    """The report of ann_revisited, whose `results` are those for metrics.json.
 
-    Args:
-        results: for metrics.json.
-        points, labels: shape (10, 2).
-        points_correct: of a model, whether it classifies each point correctly, shape (10,).
+    `points` and `labels` have shape (10, 2). `correct` tells of a model whether it classifies each
+    point correctly, shape (10,).
     """
-    marks = run.keep[: len(run.kept)]
-    grid = plotting.unit_grid(61 if run.args.animate else 2)
-    snapshot, values, correct = copy.deepcopy(model), [], []
-    for row in torch.from_numpy(run.kept):
-        vector_to_parameters(row, snapshot.parameters())
-        values.append(outputs(snapshot, grid))
-        correct.append(points_correct(snapshot).numpy())
-    frames = plotting.Snapshots(marks, np.array(values), np.array(correct))
-    title = f"{results['points_correct']} of 10 points right; {run.ending}, {settings(run)}"
-    where, classes = points.numpy(), labels.argmax(dim=1).numpy()
-    right = points_correct(model).numpy()
-    surface = outputs(model, plotting.unit_grid(201))
-    drawn = {"right": right}
-    figures: dict[str, Any] = {}
-    if run.args.animate and run.done:
-        figures["training.gif"] = plotting.animation(
-            frames, run.losses, where, classes, title=f"Training\n{title}"
-        )
-    before = [p.numpy() for p in run.initial.values()]
-    after = [p.numpy() for p in model.state_dict().values()]
-    figures |= {
-        "loss": plotting.loss_curve(
-            run.losses,
-            title=f"Loss at every step\n{title}",
-            marks=plotting.milestones(frames.steps, frames.right.sum(axis=1)),
-        ),
-        "regions": plotting.regions(
-            surface, where, classes, title=f"Which output is larger\n{title}", **drawn
-        ),
-        "surfaces": plotting.surfaces(
-            surface, where, classes, title=f"F over the unit square\n{title}", **drawn
-        ),
-        "layers": plotting.layers(
-            {"before training": before, "after training": after},
-            inputs=("x₁", "x₂"),
-            outputs=("F₁", "F₂"),
-            title=f"Weights, and biases in the nodes\n{title}",
-        ),
+    side, snapshot, values, right = np.linspace(0, 1, 101), copy.deepcopy(model), [], []
+    grid = torch.from_numpy(np.stack(np.meshgrid(side, side), axis=-1))  # (101, 101, 2)
+    for parameters in torch.from_numpy(run.kept):
+        vector_to_parameters(parameters, snapshot.parameters())
+        values.append(snapshot(grid[::2, ::2]) if run.args.animate else torch.empty(0))
+        right.append(correct(snapshot))
+    steps = run.keep[: len(run.kept)]
+    outputs, verdicts = model(points).numpy(), correct(model).numpy()
+    surface = dict(zip(("F₁", "F₂"), model(grid).numpy().transpose(2, 0, 1)))
+    difference = {"F₁ \N{MINUS SIGN} F₂": surface["F₁"] - surface["F₂"]}
+    found = f"{results['points_correct']} of 10 points right"
+    below, ten = subtitle(run, found), (points.numpy(), labels.argmax(dim=1).numpy())
+    networks, ends = before_and_after(run, model), (("x₁", "x₂"), ("F₁", "F₂"))
+    marks = plotting.milestones(steps, torch.stack(right).sum(dim=1).numpy())
+    figures: dict[str, Any] = {
+        "loss": plotting.loss_curve("Loss at every step" + below, run.losses, marks=marks),
+        "regions": plotting.squares("Which output is larger" + below, difference, *ten, verdicts),
+        "surfaces": plotting.squares("F over the unit square" + below, surface, *ten, verdicts),
+        "layers": plotting.layers("Weights, and biases in the nodes" + below, networks, *ends),
     }
-    lines = [f"{'x1':>5}{'x2':>5}   label          output"] + [
-        f"{x1:5.1f}{x2:5.1f}   ({a:.0f}, {b:.0f})   ({p:.4f}, {q:.4f})   {'right' if ok else 'WRONG'}"
-        for (x1, x2), (a, b), (p, q), ok in zip(
-            points.tolist(), labels.tolist(), outputs(model, where), right
-        )
-    ]
-    summary = (
-        f"{run.ending}: {results['points_correct']} of 10 points right, loss "
-        f"{results['final_loss']:.4g}"
-    )
+    if run.args.animate and run.done:
+        frames = steps, torch.stack(values).numpy(), torch.stack(right).numpy()
+        figures["training.gif"] = plotting.animation("Training" + below, frames, run.losses, *ten)
+    table = [f"{'x1':>5}{'x2':>5}   label          output"]
+    for (x1, x2), (a, b), (p, q), ok in zip(points.tolist(), labels.tolist(), outputs, verdicts):
+        verdict = "right" if ok else "WRONG"
+        table.append(f"{x1:5.1f}{x2:5.1f}   ({a:.0f}, {b:.0f})   ({p:.4f}, {q:.4f})   {verdict}")
+    summary = f"{run.ending}: {found}, loss {results['final_loss']:.4g}"
     if run.ended == "finished":  # an interrupted run is to be resumed
-        summary += advice(run.losses, outputs(model, where), right)
-    return Report(figures, "\n".join(lines), summary)
-
-
-def outputs(model: nn.Module, points: np.ndarray) -> np.ndarray:
-    """The model's outputs at points of shape (..., 2); the same shape."""
-    with torch.no_grad():
-        return model(torch.from_numpy(points)).numpy()
+        summary += advice(run.losses, outputs, verdicts)
+    return Report(figures, "\n".join(table), summary)
 
 
 def advice(losses: np.ndarray, values: np.ndarray, correct: np.ndarray) -> str:
-    """A line for points that are wrong: the reason, where the outputs or the last tenth of the losses show it."""
+    """A line for points that are wrong: the reason, if outputs or losses show it, else "".
+
+    `losses` has shape (steps,); `values`, the outputs, (10, 2); `correct` (10,).
+    """
     if correct.all():
         return ""
     if np.abs(values - 0.5).min() > 0.499:
-        return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is likely far too large"
+        return (
+            "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is "
+            "likely far too large"
+        )
     fall = 1 - losses[-1] / losses[-len(losses) // 10] if len(losses) >= 1000 else 1
     if 0 <= fall < 0.01:
         return (
-            f"\nthe loss fell by {fall:.2%} in the last tenth of the steps, a plateau: try more --steps, a larger "
-            "--lr or another --seed"
+            f"\nthe loss fell by {fall:.2%} in the last tenth of the steps, a plateau: try more "
+            "--steps, a larger --lr or another --seed"
         )
     return ""
 
 
-# mnist_mlp, and the same network on all images.
-
-
 def mnist_mlp(
-    run: Run,
-    results: dict,
-    data: Dataset,
-    model: nn.Sequential,
-    first_five: Tensor,
-    train: Tensor,
-    test: Tensor,
+    run: Run, results: dict, data: Dataset, model: nn.Module, known: int, *judged: Tensor
 ) -> Report:
-    """The report of mnist_mlp.
+    """The report of mnist_mlp, whose `results` are those for metrics.json.
 
-    Args:
-        results: for metrics.json.
-        first_five, train, test: the probabilities, shape (n, 10), of the first five training images, of those that
-            were trained on, and of the test images.
+    `known` is the number of a training image for the table. `judged` are the probabilities, shape
+    (n, 10), of the first five training images, of those trained on, and of the test images.
     """
-    names = data.classes
-    labels, images, said = data.test_labels.numpy(), data.test_images.numpy(), test.numpy()
-    used = f"{data.title}, {count_of(results['train_images'], 'image')}"
-    title = f"{used}; {run.ending}\nAdam, {settings(run)}"
-    unseen = results["unseen"]["index"]
-    wrong = plotting.worst_mistakes(said, labels)
-    before, after = (
-        [p.cpu().numpy() for p in state.values()] for state in (run.initial, model.state_dict())
-    )
-    share = f"{100 * results['test_accuracy']:.1f} %"
-    counts = np.zeros((10, 10), int)
-    np.add.at(counts, (labels, said.argmax(axis=1)), 1)
-    five = data.train_images[:5].numpy(), data.train_labels[:5].numpy()
+    first, train, test = judged
+    names, unseen = data.classes, results["unseen"]["index"]
+    below = subtitle(run, data.title, count_of(results["train_images"], "image"), "Adam")
+    five = data.train_images[:5].numpy(), data.train_labels[:5].numpy(), first.numpy()
+    tests = data.test_images.numpy(), data.test_labels.numpy(), test.numpy()
+    labels, answers = tests[1], tests[2].argmax(axis=1)
+    wrong = np.flatnonzero(answers != labels)
+    wrong = wrong[np.argsort(-tests[2][wrong].max(axis=1), kind="stable")][:10]
+    one, worst = (tuple(part[places] for part in tests) for places in (unseen, wrong))
+    tested = f"{len(test):,} test images, {100 * results['test_accuracy']:.1f} % right"
+    mistakes = "The most confident mistakes in the test set"
+    never_seen = f"Test image {unseen + 1:,}, never seen before"
+    counts, networks = np.zeros((10, 10), int), before_and_after(run, model)
+    np.add.at(counts, (labels, answers), 1)
     figures = {
-        "first_five": plotting.judged_images(
-            *five, first_five.numpy(), names, title=f"The first five training images\n{title}"
-        ),
-        "loss": plotting.loss_curve(run.losses, title=f"Loss at every step\n{title}", window=100),
-        "unseen": plotting.images_with_probabilities(
-            images[[unseen]],
-            said[[unseen]],
-            names,
-            title=f"Test image {unseen + 1:,}, never seen before\n{title}",
-            captions=plotting.captions(said[[unseen]], labels[[unseen]], names),
-        ),
-        "confusion": plotting.confusion(
-            counts, names, title=f"{len(test):,} test images, {share} right\n{title}"
-        ),
-        "mistakes": plotting.judged_images(
-            images[wrong],
-            labels[wrong],
-            said[wrong],
-            names,
-            title=f"The most confident mistakes in the test set\n{title}",
-        ),
+        "first_five": plotting.judged_images("First five training images" + below, names, *five),
+        "loss": plotting.loss_curve("Loss at every step" + below, run.losses, 100),
+        "unseen": plotting.probability_bars(never_seen + below, names, *one),
+        "confusion": plotting.confusion(tested + below, names, counts),
+        "mistakes": plotting.judged_images(mistakes + below, names, *worst),
         "hidden_units": plotting.hidden_units(
-            after[0].reshape(-1, 28, 28),
-            title=f"Ink that excites the hidden units: blue; inhibits: orange\n{title}",
+            "Ink that excites the hidden units: blue; inhibits: orange" + below,
+            networks["after training"][0].reshape(-1, 28, 28),
         ),
-        "layers": plotting.layers(
-            {"before training": before, "after training": after},
-            inputs=five[0][0],
-            outputs=names,
-            title=f"The network in short\n{title}",
-        ),
+        "layers": plotting.layers("The network in short" + below, networks, five[0][0], names),
     }
-    known = int(torch.randint(len(train), (), generator=run.generator("training image")))
-    shown = torch.cat([first_five, train[[known]], test[[unseen]]])
-    right = torch.cat(
-        [data.train_labels[:5], data.train_labels[[known]], data.test_labels[[unseen]]]
-    )
-    rows = [f"image {i}" for i in range(1, len(first_five) + 1)]
+    rows = [f"image {i}" for i in range(1, len(first) + 1)]
     rows += [f"training image {known + 1}", f"unseen test image {unseen + 1}"]
+    shares = torch.cat([first, train[[known]], test[[unseen]]])
+    right = [*data.train_labels[:5], data.train_labels[known], data.test_labels[unseen]]
     summary = (
-        f"{run.ending}: loss {results['final_loss']:.4f}; {results['train_accuracy']:.1%} of the images trained on "
-        f"and {results['test_accuracy']:.2%} of the {len(test):,} test images are classified correctly"
+        f"{run.ending}: loss {results['final_loss']:.4f}; {results['train_accuracy']:.1%} of the "
+        f"images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images "
+        "are classified correctly"
     )
-    return Report(figures, probabilities(rows, shown, right, data), summary)
+    return Report(figures, probabilities(rows, shares, right, data), summary)
 
 
-def probabilities(names: Sequence[str], shares: Tensor, labels: Tensor, data: Dataset) -> str:
-    """Images, a line each: name, ten probabilities, of shape (n, 10), in percent, prediction, whether it is right."""
+def probabilities(rows: Sequence[str], shares: Tensor, labels: Iterable, data: Dataset) -> str:
+    """A table of images: names, probabilities, (rows, 10), predictions, and which are right."""
     heads = "".join(f"{name[:5]:>6}" for name in data.classes)
     lines = [f"{data.title + ', in %':26}{heads}   prediction"]
-    for name, row, label in zip(names, shares, labels):
+    for name, row, label in zip(rows, shares, labels):
         guess = int(row.argmax())
         verdict = "right" if guess == label else f"WRONG, it is {data.classes[label]}"
         percents = "".join(f"{100 * p:6.1f}" for p in row.tolist())

@@ -4,7 +4,6 @@ from common import plotting
 from common.reports import largest_errors
 from common.run import generator
 from engine import train
-from exercises import figures
 from lectures import linear_recovery as linear
 
 import itertools
@@ -182,39 +181,43 @@ def draw(
     settings = f"learning rate {RATE}, noise {NOISE}"
     starts = f"mean of {STARTS:,} starts and 10-90 %"
     drawn = {
-        f"{recipe.name}.png": figures.error_bands(
-            eval_steps(LEAST),
-            errors,
-            title=f"Error of the parameters, {starts}\n{recipe}, {settings}",
+        f"{recipe.name}.png": plotting.lines(
+            f"Error of the parameters, {starts}\n{recipe}, {settings}",
+            {
+                f"largest error of {name}": {
+                    estimate: (eval_steps(LEAST), runs) for estimate, runs in of_name.items()
+                }
+                for name, of_name in errors.items()
+            },
         )
         for recipe, (_, errors) in histories.items()
     }
     drawn["every_step.png"] = plotting.loss_curve(
+        f"Loss at every step\n{CENTRED}, {settings}, seed 0",
         losses[CENTRED],
         window=100,
         floor=2 * NOISE**2,
-        title=f"Loss at every step\n{CENTRED}, {settings}, seed 0",
     )
     printed = {f"{PRINTED}, seed 0 alone": (np.arange(len(losses[PRINTED])) + 1, losses[PRINTED])}
-    drawn["recipes.png"] = figures.lines(
-        printed | {str(recipe): (eval_steps(1), seen) for recipe, (seen, _) in histories.items()},
-        title=f"Loss of the three recipes, {starts}\n{settings}",
-        xlabel="steps",
-        ylabel="loss",
-        scales=("log", "log"),
+    curves = {str(recipe): (eval_steps(1), seen) for recipe, (seen, _) in histories.items()}
+    floor = {"noise floor": ([1, PAIRS], [2 * NOISE**2] * 2)}
+    drawn["recipes.png"] = plotting.lines(
+        f"Loss of the three recipes, {starts}\n{settings}",
+        {"loss": printed | curves | floor},
         ylim=(1e-3, 1e12),
-        horizontal={"noise floor": 2 * NOISE**2},
     )
-    drawn["rates.png"] = figures.lines(
-        {
-            f"{recipe.name}, {way} a step": (row["shares"], np.minimum(row["growth"], 1e200))
-            for way in ("all pairs", "one pair")
-            for recipe, row in ((recipe, found[way]) for recipe, found in sweeps.items())
-        },
-        title=f"Loss after {SWEEP_STEPS:,} steps on {SWEEP_STEPS:,} pairs, seed 0",
+    growth = {
+        f"{recipe.name}, {way} a step": (
+            found[way]["shares"],
+            np.minimum(found[way]["growth"], 1e200),
+        )
+        for way in ("all pairs", "one pair")
+        for recipe, found in sweeps.items()
+    }
+    drawn["rates.png"] = plotting.lines(
+        f"Loss after {SWEEP_STEPS:,} steps on {SWEEP_STEPS:,} pairs, seed 0",
+        {"last loss / first loss": growth},
         xlabel="learning rate / predicted edge",
-        ylabel="last loss / first loss",
-        scales=("log", "log"),
         ylim=(1e-8, 1e8),
         vertical={"predicted edge": 1},
     )

@@ -3,7 +3,6 @@
 from common import plotting
 from common.run import generator
 from engine import train
-from exercises import figures
 from lectures import ann_revisited as ann
 
 from collections.abc import Callable, Iterator
@@ -205,7 +204,7 @@ def plateau(seen: History) -> dict:
     """The lecture's setting after a thousandth, a hundredth, a tenth and all of its steps."""
     last = int(seen.steps[-1])
     places = np.searchsorted(seen.steps, [last // 1000, last // 100, last // 10, last])
-    low, high = np.percentile(seen.losses, figures.BAND, axis=1)
+    low, high = np.percentile(seen.losses, plotting.BAND, axis=1)
     early = seen.correct[places[2]]  # (starts, 10)
     wrong = dict(zip(names(np.full(10, True)), (~early).sum(axis=0).tolist()))
     return {
@@ -239,29 +238,35 @@ def draw(histories: list[History], losses: np.ndarray) -> dict[str, Figure]:
 
     return {
         "every_step.png": plotting.loss_curve(
+            "Loss at every step, marked where more points are correct for good\n"
+            f"Learning rate {RATE}, seed 0",
             losses,
             marks=marks(correct[:, 0]),
-            title="Loss at every step, marked where more points are correct for good\n"
-            f"Learning rate {RATE}, seed 0",
         ),
-        "loss.png": figures.loss_bands(
-            lecture.steps,
-            lecture.losses.T,
-            marks=marks(reached_by_half(correct)),
-            title="Loss, marked where more points are correct for good in half of the starts\n"
+        "loss.png": plotting.lines(
+            "Loss, marked where more points are correct for good in half of the starts\n"
             f"Learning rate {RATE}, seeds 0 to {correct.shape[1] - 1:,}",
-        ),
-        "share.png": figures.lines(
             {
-                setting.name: (seen.steps, 100 * seen.all_correct.mean(axis=1))
-                for setting, seen in zip(settings, histories)
+                "loss": {
+                    f"mean of {correct.shape[1]:,} starts, 10-90 % of them": (
+                        lecture.steps,
+                        lecture.losses.T,
+                    )
+                }
             },
-            title="Starts that classify all ten points correctly\n"
+            scales=("linear", "log"),
+            marks=marks(reached_by_half(correct)),
+        ),
+        "share.png": plotting.lines(
+            "Starts that classify all ten points correctly\n"
             f"{STARTS:,} starts of gradient descent, {FEW:,} of one point a step",
-            xlabel="steps",
-            ylabel="share of the starts in %",
+            {
+                "share of the starts in %": {
+                    setting.name: (seen.steps, 100 * seen.all_correct.mean(axis=1))
+                    for setting, seen in zip(settings, histories)
+                }
+            },
             scales=("log", "linear"),
-            ylim=(-3, 103),
         ),
     }
 
@@ -271,5 +276,5 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     histories = [history(setting) for setting in SETTINGS]
     rows = [summary(setting, seen) for setting, seen in zip(SETTINGS, histories)]
     (losses,) = train(initial_models(1), ann.loss, POINTS, LABELS, lr=RATE, steps=SETTINGS[0].steps)
-    results = {"settings": rows, "growth": GROWTH, "most": MOST, "band": figures.BAND}
+    results = {"settings": rows, "growth": GROWTH, "most": MOST, "band": plotting.BAND}
     return results | plateau(histories[0]), draw(histories, losses)

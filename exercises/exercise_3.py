@@ -1,8 +1,8 @@
 """Exercise 3: rand instead of randn in xtrain and ytrain of the network."""
 
+from common import plotting
 from common.run import generator
 from engine import train
-from exercises import figures
 from exercises.exercise_2 import initial_models, point_loss
 from lectures import ann_revisited as ann
 
@@ -64,15 +64,15 @@ def draw(rows: list[dict], losses: list[np.ndarray]) -> dict[str, Figure]:
         )
         for row, values in zip(rows, losses)
     }
+    best = {
+        f"best possible for {row['kind']}": (steps[[0, -1]], np.full(2, row["best_possible"]))
+        for row in rows
+    }
     return {
-        "loss.png": figures.lines(
-            curves,
-            title=f"Loss of {STARTS} starts if it used its arguments, mean and 10-90 %\n"
+        "loss.png": plotting.lines(
+            f"Loss of {STARTS} starts if it used its arguments, mean and 10-90 %\n"
             f"Learning rate {RATE}, one pair a step; averaged over the last half of the steps",
-            xlabel="steps",
-            ylabel="loss",
-            scales=("log", "log"),
-            horizontal={f"best possible for {row['kind']}": row["best_possible"] for row in rows},
+            {"loss": curves | best},
         )
     }
 

@@ -3,7 +3,7 @@
 from common import datasets, plotting
 from common.onehot import one_hot
 from common.run import generator
-from exercises import figures, mnist_all
+from exercises import mnist_all
 from lectures import mnist_mlp as mnist
 
 import functools
@@ -101,32 +101,27 @@ def draw(
     data: datasets.Dataset, runs: list[dict], accuracies: dict[int, list[float]]
 ) -> dict[str, Figure]:
     """The figures by file name; `accuracies` on the test set by number of training images."""
-    captions = plotting.captions(
-        np.array([run["probabilities"] for run in runs]),
-        np.array([run["label"] for run in runs]),
-        data.classes,
-    )
     errors = 100 * (1 - np.array(list(accuracies.values()))).T  # (seeds, sizes)
+    sizes = np.array(list(accuracies))
+    curves = {f"784-40-10, mean of {SEEDS} seeds and 10-90 %": (sizes, errors)}
+    for name, error in PUBLISHED.items():
+        label = f"LeCun et al. 1998, {name}: {100 * error:g} %"
+        curves[label] = (sizes[[0, -1]], np.full(2, 100 * error))
     return {
-        "ten.png": plotting.image_row(
-            data.test_images[[run["image"] - 1 for run in runs]].numpy(),
-            captions,
-            title=f"Test images that the network has not seen\n{data.title}; network trained on "
+        "ten.png": plotting.judged_images(
+            f"Test images that the network has not seen\n{data.title}; network trained on "
             f"{FEW} images, seeds 0 to {len(runs) - 1}, each with its own image",
+            data.classes,
+            data.test_images[[run["image"] - 1 for run in runs]].numpy(),
+            np.array([run["label"] for run in runs]),
+            np.array([run["probabilities"] for run in runs]),
         ),
-        "errors.png": figures.lines(
-            {f"784-40-10, mean of {SEEDS} seeds and 10-90 %": (np.array(list(accuracies)), errors)},
-            title="Performance P on task T as a function of experience E\n"
+        "errors.png": plotting.lines(
+            "Performance P on task T as a function of experience E\n"
             f"T: say what an image of {data.title} shows; "
             f"P: wrong answers for {len(data.test_images):,} test images",
+            {"performance P: test error in %": curves},
             xlabel="experience E: training images",
-            ylabel="performance P: test error in %",
-            scales=("log", "log"),
-            yticks=(2, 3, 5, 10, 20, 30),
-            horizontal={
-                f"LeCun et al. 1998, {name}: {100 * error:g} %": 100 * error
-                for name, error in PUBLISHED.items()
-            },
         ),
     }
 

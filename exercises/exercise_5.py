@@ -56,10 +56,10 @@ def evaluate(name: str, data_dir: Path) -> tuple[dict, Figure]:
         "every": accuracies,
         "confused": confused(counts, data.classes),
     }, plotting.confusion(
-        counts[0],
-        data.classes,
-        title=f"{data.title}: {100 * accuracies[0]:.1f} % of {len(test):,} test images correct\n"
+        f"{data.title}: {100 * accuracies[0]:.1f} % of {len(test):,} test images correct\n"
         f"784-40-10 trained on {count:,} images, seed 0",
+        data.classes,
+        counts[0],
     )
 
 

@@ -121,8 +121,8 @@ def main() -> None:
         run=run,
     )
 
-    results, predictions = evaluate(run, model, data, images, labels)
-    run.finish(results, reports.mnist_mlp(run, results, data, model, *predictions))
+    results, known, predictions = evaluate(run, model, data, images, labels)
+    run.finish(results, reports.mnist_mlp(run, results, data, model, known, *predictions))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The figure of the pictures in which digits were read: tiles in rows."""
 
 from common import plotting
-from common.plotting import BLUE, GREY, ORANGE, SMALL, styled, wrapped
+from common.plotting import BLUE, GREY, ORANGE, SMALL, styled
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 TILE, COLUMNS = 1.7, 6  # inches, tiles in a row
+LETTERS = 16  # in a line of a caption, which is as wide as a tile
 PIXELS = 250  # of a picture, across a tile
 
 
@@ -44,16 +46,15 @@ def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
             rows[-1].append((picture, digit))
     texts = [
         [
-            wrapped(picture.name if digit < 0 else picture.answers[digit], TILE - 0.1, SMALL)
+            textwrap.wrap(picture.name if digit < 0 else picture.answers[digit], LETTERS)
             for picture, digit in row
         ]
         for row in rows
     ]
     heights = [2 * TILE + 0.25 + 0.19 * max(map(len, lines)) for lines in texts]
     width, top = max(4, *map(len, rows)) * TILE, sum(heights)
-    figure = plotting.new(width, top, title)
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, top / figure.get_figheight()))
+    figure = plotting.new(width + 0.2, top + 1, title)
+    axes = figure.subplots()
     axes.axis("off")
     for row, lines, height in zip(rows, texts, heights):
         for column, ((picture, digit), text) in enumerate(zip(row, lines)):
@@ -72,7 +73,7 @@ def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
                 fontsize=SMALL,
             )
         top -= height
-    axes.set(xlim=(0, width), ylim=(0, sum(heights)))
+    axes.set(xlim=(0, width), ylim=(0, sum(heights)), aspect="equal")
     return figure
 
 

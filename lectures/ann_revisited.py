@@ -108,7 +108,7 @@ def main() -> None:
     optimizer = optim.SGD(model.parameters(), lr=args.lr)
 
     # Step 6, training: one step for each pair. `run` saves, can resume, and keeps some parameters.
-    keep = plotting.eval_steps(args.steps, args.animate)
+    keep = plotting.eval_steps(args.steps)
     for x, y in run.steps(train_data, args.steps, model=model, optimizer=optimizer, keep=keep):
         value = loss(model, x, y)
         optimizer.zero_grad()  # forget the gradients of the step before

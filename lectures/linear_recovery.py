@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's folder
 
-from common import options, program, reports
+from common import options, plotting, program, reports
 from common.least_squares import averages, least_squares, stable_lr_limit
 from common.options import real_number, whole_number
 from common.run import Run
@@ -126,19 +126,18 @@ def main() -> None:
     # Results: the parameters after the last step, averaged over the second half of the steps, and
     # by least squares, which is the best that these pairs allow; all for inputs that are not centred
     iterates = fold(torch.from_numpy(run.kept), centre)  # (steps + 1, 12)
-    estimates = {
-        "last": iterates[-1],
-        "averaged": averages(iterates, torch.tensor([run.done]))[0],
-        "least_squares": least_squares(x_train, y_train),
+    steps = torch.from_numpy(plotting.eval_steps(run.done))
+    curves = {
+        "last": iterates[steps],
+        "averaged": averages(iterates, steps),
+        "least_squares": least_squares(x_train, y_train).expand(len(steps), 12),
     }
-    results: dict = {name: reports.compare(found, TRUE) for name, found in estimates.items()}
+    results: dict = {name: reports.compare(curve[-1], TRUE) for name, curve in curves.items()}
     results["final_loss"] = loss(model.cpu(), inputs, y_train).item() / args.samples
     results["noise_floor"] = 2 * args.noise**2  # the expected loss of the true W and b: two outputs
     results["stable_lr_limit"] = limit
-    steps = reports.log_spaced(run.done)
-    curves = {"last iterate": iterates[steps], "averaged iterate": averages(iterates, steps)}
-    data = {"x": x_train, "y": y_train}
-    run.finish(results, reports.linear_recovery(run, results, TRUE, data, iterates, steps, curves))
+    files = {"train_data.npz": {"x": x_train, "y": y_train}} | reports.models(iterates)
+    run.finish(results, reports.linear_recovery(run, results, TRUE, steps, curves, files))
 
 
 if __name__ == "__main__":

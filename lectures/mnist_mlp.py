@@ -62,15 +62,16 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
 
 def evaluate(
     run: Run, model: nn.Module, data: datasets.Dataset, images: Tensor, labels: Tensor
-) -> tuple[dict, list[Tensor]]:
+) -> tuple[dict, int, list[Tensor]]:
     """The results for metrics.json of a model trained on images (n, 784) with one-hot labels (n, 10).
 
-    Also the probabilities, of shape (m, 10), for the first five training images, for those that were
-    trained on, and for the test images.
+    Also the number of a training image, drawn at random, and the probabilities, of shape (m, 10), for
+    the first five training images, for those that were trained on, and for the test images.
     """
     first_five = predict(model, as_vectors(data.train_images[:5]))
     train, test = predict(model, images), predict(model, as_vectors(data.test_images))
     index = int(torch.randint(len(test), size=(), generator=run.generator("unseen image")))
+    known = int(torch.randint(len(train), size=(), generator=run.generator("training image")))
     results = {
         "dataset": data.name,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -90,7 +91,7 @@ def evaluate(
             "probabilities": test[index],
         },
     }
-    return results, [first_five, train, test]
+    return results, known, [first_five, train, test]
 
 
 def parse_args() -> argparse.Namespace:
@@ -142,8 +143,8 @@ def main() -> None:
         run.record(value)
 
     # Results: the accuracy on the images that were trained on, and on the test images
-    results, probabilities = evaluate(run, model, data, images, labels)
-    run.finish(results, reports.mnist_mlp(run, results, data, model, *probabilities))
+    results, known, probabilities = evaluate(run, model, data, images, labels)
+    run.finish(results, reports.mnist_mlp(run, results, data, model, known, *probabilities))
 
 
 if __name__ == "__main__":

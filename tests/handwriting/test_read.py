@@ -630,5 +630,5 @@ def test_of_very_many_pictures_the_first_are_drawn_and_strange_names_do_no_harm(
         Image.fromarray(255 - drawn(7, 60)).save(tmp_path / name, "PNG")
     done = say(*(tmp_path / name for name in names), "--model", model)
     assert done.code == 0 and done.err == []
-    assert "The first 2 of 3 pictures" in texts(seen["classified"])
+    assert "\nThe first 2 of 3 pictures" in "\n".join(texts(seen["classified"]))
     assert "a?b.png" in texts(seen["classified"])
