@@ -99,6 +99,15 @@ def run_here(tmp_path, monkeypatch, capfd):
 
 
 @pytest.fixture
+def undrawn(run_here, monkeypatch):
+    """`run_here`, without the time that figures take."""
+    from helpers import no_figures  # which imports this module
+
+    no_figures(monkeypatch)
+    return run_here
+
+
+@pytest.fixture
 def mnist_root() -> str:
     """The folder of the real MNIST, which these tests do not download."""
     root = os.environ.get("MNIST_ROOT")

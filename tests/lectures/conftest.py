@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import PROJECT, run_in
-from helpers import no_figures
 
 
 @pytest.fixture(scope="session")
@@ -20,10 +19,3 @@ def default_run(tmp_path_factory):
         return run_in(elsewhere, "-OO", link)
 
     return call
-
-
-@pytest.fixture
-def undrawn(run_here, monkeypatch):
-    """`run_here`, without the time that figures take."""
-    no_figures(monkeypatch)
-    return run_here
