@@ -12,12 +12,8 @@ import sys
 import pytest
 from conftest import PROJECT
 
-PAGES = [
-    PROJECT / "README.md",
-    PROJECT / "CONTRIBUTING.md",
-    *sorted((PROJECT / "docs").rglob("*.md")),
-]
-READ = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *(PROJECT / "docs").rglob("*.md")]
+READ = {page.name: page.read_text(encoding="utf-8") for page in sorted(PAGES)}
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -47,36 +43,28 @@ def test_what_the_quoted_pytorch_names_stands_in_its_script():
     assert rows > 25
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
-    plain = re.sub(r"`[^`]*`", "code", READ[page.name])
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)", plain) + re.findall(
-        r'src="(?!https?:)([^"]+)"', plain
-    ):
-        assert (page.parent / link).exists(), link
-
-
 def headings(page: str) -> set[str]:
     """The anchors that a page's headings get."""
     titles = re.findall(r"^#+ (.*)", READ[page], re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", READ)
-def test_anchors_exist(page):
-    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", READ[page]):
-        assert anchor in headings(link.split("/")[-1] or page), f"{link}#{anchor}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    plain = re.sub(r"`[^`]*`", "code", READ[page.name])
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", plain)
+    links += [(source, "") for source in re.findall(r'src="(?!https?:)([^"]+)"', plain)]
+    for link, anchor in links:
+        assert (page.parent / link).exists(), link
+        name = link.split("/")[-1] or page.name
+        assert not anchor or anchor in headings(name), f"{link}#{anchor}"
 
 
-def test_pictures_are_small():
+def test_pictures_are_small_and_shown():
+    shown = "".join(READ.values())
     for picture in (PROJECT / "docs" / "figures").iterdir():
         limit = 1_500_000 if picture.suffix == ".gif" else 150 * 1024
         assert picture.stat().st_size <= limit, f"{picture.name}: {picture.stat().st_size:,} bytes"
-
-
-def test_every_picture_is_shown():
-    shown = "".join(READ.values())
-    for picture in (PROJECT / "docs" / "figures").iterdir():
         assert picture.name in shown, f"no page shows {picture.name}"
 
 
@@ -85,25 +73,24 @@ def test_readme_is_short():
     assert len(READ["CONTRIBUTING.md"].splitlines()) <= 40
 
 
-COMMAND = re.compile(r"(python3? |uv run )?(-m report|[\w/]+\.py)((?: [^\s#]+)*)$")
+COMMAND = re.compile(r"(python3? |uv run )?(-m report|[\w/]+\.py)((?: [^\s#;]+)*)")
 
 
 def commands() -> list[tuple[str, list[str]]]:
-    """(module, arguments) of each command on the pages: `python lectures/a.py --b`, `a.py --b`, `python -m report`."""
+    """(module, arguments) of each command on the pages and in the Makefile.
+
+    `python lectures/a.py --b`, `a.py --b`, `python -m report`, and the like.
+    """
     found = []
-    for text in READ.values():
-        for code in spans(text) + typed(text):
-            command = COMMAND.match(code)
-            if command and (command[1] or command[3]):
-                script = (
-                    command[2]
-                    if "/" in command[2] or command[2] == "-m report"
-                    else f"lectures/{command[2]}"
-                )
-                module = (
-                    "report.__main__" if script == "-m report" else script[:-3].replace("/", ".")
-                )
-                found.append((module, command[3].split()))
+    recipes = re.findall(r'^\t"\$\(PYTHON\)" (.*)', MAKEFILE, re.MULTILINE)
+    lines = [f"python {recipe}" for recipe in recipes]
+    for code in [*lines, *(code for text in READ.values() for code in spans(text) + typed(text))]:
+        command = COMMAND.match(code)
+        if command and (command[1] or command[3]):
+            script = command[2].removesuffix(".py").replace("/", ".")
+            script = script if "." in script else f"lectures.{script}"
+            module = "report.__main__" if command[2] == "-m report" else script
+            found.append((module, command[3].split()))
     return found
 
 
@@ -127,25 +114,16 @@ def test_every_shell_takes_the_lines_that_are_to_be_typed():
             assert "&&" not in code, f"{name}: {code}"
 
 
-def test_commands_name_files_and_options_that_exist():
-    assert len(commands()) > 15
+def test_commands_name_files_and_options_that_exist(monkeypatch):
+    assert len(commands()) > 25
     for module, arguments in commands():
         assert (PROJECT / f"{module.replace('.', '/')}.py").exists(), module
         for option in arguments:
             if option.startswith("--"):
                 assert re.search(rf"{option}\b(?!-)", help_of(module)), f"{module} has no {option}"
-
-
-def test_lectures_accept_the_pages_commands(monkeypatch):
-    for module, arguments in commands():
-        if (
-            module.startswith("lectures.")
-            and "--help" not in arguments
-            and "…" not in "".join(arguments)
-        ):
-            monkeypatch.setattr(
-                sys, "argv", [module, *("7" if word == "k" else word for word in arguments)]
-            )  # seed k
+        if module.startswith("lectures.") and not {"--help", "…"} & set(arguments):
+            words = ["7" if word == "k" else word for word in arguments]  # seed k
+            monkeypatch.setattr(sys, "argv", [module, *words])
             importlib.import_module(module).parse_args()  # ends the test where it refuses them
 
 
