@@ -102,23 +102,18 @@ class Setting(NamedTuple):
     method: Callable[[list[nn.Sequential], list[int]], Iterator[States]]
 
 
+SGD, ADAM = partial(optimizer, make=optim.SGD), partial(optimizer, make=optim.Adam)
+LECTURE = partial(gradient_descent, lr=RATE)
 SETTINGS = [
-    Setting(
-        "gradient descent at 0.01 (the lecture)", STARTS, STEPS, partial(gradient_descent, lr=RATE)
-    ),
+    Setting("gradient descent at 0.01 (the lecture)", STARTS, STEPS, LECTURE),
     Setting("gradient descent at 0.1", STARTS, 200_000, partial(gradient_descent, lr=0.1)),
     Setting("gradient descent at 1", STARTS, 50_000, partial(gradient_descent, lr=1.0)),
     Setting("gradient descent at 5", STARTS, 20_000, partial(gradient_descent, lr=5.0)),
     Setting("one point a step at 0.05 (Higham & Higham)", FEW, STEPS, partial(one_point, lr=0.05)),
     Setting("one point a step at 0.5", FEW, 200_000, partial(one_point, lr=0.5)),
-    Setting(
-        "momentum 0.9 at 0.5",
-        FEW,
-        SLOW_STEPS,
-        partial(optimizer, make=optim.SGD, lr=0.5, momentum=0.9),
-    ),
-    Setting("Adam at 0.01", FEW, SLOW_STEPS, partial(optimizer, make=optim.Adam, lr=0.01)),
-    Setting("Adam at 0.1", FEW, SLOW_STEPS, partial(optimizer, make=optim.Adam, lr=0.1)),
+    Setting("momentum 0.9 at 0.5", FEW, SLOW_STEPS, partial(SGD, lr=0.5, momentum=0.9)),
+    Setting("Adam at 0.01", FEW, SLOW_STEPS, partial(ADAM, lr=0.01)),
+    Setting("Adam at 0.1", FEW, SLOW_STEPS, partial(ADAM, lr=0.1)),
 ]
 
 
@@ -205,22 +200,16 @@ def plateau(seen: History) -> dict:
     """The lecture's setting after a thousandth, a hundredth, a tenth and all of its steps."""
     last = int(seen.steps[-1])
     places = np.searchsorted(seen.steps, [last // 1000, last // 100, last // 10, last])
-    low, high = np.percentile(seen.losses, figures.BAND, axis=1)
+    steps, losses = seen.steps[places].tolist(), seen.losses[places]  # (4,), (4, starts)
+    low, high = np.percentile(losses, figures.BAND, axis=1).tolist()
+    columns = zip(steps, losses.mean(axis=1).tolist(), low, high)
     early = seen.correct[places[2]]  # (starts, 10)
     wrong = dict(zip(names(np.full(10, True)), (~early).sum(axis=0).tolist()))
     return {
         "final_share": float(seen.all_correct[-1].mean()),
-        "loss": [
-            {
-                "steps": int(seen.steps[place]),
-                "mean": float(seen.losses[place].mean()),
-                "low": float(low[place]),
-                "high": float(high[place]),
-            }
-            for place in places
-        ],
+        "loss": [dict(zip(("steps", "mean", "low", "high"), row)) for row in columns],
         "early": {
-            "steps": int(seen.steps[places[2]]),
+            "steps": steps[2],
             "all_correct": int(early.all(axis=1).sum()),
             "half": int(reached_by_half(early.sum(axis=1))),
             "hardest": sorted(wrong.items(), key=lambda item: -item[1])[:3],
@@ -237,6 +226,10 @@ def draw(histories: list[History], losses: np.ndarray) -> dict[str, Figure]:
     def marks(counts: np.ndarray) -> dict[int, str]:
         return plotting.milestones(lecture.steps[1:], counts[1:])
 
+    shares = {
+        setting.name: (seen.steps, 100 * seen.all_correct.mean(axis=1))
+        for setting, seen in zip(settings, histories)
+    }
     return {
         "every_step.png": plotting.loss_curve(
             losses,
@@ -252,10 +245,7 @@ def draw(histories: list[History], losses: np.ndarray) -> dict[str, Figure]:
             f"Learning rate {RATE}, seeds 0 to {correct.shape[1] - 1:,}",
         ),
         "share.png": figures.lines(
-            {
-                setting.name: (seen.steps, 100 * seen.all_correct.mean(axis=1))
-                for setting, seen in zip(settings, histories)
-            },
+            shares,
             title="Starts that classify all ten points correctly\n"
             f"{STARTS:,} starts of gradient descent, {FEW:,} of one point a step",
             xlabel="steps",
