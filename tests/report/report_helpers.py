@@ -130,6 +130,11 @@ class Reader:
         width, height, data = self(script)
         return np.array(data, np.uint8).reshape(height, width, 4)[:, :, :3]
 
+    def letter(self) -> float:
+        """The size of the page's letters in pixels of a canvas."""
+        size = "parseFloat(getComputedStyle(document.documentElement).fontSize)"
+        return self(f"return {size} * devicePixelRatio")
+
     def curve(self, name: str) -> np.ndarray:
         """How far from the top a chart's blue curve is, from left to right."""
         red, _, blue = np.moveaxis(self.canvas(name).astype(int), -1, 0)

@@ -24,6 +24,10 @@ document.getElementById("digit-answer").textContent = "";
 sheet.dispatchEvent(new PointerEvent("pointerup"));
 """
 SHARES = "return [...document.querySelectorAll('#digit-bars .share')].map((one) => one.textContent)"
+BARS = """
+return [...document.querySelectorAll("#digit-bars li")].map((line) => [
+  Number(line.querySelector(".bar").style.getPropertyValue("--share")), line.matches(".best")]);
+"""
 
 
 def inks() -> dict[str, np.ndarray]:
@@ -72,6 +76,8 @@ def test_what_is_painted_on_the_sheet_is_classified(reader, network):
         shown = [float(text.split()[0]) for text in reader(SHARES)]
         assert shown == pytest.approx(100 * shares, abs=1)
         first, second = np.argsort(-shares)[:2]
+        bars, best = zip(*reader(BARS))
+        assert bars == pytest.approx(shares, abs=0.01) and np.flatnonzero(best) == [first]
         sure = rf"{first} \(([0-9.]+) %\)"
         unsure = rf"{first}\? unsure: {first} \((\d+) %\) or {second} \(\d+ %\)"
         answer = re.fullmatch(f"{sure}|{unsure}", reader.text("digit-answer"))

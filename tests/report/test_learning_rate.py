@@ -112,3 +112,15 @@ def test_the_chart_falls_where_it_settles_and_rises_where_it_diverges(reader, ra
     reader.open(f"#inputs=centred&eta={rate}")
     begin, *_, end = reader.curve("rate-chart")[: None if falls else -10]
     assert (begin < end) == falls  # counted from the top
+
+
+def test_the_chart_has_a_line_at_the_noise(reader):
+    reader.open("#inputs=centred&eta=0.001")
+    chart = reader.canvas("rate-chart").astype(int)
+    top, bottom = 0.7 * reader.letter(), len(chart) - 2.4 * reader.letter()
+    dark = np.abs(chart - reader.colour("--text")).max(axis=2) < 12
+    line = dark.sum(axis=1).argmax()
+    most = Recipe(reader, "centred").steps(shown_rate(reader))[0].max()
+    assert 1e4 < most < 1e5
+    share = (np.log10(0.08) + 3) / 8  # of the height, from a loss of 1e-3 to 1e5
+    assert line == pytest.approx(bottom - share * (bottom - top), abs=3)

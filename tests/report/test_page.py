@@ -51,6 +51,13 @@ def test_what_other_starts_did_is_in_the_page(runs):
     assert said in html(runs)
 
 
+def test_the_losses_of_the_run_are_in_the_page(runs):
+    losses = np.load(runs / "ann_revisited" / "losses.npy")
+    curve = data_of(html(runs))["start"]["curve"]
+    assert len(curve) > 100 and curve[0][0] == 0 and curve[-1][0] == len(losses) - 1
+    assert [loss for _, loss in curve] == losses[[step for step, _ in curve]].tolist()
+
+
 def test_a_missing_run_is_a_command(tmp_path, command):
     done = command("--runs", tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")  # beside the runs by default

@@ -44,21 +44,26 @@ def near(colour: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.abs(colour.astype(int) - other.astype(int)).max() <= 12)
 
 
+def square(reader):
+    """A function: the colour at a place of the picture, so many letters to the right of it."""
+    picture = reader.canvas("regions")
+    (height, width, _), unit = picture.shape, reader.letter()
+    side = min(width - 2.8 * unit, height - 2.6 * unit)
+
+    def colour(x1: float, x2: float, right: float = 0) -> np.ndarray:
+        return picture[int(0.7 * unit + (1 - x2) * side), int((2.1 + right) * unit + x1 * side)]
+
+    return colour
+
+
 def test_the_picture_of_the_unit_square(reader):
     """Each point is at its place; each side of the boundary has the colour of who wins there."""
     reader.open("#start=plateau&rate=5&steps=3000")
     reader.reach(3000)
-    picture, weights = reader.canvas("regions"), saved(reader)["weights"]
-    height, width, _ = picture.shape
-    unit = 16 * width / reader("return document.getElementById('regions').clientWidth")
-    side = min(width - 2.8 * unit, height - 2.6 * unit)
-
-    def pixel(x1: float, x2: float) -> np.ndarray:
-        return picture[int(0.7 * unit + (1 - x2) * side), int(2.1 * unit + x1 * side)]
-
+    colour, weights = square(reader), saved(reader)["weights"]
     for (x1, x2), label in zip(POINTS, LABELS):
         name = "--point-blue" if label[0] else "--point-orange"
-        assert near(pixel(x1, x2), reader.colour(name)), (x1, x2)
+        assert near(colour(x1, x2), reader.colour(name)), (x1, x2)
     middle = reader.colour("--region-middle")
     wins = set()
     for place in np.stack(np.meshgrid(*2 * [np.arange(0.05, 1, 0.1)]), -1).reshape(-1, 2):
@@ -66,27 +71,30 @@ def test_the_picture_of_the_unit_square(reader):
         away = np.hypot(*(POINTS - place).T).min() > 0.06  # from every point's sign
         if away and abs(first - second) > 0.3:
             hue = reader.colour("--region-blue" if first > second else "--region-orange")
-            assert near(pixel(*place), middle + abs(first - second) * (hue - middle)), place
+            assert near(colour(*place), middle + abs(first - second) * (hue - middle)), place
             wins.add(bool(first > second))
     assert wins == {True, False}
 
 
-def test_wrong_points_are_counted_and_named(reader):
+def test_wrong_points_are_counted_named_and_marked(reader):
     reader.open("#start=plateau&rate=0.01&steps=20000")
     reader.reach(20_000)
-    outputs = sigmoid_network(saved(reader)["weights"], POINTS)[-1]
-    wrong = POINTS[outputs.argmax(axis=1) != LABELS.argmax(axis=1)]
-    assert 0 < len(wrong) < 10
-    assert reader.text("train-right") == f"{10 - len(wrong)} of 10"
-    names = ", ".join(f"({x1:g}, {x2:g})" for x1, x2 in wrong)
+    colour, outputs = square(reader), sigmoid_network(saved(reader)["weights"], POINTS)[-1]
+    wrong = outputs.argmax(axis=1) != LABELS.argmax(axis=1)
+    assert 0 < wrong.sum() < 10 and reader.text("train-right") == f"{10 - wrong.sum()} of 10"
+    names = ", ".join(f"({x1:g}, {x2:g})" for x1, x2 in POINTS[wrong])
     assert reader.text("train-wrong") == f"Wrong: {names}."
+    ring, text = 0.84, reader.colour("--text")
+    assert [near(colour(x1, x2, ring), text) for x1, x2 in POINTS] == wrong.tolist()
 
 
-def test_the_chart_falls_with_the_loss(reader):
+def test_the_chart_falls_with_the_loss_to_its_mark(reader):
     reader.open("#start=run&rate=5&steps=20000")
     reader.reach(20_000)
-    begin, *_, end = reader.curve("train-chart")
-    assert end - begin > 0.5 * reader.canvas("train-chart").shape[0]  # from the top
+    (begin, *_, end), chart = reader.curve("train-chart"), reader.canvas("train-chart").astype(int)
+    assert end - begin > 0.5 * len(chart)  # from the top
+    mark, _ = np.nonzero(np.abs(chart - reader.colour("--text")).max(axis=2) < 12)
+    assert mark.mean() == pytest.approx(end, abs=0.03 * len(chart))
 
 
 def test_play_pause_reset(reader):
