@@ -1,9 +1,9 @@
 """The speed claims, measured side by side in one run: `make bench`, some four minutes.
 
-Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is shown. That they do
-the same work is checked before. Writes docs/generated/benchmarks.md and outputs/benchmarks/benchmarks.json. JAX is
-measured where it is installed, the C loop and torch.compile where there are compilers for C and C++, MNIST where it is
-found or can be downloaded.
+Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is
+shown. That they do the same work is checked before. Writes docs/generated/benchmarks.md and
+outputs/benchmarks/benchmarks.json. JAX is measured where it is installed, the C loop and
+torch.compile where there are compilers for C and C++, MNIST where it is found or can be downloaded.
 """
 
 import contextlib
@@ -212,7 +212,7 @@ def cpp_compiler() -> str | None:
 
 
 def compiled_loop(room: str) -> Loop | None:
-    """The lecture's loop with its loss through torch.compile; None without a C++ compiler, which that needs.
+    """The lecture's loop with its loss through torch.compile; None without a C++ compiler.
 
     What it compiles goes into a folder, so that it compiles anew; the first call does.
     """
@@ -255,7 +255,7 @@ def pays_after(compiling: float, plain: float, compiled: float) -> int:
 
 
 def first_and_warm(times: list[dict[str, float]]) -> list[dict]:
-    """A row for each work, from the seconds that it took in each round: the first, and the others' median.
+    """A row for each work: its seconds in the first round, and the median of the other rounds.
 
     The last column is the median's ratio to that of the first work.
     """
@@ -301,10 +301,11 @@ def cell(value: float | str) -> str:
 def bench_steps(rounds: int) -> list[dict]:
     """Microseconds of a step of one start: the lecture's 2-2-3-2 network on its ten points.
 
-    Plain is the lecture's PyTorch loop, torch.compile the same with its loss compiled; JAX is `lax.scan`, with `vmap`
-    over the starts; C is `loop.c`, compiled with -O3 -march=native -ffast-math. Several starts share the cores. The
-    last column takes their number into account: it is the share of the C loop's time that a core works on a step of
-    one start. "Compiling" are the seconds that torch.compile takes before its first step.
+    Plain is the lecture's PyTorch loop, torch.compile the same with its loss compiled; JAX is
+    `lax.scan`, with `vmap` over the starts; C is `loop.c`, compiled with -O3 -march=native
+    -ffast-math. Several starts share the cores. The last column takes their number into account: it
+    is the share of the C loop's time that a core works on a step of one start. "Compiling" are the
+    seconds that torch.compile takes before its first step.
     """
     rows = []
     with tempfile.TemporaryDirectory() as room:
@@ -334,9 +335,10 @@ def bench_steps(rounds: int) -> list[dict]:
 
 
 def bench_mnist(rounds: int, data: datasets.Dataset) -> list[dict]:
-    """Seconds of an epoch of all 60,000 images, 784-40-10, on one thread: alone, and beside one other busy process.
+    """Seconds of an epoch of all 60,000 images, 784-40-10, on one thread.
 
-    Both train with Adam at 0.001. Their mean losses in the fifth epoch are shown: the starting weights differ.
+    Alone, and beside one other busy process. Both train with Adam at 0.001. Their mean losses in
+    the fifth epoch are shown: the starting weights differ.
     """
     from sklearn.neural_network import MLPClassifier
 
@@ -403,9 +405,10 @@ def busy() -> Iterator[None]:
 
 
 def bench_runs(rounds: int, data_dir: Path) -> list[dict]:
-    """Seconds of whole runs, from typing to the last file: the first in this session, and the median of those after it.
+    """Seconds of whole runs, from typing to the last file.
 
-    At the end, what the engine adds to importing PyTorch until it has made the first step of a network.
+    The first in this session, and the median of those after it. At the end, what the engine adds to
+    importing PyTorch until it has made the first step of a network.
     """
     environment = os.environ | {"MNIST_ROOT": str(data_dir)}
     with tempfile.TemporaryDirectory() as room:
@@ -426,7 +429,7 @@ def bench_runs(rounds: int, data_dir: Path) -> list[dict]:
 
 
 def first_step() -> float:
-    """Seconds from importing the engine until it has made its first compiled step, in a process of its own."""
+    """Seconds from importing the engine to its first compiled step, in a process of its own."""
     with tempfile.TemporaryDirectory() as room:
         file = Path(room) / "first_step.py"  # a file, because the engine reads the loop's source
         file.write_text(FIRST_STEP)
@@ -438,7 +441,7 @@ def first_step() -> float:
 
 
 def bench_limit(rounds: int) -> dict:
-    """A network as large as the engine takes, on ten points: seconds to compile, then microseconds a step."""
+    """A network as large as the engine takes: seconds to compile, then microseconds a step."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 390), nn.Sigmoid(), nn.Linear(390, 2), nn.Sigmoid()).double()
     batch, steps = (ann.POINTS[None], ann.LABELS[None]), 200
@@ -469,9 +472,9 @@ def limit(row: dict) -> str:
     """What `bench_limit` measured, in a line."""
     return (
         f"The engine takes networks of up to {LARGEST:,} parameters: {row['network']}, which has "
-        f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. A step on ten points takes "
-        f"{row['engine']:.3g} microseconds then, and {row['plain']:.3g} in the plain loop: compiling pays after "
-        f"{row['pays_after']:,} steps."
+        f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. A step on ten points "
+        f"takes {row['engine']:.3g} microseconds then, and {row['plain']:.3g} in the plain loop: "
+        f"compiling pays after {row['pays_after']:,} steps."
     )
 
 

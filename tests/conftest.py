@@ -36,7 +36,7 @@ KEYS = {  # that `results` has at least, by script
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's environment without display, MNIST_ROOT and network: nobody is at its proxy."""
+    """This process's environment without display and MNIST_ROOT; its proxy answers nobody."""
     without = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND", "MNIST_ROOT")
     kept = {name: value for name, value in os.environ.items() if name not in without}
     nowhere = "http://127.0.0.1:9"

@@ -57,10 +57,10 @@ def test_medians_leave_out_the_first_round(monkeypatch):
 
 def test_the_engine_s_limit_in_words():
     row = {"network": "2-9-2", "parameters": 1234, "compile": 0.75, "pays_after": 5678}
-    assert (
-        "2-9-2, which has 1,234, takes 0.75 s to compile. A step on ten points takes 11.5 microseconds "
-        "then, and 222 in the plain loop: compiling pays after 5,678 steps."
-        in benchmarks.limit(row | {"plain": 222.2, "engine": 11.5})
+    said = benchmarks.limit(row | {"plain": 222.2, "engine": 11.5})
+    assert said.partition(": ")[2] == (
+        "2-9-2, which has 1,234, takes 0.75 s to compile. A step on ten points takes 11.5 "
+        "microseconds then, and 222 in the plain loop: compiling pays after 5,678 steps."
     )
 
 

@@ -1,4 +1,4 @@
-"""The pages: what they quote stands in the code, what they link to exists, what they tell to type can be typed."""
+"""The pages: what they quote, link to and tell to type is there, and can be typed."""
 
 from common import program
 

@@ -1,4 +1,4 @@
-"""The house as docs/design.md draws it: what may import what, what is declared, what a run's folder holds."""
+"""The house as docs/design.md draws it: imports, requirements, what a run's folder holds."""
 
 import ast
 import re
@@ -33,7 +33,7 @@ def files(*rooms: str) -> list[Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """The modules that a file imports, also inside of functions: of `from a import b`, a and a.b."""
+    """The modules that a file imports, also in functions: of `from a import b`, a and a.b."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

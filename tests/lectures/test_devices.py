@@ -1,4 +1,4 @@
-"""The scripts on accelerators, without one: a stand-in computes nothing, but refuses what a GPU would.
+"""The scripts on accelerators, without one: a stand-in refuses what a GPU would.
 
 PyTorch's `meta` device goes through whole runs: data, training, evaluation, figures, files. An
 operation raises if one of its tensors was left on the CPU.
@@ -19,7 +19,7 @@ aten = torch.ops.aten
 
 
 class StandIn(TorchDispatchMode):
-    """Makes `meta` like a GPU: copied to the CPU it is 1 everywhere, and no operation mixes the two.
+    """Makes `meta` like a GPU: on the CPU it is 1 everywhere, and no operation mixes both.
 
     Excepted are, as on a GPU, single numbers, and indices in brackets.
     """
@@ -76,7 +76,7 @@ def test_a_whole_run(on_a_stand_in, script, options):
 
 
 def test_a_batch_of_distorted_copies(on_a_stand_in):
-    """exercises/mnist_all.py on a device: its batches and their distortions are drawn on the CPU."""
+    """exercises/mnist_all.py on a device: batches and distortions are drawn on the CPU."""
     images, labels = torch.zeros(30, 784, device="meta"), torch.zeros(30, 10, device="meta")
     with StandIn():
         drawn = [*mnist_all.batches(images, labels, 25, 1, Distortions(), torch.Generator())]

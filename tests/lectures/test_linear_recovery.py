@@ -124,13 +124,6 @@ def test_the_largest_stable_rate_by_hand():
     assert linear.stable_lr_limit(two) == pytest.approx(1 / 2)
 
 
-def test_averages_are_means_of_the_last_half():
-    iterates = torch.rand(12, 12, dtype=torch.float64)  # the first before training
-    steps = torch.tensor([1, 2, 5, 11])
-    expected = torch.stack([iterates[1 + n // 2 : 1 + n].mean(dim=0) for n in steps])
-    torch.testing.assert_close(linear.averages(iterates, steps), expected, rtol=1e-12, atol=0)
-
-
 def test_default_run(default_run):
     done = default_run("linear_recovery")
     assert done.returncode == 0 and done.stderr == ""

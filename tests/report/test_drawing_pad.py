@@ -54,11 +54,6 @@ def test_the_page_prepares_ink_as_python_does(reader, ink):
     assert np.abs(np.reshape(found, (28, 28)) - expected).max() <= 1 < expected.max()
 
 
-def test_no_ink_is_no_image(reader):
-    reader.open()
-    assert reader(PREPARE, 4, 4, [0] * 16) is None
-
-
 def test_what_is_painted_on_the_sheet_is_classified(reader, network):
     reader.open("#model=mnist_mlp")
     assert reader.value("digit-model") == "mnist_mlp"

@@ -136,19 +136,12 @@ def test_an_address_is_a_moment(reader):
     assert reader.reach(3000) == loss and (reader.canvas("regions") == regions).all()
 
 
-NONSENSE = [
-    "#start=<b>&rate=7&steps=-4&inputs='&eta=x",
-    "#steps=1e99",
-    "#=&&=#",
-    "#start=__proto__&rate=constructor&steps=10",
-]
-
-
-@pytest.mark.parametrize("settings", NONSENSE)
-def test_an_address_with_nonsense_is_the_start(reader, settings):
-    reader.open(settings)
+@pytest.mark.parametrize("start, steps", [("<b>", "-4"), ("__proto__", "1e99")])
+def test_an_address_with_nonsense_is_the_start(reader, start, steps):
+    reader.open(f"#start={start}&rate=constructor&steps={steps}&inputs='&eta=x&=&&")
     reader.wait(lambda: reader.text("train-loss") and reader.text("rate-answer"))
-    assert reader.value("train-rate") == "0.01" and reader.browser.get_log("browser") == []
+    assert reader.value("train-rate") == "0.01" and reader.text("train-steps") == "0"
+    assert reader.browser.get_log("browser") == []
 
 
 def test_three_buttons(reader):
