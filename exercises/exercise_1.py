@@ -172,10 +172,14 @@ def draw(
     """The figures by file name; `losses` are those of seed 0, as far as they are finite."""
     settings = f"learning rate {RATE}, noise {NOISE}"
     starts = f"mean of {STARTS:,} starts and 10-90 %"
-    drawn = {}
-    for recipe, (_, errors) in histories.items():
-        title = f"Error of the parameters, {starts}\n{recipe}, {settings}"
-        drawn[f"{recipe.name}.png"] = figures.error_bands(eval_steps(LEAST), errors, title=title)
+    drawn = {
+        f"{recipe.name}.png": figures.error_bands(
+            eval_steps(LEAST),
+            errors,
+            title=f"Error of the parameters, {starts}\n{recipe}, {settings}",
+        )
+        for recipe, (_, errors) in histories.items()
+    }
     drawn["every_step.png"] = plotting.loss_curve(
         losses[CENTRED],
         window=100,
@@ -192,13 +196,12 @@ def draw(
         ylim=(1e-3, 1e12),
         horizontal={"noise floor": 2 * NOISE**2},
     )
-    curves = {}
-    for way in ("all pairs", "one pair"):
-        for recipe, found in sweeps.items():
-            growth = np.minimum(found[way]["growth"], 1e200)
-            curves[f"{recipe.name}, {way} a step"] = found[way]["shares"], growth
     drawn["rates.png"] = figures.lines(
-        curves,
+        {
+            f"{recipe.name}, {way} a step": (row["shares"], np.minimum(row["growth"], 1e200))
+            for way in ("all pairs", "one pair")
+            for recipe, row in ((recipe, found[way]) for recipe, found in sweeps.items())
+        },
         title=f"Loss after {SWEEP_STEPS:,} steps on {SWEEP_STEPS:,} pairs, seed 0",
         xlabel="learning rate / predicted edge",
         ylabel="last loss / first loss",

@@ -200,16 +200,16 @@ def plateau(seen: History) -> dict:
     """The lecture's setting after a thousandth, a hundredth, a tenth and all of its steps."""
     last = int(seen.steps[-1])
     places = np.searchsorted(seen.steps, [last // 1000, last // 100, last // 10, last])
-    steps, losses = seen.steps[places].tolist(), seen.losses[places]  # (4,), (4, starts)
-    low, high = np.percentile(losses, figures.BAND, axis=1).tolist()
-    columns = zip(steps, losses.mean(axis=1).tolist(), low, high)
+    low, high = np.percentile(seen.losses, figures.BAND, axis=1)
     early = seen.correct[places[2]]  # (starts, 10)
     wrong = dict(zip(names(np.full(10, True)), (~early).sum(axis=0).tolist()))
+    mean = seen.losses.mean(axis=1)
+    columns = zip(*(column[places].tolist() for column in (seen.steps, mean, low, high)))
     return {
         "final_share": float(seen.all_correct[-1].mean()),
         "loss": [dict(zip(("steps", "mean", "low", "high"), row)) for row in columns],
         "early": {
-            "steps": steps[2],
+            "steps": int(seen.steps[places[2]]),
             "all_correct": int(early.all(axis=1).sum()),
             "half": int(reached_by_half(early.sum(axis=1))),
             "hardest": sorted(wrong.items(), key=lambda item: -item[1])[:3],
@@ -226,10 +226,6 @@ def draw(histories: list[History], losses: np.ndarray) -> dict[str, Figure]:
     def marks(counts: np.ndarray) -> dict[int, str]:
         return plotting.milestones(lecture.steps[1:], counts[1:])
 
-    shares = {
-        setting.name: (seen.steps, 100 * seen.all_correct.mean(axis=1))
-        for setting, seen in zip(settings, histories)
-    }
     return {
         "every_step.png": plotting.loss_curve(
             losses,
@@ -245,7 +241,10 @@ def draw(histories: list[History], losses: np.ndarray) -> dict[str, Figure]:
             f"Learning rate {RATE}, seeds 0 to {correct.shape[1] - 1:,}",
         ),
         "share.png": figures.lines(
-            shares,
+            {
+                setting.name: (seen.steps, 100 * seen.all_correct.mean(axis=1))
+                for setting, seen in zip(settings, histories)
+            },
             title="Starts that classify all ten points correctly\n"
             f"{STARTS:,} starts of gradient descent, {FEW:,} of one point a step",
             xlabel="steps",

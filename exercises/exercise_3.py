@@ -57,20 +57,24 @@ def train_on_pairs(kind: str) -> tuple[dict, np.ndarray]:
 def draw(rows: list[dict], losses: list[np.ndarray]) -> dict[str, Figure]:
     """The figure by file name."""
     steps = np.unique(np.geomspace(100, PAIRS, 150).astype(int))
-    curves = {}
-    for row, values in zip(rows, losses):
-        means = [values[:, n // 2 : n].mean(axis=1) for n in steps]  # over the last half
-        curves[f"pairs of {row['kind']}"] = steps, np.stack(means, axis=1)
-    figure = figures.lines(
-        curves,
-        title=f"Loss of {STARTS} starts if it used its arguments, mean and 10-90 %\n"
-        f"Learning rate {RATE}, one pair a step; averaged over the last half of the steps",
-        xlabel="steps",
-        ylabel="loss",
-        scales=("log", "log"),
-        horizontal={f"best possible for {row['kind']}": row["best_possible"] for row in rows},
-    )
-    return {"loss.png": figure}
+    curves = {
+        f"pairs of {row['kind']}": (
+            steps,
+            np.stack([values[:, n // 2 : n].mean(axis=1) for n in steps], axis=1),
+        )
+        for row, values in zip(rows, losses)
+    }
+    return {
+        "loss.png": figures.lines(
+            curves,
+            title=f"Loss of {STARTS} starts if it used its arguments, mean and 10-90 %\n"
+            f"Learning rate {RATE}, one pair a step; averaged over the last half of the steps",
+            xlabel="steps",
+            ylabel="loss",
+            scales=("log", "log"),
+            horizontal={f"best possible for {row['kind']}": row["best_possible"] for row in rows},
+        )
+    }
 
 
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
