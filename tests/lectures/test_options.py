@@ -170,6 +170,10 @@ def test_show_opens_the_figures(quick, monkeypatch):
     assert shown == [["loss.png", "parameter_error.png"]]
 
 
+def test_show_without_a_display_says_so(quick):
+    assert "warning: --show" in quick("linear_recovery", "--show", "--quiet").stderr
+
+
 def test_the_output_folder(undrawn, monkeypatch, tmp_path):
     text = re.sub(r"\s+", "", undrawn("ann_revisited", "--help").stdout)
     assert "".join(str(PROJECT / "outputs" / "ann_revisited").split()) in text

@@ -1,9 +1,23 @@
 """What the scripts import, and what importing them does."""
 
+import re
 import subprocess
 import sys
 
+import pytest
 from conftest import PROJECT, environment
+
+
+@pytest.mark.parametrize("engine, code", [("auto", 0), ("compiled", 1)])
+def test_without_llvmlite_the_loop_goes_on_as_it_is_and_says_why(run, tmp_path, engine, code):
+    (tmp_path / "llvmlite.py").write_text("raise ImportError('no llvmlite here')")
+    done = run("ann_revisited", "--steps", 300, "--engine", engine, PYTHONPATH=str(tmp_path))
+    assert done.returncode == code
+    if engine == "auto":
+        assert done.stderr == "" and done.metrics["results"]["engine"] == "eager"
+        assert re.search("^engine: not compiled: .*no llvmlite here", done.stdout, re.MULTILINE)
+    else:  # what was asked for in vain is refused
+        assert re.fullmatch("error: --engine compiled: .*no llvmlite here.*\n", done.stderr)
 
 
 def test_torchvision_that_does_not_fit(run, undrawn, tmp_path, monkeypatch):
