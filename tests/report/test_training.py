@@ -40,8 +40,8 @@ def test_the_same_losses_as_the_run(reader, complete):
     assert reader.reach(10_000) == pytest.approx(losses[10_000], rel=1e-9)
 
 
-def near(colour: np.ndarray, other: np.ndarray) -> bool:
-    return bool(np.abs(colour.astype(int) - other.astype(int)).max() <= 12)
+def near(colour: np.ndarray, other: np.ndarray, most: int = 12) -> bool:
+    return bool(np.abs(colour.astype(int) - other.astype(int)).max() <= most)
 
 
 def square(reader):
@@ -74,6 +74,14 @@ def test_the_picture_of_the_unit_square(reader):
             assert near(colour(*place), middle + abs(first - second) * (hue - middle)), place
             wins.add(bool(first > second))
     assert wins == {True, False}
+    across = np.linspace(0.05, 0.95, 2_000)
+    for x2 in (0.2, 0.75):  # where no point is
+        outputs = sigmoid_network(weights, np.column_stack([across, np.full(2_000, x2)]))[-1]
+        edges = across[np.flatnonzero(np.diff(outputs[:, 0] > outputs[:, 1]))]
+        assert len(edges) > 0
+        for edge in edges:
+            line = [colour(edge + off, x2) for off in np.linspace(-0.01, 0.01, 9)]
+            assert any(near(shade, reader.colour("--text"), 60) for shade in line)
 
 
 def test_wrong_points_are_counted_named_and_marked(reader):
@@ -150,11 +158,13 @@ def test_three_buttons(reader):
     reader.reach(STEPS)
     assert reader.text("train-right") == "9 of 10"
     assert reader.text("train-wrong") == "Wrong: (0.4, 0.2)."
+    compared = "return !document.getElementById('train-compared').hidden"  # with the lecture's run
+    assert not reader(compared)
     reader("document.querySelector('button[data-rate=\"5\"]').click()")
     reader.wait(lambda: int(reader.text("train-steps")) > 100)
     assert reader.value("train-rate") == "5" and "start=run&rate=5" in reader.browser.current_url
     reader("document.querySelector('button[data-start=run][data-rate=\"0.01\"]').click()")
     reader.reach(STEPS)
-    assert reader.text("train-right") == "10 of 10"
+    assert reader.text("train-right") == "10 of 10" and reader(compared)
     reader.click("train-play")  # beyond the slider's end
     reader.wait(lambda: int(reader.text("train-steps")) > STEPS)
