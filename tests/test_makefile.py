@@ -49,7 +49,8 @@ def make(tmp_path):
 
     def call(target: str, *words: str, **more: str):
         (tmp_path / "notes").write_text("")
-        command, env = ["make", "-C", folder, target, *words], environment(**extra, **more)
+        command = ["make", "-C", folder, "VENV=.venv", target, *words]
+        env = environment(**extra, **more, MAKEFLAGS="")  # not those of `make test VENV=...`
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
         return done, (tmp_path / "notes").read_text().splitlines(), folder
 
