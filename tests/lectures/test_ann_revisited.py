@@ -65,6 +65,7 @@ def test_default_run(default_run):
     assert losses.shape == (1_000_000,) and losses[0] == results["initial_loss"]
     for line in (
         r"engine: steps 3 to 999,999 compiled",
+        r"  Linear\(2 -> 3\), +# 9 parameters",
         r".*: 6 arrays, 23 parameters, 184 bytes \(.* 568\)",  # Flux's 568 bytes
         rf"1,000,000 steps: 10 of 10 points right, loss {results['final_loss']:.4g}",
     ):
