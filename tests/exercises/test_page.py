@@ -75,7 +75,7 @@ def test_sections_and_figures_of_other_exercises_stay(small, tmp_path, monkeypat
     monkeypatch.setattr(page, "DOCS", tmp_path)
     for number in (2, 3):
         (tmp_path / f"exercise_{number}_old.png").write_bytes(b"of an earlier page")
-    (tmp_path / "exercises.md").write_text("# Title\n\n## 2. Two\n\nkept\n\n## 3. Three\n\nold\n")
+    (tmp_path / "exercises.md").write_text("# Title\n\n## 3. Three\n\nold\n\n## 2. Two\n\nkept\n")
     page.run(3, data_folder())
     page.publish(3)
     written = (tmp_path / "exercises.md").read_text(encoding="utf-8")

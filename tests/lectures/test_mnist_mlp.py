@@ -72,6 +72,7 @@ def test_the_numbers_of_a_run(undrawn, tmp_path, name):
     assert results["unseen"]["probabilities"] == pytest.approx(unseen[index], rel=1e-4, abs=1e-7)
 
     table = {line[:26].strip(): line[26:].split() for line in done.stdout.splitlines()}
+    assert table["MNIST, in %"] == [*"0123456789", "prediction"]
     tenth = digit_probabilities(initial, data.x_train[9:10])[0]  # before it has learned anything
     known_row = next(row for row in table if row.startswith("training image"))
     known_index = int(re.search(r"[\d,]+", known_row)[0].replace(",", "")) - 1
