@@ -1,16 +1,18 @@
 """The speed claims, measured side by side in one run: `make bench`, some four minutes.
 
-Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is shown. That they do
-the same work is checked before. Writes docs/generated/benchmarks.md and outputs/benchmarks/benchmarks.json. JAX is
-measured where it is installed, the C loop and torch.compile where there are compilers for C and C++, MNIST where it is
-found or can be downloaded.
+Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is
+shown. That they do the same work is checked before. Writes docs/generated/benchmarks.md and
+outputs/benchmarks/benchmarks.json. JAX is measured where it is installed, the C loop and
+torch.compile where there are compilers for C and C++, MNIST where it is found or can be downloaded.
 """
 
 import contextlib
 import copy
 import ctypes
+import functools
 import importlib.metadata
 import importlib.util
+import inspect
 import math
 import os
 import platform
@@ -22,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
 
@@ -64,11 +67,19 @@ assert loop.compiled, loop.how
 print(ends[3] - begin)
 """
 
-RIVALS = ("plain", "torch.compile", "JAX")  # in PyTorch, or nearly
+BESIDE_THE_ENGINE = ("plain", "torch.compile", "JAX")  # in PyTorch, or nearly
+FIRST = "engine.steps, to the first compiled step"
 
-Loop = Callable[
-    [int], np.ndarray
-]  # makes so many steps of some starts; their losses, (starts, steps)
+# Makes so many steps of some starts; returns their losses, shape (starts, steps)
+Loop = Callable[[int], np.ndarray]
+
+
+class Rival(NamedTuple):
+    """A loop, and how much of it is timed at once."""
+
+    loop: Loop
+    starts: int
+    steps: int
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -94,13 +105,12 @@ def models(starts: int) -> list[nn.Sequential]:
 
 def layers(starts: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """The same networks: a matrix (starts, m, n) and a bias (starts, m, 1) for each layer."""
-    return [
-        (
-            np.stack([m[i].weight.detach().numpy() for m in models(starts)]),
-            np.stack([m[i].bias.detach().numpy()[:, None] for m in models(starts)]),
-        )
-        for i in (0, 2, 4)
-    ]
+    networks, found = models(starts), []
+    for i in (0, 2, 4):
+        matrices = [network[i].weight.detach().numpy() for network in networks]
+        biases = [network[i].bias.detach().numpy()[:, None] for network in networks]
+        found.append((np.stack(matrices), np.stack(biases)))
+    return found
 
 
 def plain(steps: int, start: int = 0) -> np.ndarray:
@@ -181,30 +191,15 @@ def c_loop(room: str) -> Loop | None:
     if not (compiler := shutil.which("cc")):
         return None
     library = Path(room) / "loop.so"
-    subprocess.run(
-        [
-            compiler,
-            "-O3",
-            "-march=native",
-            "-ffast-math",
-            "-shared",
-            "-fPIC",
-            HERE / "loop.c",
-            "-o",
-            library,
-            "-lm",
-        ],
-        check=True,
-    )
+    flags = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
+    subprocess.run([compiler, *flags, HERE / "loop.c", "-o", library, "-lm"], check=True)
     sgd = ctypes.CDLL(str(library)).sgd
     array, real = np.ctypeslib.ndpointer(np.float64, flags="C"), ctypes.c_double
     sgd.argtypes, sgd.restype = [array, array, array, real, real, ctypes.c_long, array], None
 
     def loop(steps: int) -> np.ndarray:
-        weights, losses = (
-            parameters_to_vector(models(1)[0].parameters()).detach().numpy().copy(),
-            np.empty(steps),
-        )
+        weights = parameters_to_vector(models(1)[0].parameters()).detach().numpy().copy()
+        losses = np.empty(steps)
         sgd(weights, POINTS, LABELS, RATE, SCALE, steps, losses)
         return losses[None]
 
@@ -217,7 +212,7 @@ def cpp_compiler() -> str | None:
 
 
 def compiled_loop(room: str) -> Loop | None:
-    """The lecture's loop with its loss through torch.compile; None without a C++ compiler, which that needs.
+    """The lecture's loop with its loss through torch.compile; None without a C++ compiler.
 
     What it compiles goes into a folder, so that it compiles anew; the first call does.
     """
@@ -237,31 +232,67 @@ def compiled_loop(room: str) -> Loop | None:
 # What is made of the times.
 
 
-def microseconds(took: dict[str, float], steps: dict[str, int]) -> dict[str, float]:
-    """Microseconds of a step of each rival, from its seconds and the steps that it made in them, of all its starts."""
-    return {name: 1e6 * seconds / steps[name] for name, seconds in took.items()}
+def microseconds(took: dict[str, float], rivals: dict[str, Rival]) -> dict[str, float]:
+    """Microseconds of a step of one start of each rival, from the seconds that it took."""
+    return {
+        name: 1e6 * took[name] / (starts * steps) for name, (_, starts, steps) in rivals.items()
+    }
 
 
 def compared(row: dict[str, float], starts: int, cores: int) -> dict[str, float]:
-    """The rivals beside the engine, from the microseconds of a step of each, where `starts` share the cores."""
-    columns = {f"{name} / engine": row[name] / row["engine"] for name in RIVALS if name in row}
+    """The rivals beside the engine, from microseconds of a step, where `starts` share the cores."""
+    columns = {
+        f"{name} / engine": row[name] / row["engine"] for name in BESIDE_THE_ENGINE if name in row
+    }
     if "C" in row:  # which has one core and one start
         columns["a core's engine / C"] = row["engine"] * min(starts, cores) / row["C"]
     return columns
 
 
 def pays_after(compiling: float, plain: float, compiled: float) -> int:
-    """The steps after which `compiling`, in seconds, has paid; of `plain` and `compiled` microseconds a step."""
+    """The steps after which `compiling` seconds have paid; a step takes so many microseconds."""
     return math.ceil(1e6 * compiling / (plain - compiled))
+
+
+def first_and_warm(times: list[dict[str, float]]) -> list[dict]:
+    """A row for each work: its seconds in the first round, and the median of the other rounds.
+
+    The last column is the median's ratio to that of the first work.
+    """
+    warm = {name: statistics.median(row[name] for row in times[1:]) for name in times[0]}
+    least = next(iter(warm.values()))
+    return [
+        {
+            "python": name,
+            "first": times[0][name],
+            "warm": took,
+            "warm, of import torch": took / least,
+        }
+        for name, took in warm.items()
+    ]
 
 
 def check(name: str, loop: Loop, starts: int) -> None:
     """Ends the benchmark if some of a rival's starts have other losses than the plain loop."""
     losses = loop(200)
     for start in {0, starts // 2, starts - 1}:
-        np.testing.assert_allclose(
-            losses[start], plain(200, start)[0], rtol=1e-9, err_msg=f"{name} does other work"
-        )
+        expected, message = plain(200, start)[0], f"{name} does other work"
+        np.testing.assert_allclose(losses[start], expected, rtol=1e-9, err_msg=message)
+
+
+def table(rows: list[dict]) -> str:
+    """Rows as a Markdown table; three digits of a number."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[cell(row.get(column, "")) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(value: float | str) -> str:
+    """A number with three digits, or all digits before the point, and commas; texts as they are."""
+    if isinstance(value, str):
+        return value
+    return f"{value:.3g}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
 
 
 # The sections of the page. Each returns its rows; what it is about is its docstring.
@@ -270,112 +301,61 @@ def check(name: str, loop: Loop, starts: int) -> None:
 def bench_steps(rounds: int) -> list[dict]:
     """Microseconds of a step of one start: the lecture's 2-2-3-2 network on its ten points.
 
-    Plain is the lecture's PyTorch loop, torch.compile the same with its loss compiled; JAX is `lax.scan`, with `vmap`
-    over the starts; C is `loop.c`, compiled with -O3 -march=native -ffast-math. Several starts share the cores. The
-    last column takes their number into account: it is the share of the C loop's time that a core works on a step of
-    one start. "Compiling" are the seconds that torch.compile takes before its first step.
+    Plain is the lecture's PyTorch loop, torch.compile the same with its loss compiled; JAX is
+    `lax.scan`, with `vmap` over the starts; C is `loop.c`, compiled with -O3 -march=native
+    -ffast-math. Several starts share the cores. The last column takes their number into account: it
+    is the share of the C loop's time that a core works on a step of one start. "Compiling" are the
+    seconds that torch.compile takes before its first step.
     """
-    rows, cores = [], cores_here()
+    rows = []
     with tempfile.TemporaryDirectory() as room:
         c, compiled = c_loop(room), compiled_loop(room)
-        compiling = seconds(lambda: compiled(1)) if compiled else None
+        compiling = {"compiling": seconds(lambda: compiled(1))} if compiled else {}
         for starts in (1, 8, 64, 512):
             # Half a second of work, beside which the call itself costs little
             steps = 2_000_000 if starts == 1 else 20_000_000 // starts
-            rivals = {
+            loops = {
                 "JAX": (jax_loop(starts), starts, steps // 20),
                 "C": (c, 1, 200_000),
                 "engine": (compiled_starts(starts), starts, steps),
             }
             if starts == 1:
-                rivals = {
-                    "plain": (plain, 1, 1_000),
-                    "torch.compile": (compiled, 1, 1_000),
-                    "NumPy": (numpy_loop, 1, 5_000),
-                } | rivals
-            rivals = {name: rival for name, rival in rivals.items() if rival[0]}
-            for name, (loop, count, _) in rivals.items():
-                check(name, loop, count)
-            took = medians(
-                {
-                    name: lambda loop=loop, steps=steps: loop(steps)
-                    for name, (loop, _, steps) in rivals.items()
-                },
-                rounds,
-            )
-            row = microseconds(
-                took, {name: count * steps for name, (_, count, steps) in rivals.items()}
-            )
-            rows.append({"starts": starts, **row, **compared(row, starts, cores)})
-        if compiling:
-            rows[0]["compiling"] = compiling
+                alone = {"plain": (plain, 1, 1_000), "torch.compile": (compiled, 1, 1_000)}
+                loops = alone | {"NumPy": (numpy_loop, 1, 5_000)} | loops
+            rivals = {name: Rival(*found) for name, found in loops.items() if found[0]}
+            for name, rival in rivals.items():
+                check(name, rival.loop, rival.starts)
+            works = {
+                name: functools.partial(loop, steps) for name, (loop, _, steps) in rivals.items()
+            }
+            row = microseconds(medians(works, rounds), rivals)
+            rows.append({"starts": starts, **row, **compared(row, starts, cores_here())})
+    rows[0] |= compiling
     return rows
 
 
-def bench_limit(rounds: int) -> dict:
-    """A network as large as the engine takes, on ten points: seconds to compile, then microseconds a step."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 390), nn.Sigmoid(), nn.Linear(390, 2), nn.Sigmoid()).double()
-
-    def by_plain() -> np.ndarray:
-        return by_plain_loop(copy.deepcopy(model), ann.loss, 200)
-
-    def by_engine() -> np.ndarray:
-        batch = ann.POINTS[None], ann.LABELS[None]
-        return engine.train([copy.deepcopy(model)], ann.loss, *batch, lr=RATE, steps=200)
-
-    first = seconds(by_engine)
-    np.testing.assert_allclose(by_engine(), by_plain(), rtol=1e-9)
-    times = medians({"plain": by_plain, "engine": by_engine}, rounds)
-    compiling, row = first - times["engine"], microseconds(times, dict.fromkeys(times, 200))
-    return {
-        "network": "2-390-2",
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "compile": compiling,
-        **row,
-        "pays_after": pays_after(compiling, row["plain"], row["engine"]),
-    }
-
-
-def limit(row: dict) -> str:
-    """What `bench_limit` measured, in a line."""
-    return (
-        f"The engine takes networks of up to {LARGEST:,} parameters: {row['network']}, which has "
-        f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. A step on ten points takes "
-        f"{row['engine']:.3g} microseconds then, and {row['plain']:.3g} in the plain loop: compiling pays after "
-        f"{row['pays_after']:,} steps."
-    )
-
-
-@contextlib.contextmanager
-def busy() -> Iterator[None]:
-    """Another process that keeps a core busy."""
-    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        other.kill()
-        other.wait()
-
-
 def bench_mnist(rounds: int, data: datasets.Dataset) -> list[dict]:
-    """Seconds of an epoch of all 60,000 images, 784-40-10, on one thread: alone, and beside one other busy process.
+    """Seconds of an epoch of all 60,000 images, 784-40-10, on one thread.
 
-    Both train with Adam at 0.001. Their mean losses in the fifth epoch are shown: the starting weights differ.
+    Alone, and beside one other busy process. Both train with Adam at 0.001. Their mean losses in
+    the fifth epoch are shown: the starting weights differ.
     """
     from sklearn.neural_network import MLPClassifier
 
     images, labels, rows = mnist_mlp.as_vectors(data.train_images), one_hot(data.train_labels), []
+    x, y = images.numpy(), data.train_labels.numpy()
     for size in (128, 512):
-        generator, losses = torch.Generator().manual_seed(0), np.empty(-(-len(images) // size))
+        generator, losses = (
+            torch.Generator().manual_seed(0),
+            np.empty(math.ceil(len(images) / size)),
+        )
         model = mnist_mlp.build_model(40, generator)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
         rival = MLPClassifier((40,), batch_size=size, alpha=0.0, random_state=0)
-        x, y = images.numpy(), data.train_labels.numpy()
 
-        def epoch(model=model, optimizer=optimizer, losses=losses, size=size, generator=generator):
-            order = mnist_all.batches(images, labels, size, 1, None, generator)
-            for step, batch in enumerate(order):
+        def epoch() -> None:
+            batches = mnist_all.batches(images, labels, size, 1, None, generator)
+            for step, batch in enumerate(batches):
                 value = mnist_mlp.loss(model, *batch)
                 optimizer.zero_grad()
                 value.backward()
@@ -389,175 +369,178 @@ def bench_mnist(rounds: int, data: datasets.Dataset) -> list[dict]:
         for _ in range(5):
             for work in works.values():
                 work()
-        found = {"mnist_all": losses.mean(), "scikit-learn": rival.loss_}
-        np.testing.assert_allclose(
-            found["mnist_all"], found["scikit-learn"], rtol=0.1, err_msg="they do other work"
-        )
+        loss = {"mnist_all": losses.mean(), "scikit-learn": rival.loss_}
+        message = "they do other work"
+        np.testing.assert_allclose(*loss.values(), rtol=0.1, err_msg=message)
         alone = medians(works, rounds)
         with busy():
             beside = medians(works, rounds)
-        rows += [
-            {
-                "batch": size,
-                "by": name,
-                "loss": found[name],
-                "alone": alone[name],
-                "beside": beside[name],
-                "of scikit-learn": alone[name] / alone["scikit-learn"],
-            }
-            for name in works
-        ]
+        rows += [{"batch": size, **row} for row in epochs(loss, alone, beside)]
     return rows
 
 
+def epochs(loss: dict[str, float], alone: dict[str, float], beside: dict[str, float]) -> list[dict]:
+    """A row of `bench_mnist` for each program, with its share of scikit-learn's time."""
+    return [
+        {
+            "by": name,
+            "loss": loss[name],
+            "alone": alone[name],
+            "beside": beside[name],
+            "of scikit-learn": alone[name] / alone["scikit-learn"],
+        }
+        for name in loss
+    ]
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """Another process that keeps a core busy."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
+
+
+def bench_runs(rounds: int, data_dir: Path) -> list[dict]:
+    """Seconds of whole runs, from typing to the last file.
+
+    The first in this session, and the median of those after it. At the end, what the engine adds to
+    importing PyTorch until it has made the first step of a network.
+    """
+    environment = os.environ | {"MNIST_ROOT": str(data_dir)}
+    with tempfile.TemporaryDirectory() as room:
+        commands = {'-c "import torch"': ["-c", "import torch"]}
+        for script in SCRIPTS:
+            path, output = f"lectures/{script}.py", str(Path(room) / script)
+            commands[path] = [str(program.PROJECT / path), "--quiet", "--output-dir", output]
+
+        def run(command: list[str]) -> None:
+            command = [sys.executable, *command]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+
+        times = []
+        for _ in range(rounds + 1):
+            row = {name: seconds(lambda: run(command)) for name, command in commands.items()}
+            times.append(row | {FIRST: first_step()})
+    return first_and_warm(times)
+
+
 def first_step() -> float:
-    """Seconds from importing the engine until it has made its first compiled step, in a process of its own."""
+    """Seconds from importing the engine to its first compiled step, in a process of its own."""
     with tempfile.TemporaryDirectory() as room:
         file = Path(room) / "first_step.py"  # a file, because the engine reads the loop's source
         file.write_text(FIRST_STEP)
+        environment = os.environ | {"PYTHONPATH": str(program.PROJECT)}
         done = subprocess.run(
-            [sys.executable, file],
-            check=True,
-            text=True,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(program.PROJECT)},
+            [sys.executable, file], check=True, text=True, stdout=subprocess.PIPE, env=environment
         )
     return float(done.stdout)
 
 
-def bench_runs(rounds: int, data_dir: Path) -> list[dict]:
-    """Seconds of whole runs, from typing to the last file: the first in this session, and the median of those after it.
+def bench_limit(rounds: int) -> dict:
+    """A network as large as the engine takes: seconds to compile, then microseconds a step."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 390), nn.Sigmoid(), nn.Linear(390, 2), nn.Sigmoid()).double()
+    batch, steps = (ann.POINTS[None], ann.LABELS[None]), 200
 
-    At the end, what the engine adds to importing PyTorch until it has made the first step of a network.
-    """
+    def by_plain(steps: int) -> np.ndarray:
+        return by_plain_loop(copy.deepcopy(model), ann.loss, steps)
 
-    def run(*command: str) -> float:
-        return seconds(
-            lambda: subprocess.run(
-                [sys.executable, *command],
-                check=True,
-                stdout=subprocess.DEVNULL,
-                env=os.environ | {"MNIST_ROOT": str(data_dir)},
-            )
-        )
+    def by_engine(steps: int) -> np.ndarray:
+        return engine.train([copy.deepcopy(model)], ann.loss, *batch, lr=RATE, steps=steps)
 
-    with tempfile.TemporaryDirectory() as room:
-        commands = {'-c "import torch"': ["-c", "import torch"]} | {
-            f"lectures/{script}.py": [
-                str(program.PROJECT / "lectures" / f"{script}.py"),
-                "--quiet",
-                "--output-dir",
-                str(Path(room) / script),
-            ]
-            for script in SCRIPTS
-        }
-        times = [
-            {name: run(*command) for name, command in commands.items()} for _ in range(rounds + 1)
-        ]
-    warm = {name: statistics.median(row[name] for row in times[1:]) for name in commands}
-    bare = next(iter(warm.values()))
-    rows = [
-        {
-            "python": name,
-            "first": times[0][name],
-            "warm": took,
-            "warm, of import torch": took / bare,
-        }
-        for name, took in warm.items()
-    ]
-    first = [first_step() for _ in range(rounds + 1)]
-    took = statistics.median(first[1:])
-    return [
-        *rows,
-        {
-            "python": "engine.steps, to the first compiled step",
-            "first": first[0],
-            "warm": took,
-            "warm, of import torch": took / bare,
-        },
-    ]
+    first = seconds(lambda: by_engine(steps))
+    np.testing.assert_allclose(by_engine(steps), by_plain(steps), rtol=1e-9)
+    rivals = {"plain": Rival(by_plain, 1, steps), "engine": Rival(by_engine, 1, steps)}
+    took = medians(
+        {name: functools.partial(rival.loop, steps) for name, rival in rivals.items()}, rounds
+    )
+    compiling, row = first - took["engine"], microseconds(took, rivals)
+    return {
+        "network": "2-390-2",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "compile": compiling,
+        **row,
+        "pays_after": pays_after(compiling, row["plain"], row["engine"]),
+    }
 
 
-def table(rows: list[dict]) -> str:
-    """Rows as a Markdown table; three digits of a number."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [
-        [
-            f"{cell:,.0f}"
-            if isinstance(cell, float) and cell >= 100
-            else f"{cell:.3g}"
-            if isinstance(cell, float)
-            else f"{cell:,}"
-            if isinstance(cell, int)
-            else cell
-            for cell in (row.get(key, "") for key in columns)
-        ]
-        for row in rows
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *cells))
+def limit(row: dict) -> str:
+    """What `bench_limit` measured, in a line."""
+    return (
+        f"The engine takes networks of up to {LARGEST:,} parameters: {row['network']}, which has "
+        f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. A step on ten points "
+        f"takes {row['engine']:.3g} microseconds then, and {row['plain']:.3g} in the plain loop: "
+        f"compiling pays after {row['pays_after']:,} steps."
+    )
 
 
-def main() -> None:
-    parser = options.parser(__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=options.whole_number(1, 100), default=7, help="1 to 100")
-    args = parser.parse_args()
-    torch.set_num_threads(1)  # what the lectures take for steps so small
-    data_dir = Path(os.environ.get("MNIST_ROOT") or program.PROJECT / "data").resolve()
-    sections = [("A step", bench_steps, ()), ("Whole runs", bench_runs, (data_dir,))]
-    missing = []
-    try:
-        sections.insert(1, ("All of MNIST", bench_mnist, (datasets.load("mnist", data_dir),)))
-    except program.RunError as error:
-        missing.append(f"MNIST: {error}")
-    if not importlib.util.find_spec("jax"):
-        missing.append("JAX: it is not installed")
-    if not shutil.which("cc"):
-        missing.append("the C loop: there is no C compiler")
-    if not cpp_compiler():
-        missing.append("torch.compile: there is no C++ compiler")
-    for line in missing:
-        print(f"not measured here: {line}", file=sys.stderr)
+# The page.
 
-    machine = {
+
+def machine() -> dict[str, object]:
+    """Where the times were measured, and with which versions."""
+    found = {
         "processor": host()[0],
         "cores": cores_here(),
         "system": platform.system(),
         "python": platform.python_version(),
     }
-    machine |= {
-        name: importlib.metadata.version(name)
-        for name in ("torch", "numpy", "llvmlite", "scikit-learn", "jax")
-        if importlib.util.find_spec(name.replace("scikit-learn", "sklearn"))
-    }
-    results, page = (
-        {},
-        [
-            "# Benchmarks",
-            f"Written by `make bench`: medians of {args.rounds} rounds in one run, on "
-            + ", ".join(f"{key} {value}" for key, value in machine.items())
-            + ".",
-        ],
-    )
-    page += [f"Not measured: {line}." for line in missing]
+    for name in ("torch", "numpy", "llvmlite", "scikit-learn", "jax"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def missing() -> list[str]:
+    """The rivals that are not here, each with the reason."""
+    found = []
+    if not importlib.util.find_spec("jax"):
+        found.append("JAX: it is not installed")
+    if not shutil.which("cc"):
+        found.append("the C loop: there is no C compiler")
+    if not cpp_compiler():
+        found.append("torch.compile: there is no C++ compiler")
+    return found
+
+
+def main() -> None:
+    parser = options.parser(__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=options.whole_number(1, 100), default=7, help="1 to 100")
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)  # what the lectures take for steps so small
+    data_dir = Path(os.environ.get("MNIST_ROOT") or program.PROJECT / "data").resolve()
+    benches, left_out = {"A step": bench_steps}, missing()
+    try:
+        data = datasets.load("mnist", data_dir)
+        benches["All of MNIST"] = functools.partial(bench_mnist, data=data)
+    except program.RunError as error:
+        left_out.append(f"MNIST: {error}")
+    benches["Whole runs"] = functools.partial(bench_runs, data_dir=data_dir)
+    for line in left_out:
+        print(f"not measured here: {line}", file=sys.stderr)
+
+    where = ", ".join(f"{name} {value}" for name, value in machine().items())
+    head = f"Written by `make bench`: medians of {rounds} rounds in one run, on {where}."
+    page = ["# Benchmarks", head, *(f"Not measured: {line}." for line in left_out)]
+    results = {"machine": machine(), "rounds": rounds, "missing": left_out}
     with threadpool_limits(1):  # of scikit-learn and NumPy
-        for title, bench, arguments in sections:
-            results[title] = bench(args.rounds, *arguments)
-            text = table(results[title])
-            print(f"\n{title}\n\n{text}", flush=True)
-            about = "\n".join(
-                line.removeprefix("    ") for line in bench.__doc__.strip().splitlines()
-            )
-            page += [f"## {title}", about, text]
-        results["The engine's limit"] = bench_limit(args.rounds)
+        for title, bench in benches.items():
+            results[title] = bench(rounds)
+            about = inspect.getdoc(getattr(bench, "func", bench))
+            page += [f"## {title}", about, table(results[title])]
+            print(f"\n{title}\n\n{page[-1]}", flush=True)
+        results["The engine's limit"] = bench_limit(rounds)
         page += ["## The engine's limit", limit(results["The engine's limit"])]
         print(f"\n{page[-1]}", flush=True)
     path = program.PROJECT / "outputs" / "benchmarks" / "benchmarks.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.save(path, {"machine": machine, "rounds": args.rounds, "missing": missing, **results})
-    files.save(
-        program.PROJECT / "docs" / "generated" / "benchmarks.md",
-        ("\n\n".join(page) + "\n").encode(),
-    )
+    files.save(path, results)
+    written = program.PROJECT / "docs" / "generated" / "benchmarks.md"
+    files.save(written, ("\n\n".join(page) + "\n").encode())
 
 
 if __name__ == "__main__":

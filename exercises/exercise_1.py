@@ -7,6 +7,7 @@ from engine import train
 from lectures import linear_recovery as linear
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,15 +96,9 @@ def estimates(runs: Runs, counts: np.ndarray) -> Tensor:
 
     Shape (starts, 3, counts, 12).
     """
-    averages = [linear.averages(iterates, torch.from_numpy(counts)) for iterates in runs.iterates]
-    found = torch.stack(
-        [
-            runs.iterates[:, counts],
-            torch.stack(averages),
-            least_squares(runs.x, runs.y, counts),
-        ],
-        dim=1,
-    )
+    last = runs.iterates[:, counts]
+    averaged = [linear.averages(iterates, torch.from_numpy(counts)) for iterates in runs.iterates]
+    found = torch.stack([last, torch.stack(averaged), least_squares(runs.x, runs.y, counts)], dim=1)
     return torch.stack([linear.fold(*pair) for pair in zip(found, runs.centres)])
 
 
@@ -124,10 +119,9 @@ def history(recipe: Recipe) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]
         losses.append(runs.losses[:, eval_steps(1) - 1])
         found = largest_errors(estimates(runs, eval_steps(LEAST)), linear.TRUE)
         errors.append(torch.stack(found).numpy())  # (2, starts, estimates, points)
-    by_estimate = np.concatenate(errors, axis=1).swapaxes(1, 2)
-    return np.concatenate(losses), {
-        name: dict(zip(ESTIMATES, of_name)) for name, of_name in zip("Wb", by_estimate)
-    }
+    of_w, of_b = np.concatenate(errors, axis=1).swapaxes(1, 2)  # (estimates, starts, points) each
+    by_estimate = {"W": dict(zip(ESTIMATES, of_w)), "b": dict(zip(ESTIMATES, of_b))}
+    return np.concatenate(losses), by_estimate
 
 
 def steps_needed(steps: np.ndarray, errors: np.ndarray, near: float) -> int | None:
@@ -146,32 +140,29 @@ def mean_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def sweep(recipe: Recipe) -> dict[str, dict]:
-    """Learning rates around the predicted edge, for steps on all pairs and on one pair at a time.
+    """Learning rates around the predicted edge, for steps on "all pairs" and on "one pair".
 
     For each: `predicted`, the edge; `shares`, the rates as multiples of it; `growth`, the last
     losses divided by the first for each rate; `measured`, the largest rate before one that grows.
     """
     x, y, _ = draw_pairs(recipe, SWEEP_STEPS, seed=0)
-    z = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # (N, 6)
-    hessian = 2 * z.T @ z / len(z)
-    shares = np.union1d(np.geomspace(0.25, 2, 31), np.linspace(0.9, 1.1, 21))
-    found = {}
-    for name, predicted, loss, inputs, targets in (
-        ("all pairs", 2 / torch.linalg.eigvalsh(hessian)[-1].item(), mean_loss, x[None], y[None]),
-        ("one pair", linear.stable_lr_limit(x), linear.loss, x[:, None], y[:, None]),
-    ):
-        growth = []
-        for lr in predicted * shares:
-            (losses,) = train([initial_model(0)], loss, inputs, targets, lr=lr, steps=SWEEP_STEPS)
-            growth.append(np.inf if np.isnan(losses[-1]) else (losses[-100:] / losses[0]).mean())
-        stable = np.minimum.accumulate(np.array(growth) < 1)
-        found[name] = {
-            "predicted": predicted,
-            "shares": shares,
-            "growth": np.array(growth),
-            "measured": float(predicted * shares[stable][-1]),
-        }
-    return found
+    hessian = 2 * linear.with_one(x).T @ linear.with_one(x) / len(x)  # (6, 6)
+    edge = 2 / torch.linalg.eigvalsh(hessian)[-1].item()
+    return {
+        "all pairs": rates_around(edge, mean_loss, x[None], y[None]),
+        "one pair": rates_around(linear.stable_lr_limit(x), linear.loss, x[:, None], y[:, None]),
+    }
+
+
+def rates_around(predicted: float, loss: Callable, x: Tensor, y: Tensor) -> dict:
+    """One of the two parts of `sweep`; x and y have a batch for each step."""
+    shares, growth = np.union1d(np.geomspace(0.25, 2, 31), np.linspace(0.9, 1.1, 21)), []
+    for lr in predicted * shares:
+        (losses,) = train([initial_model(0)], loss, x, y, lr=lr, steps=SWEEP_STEPS)
+        growth.append(np.inf if np.isnan(losses[-1]) else (losses[-100:] / losses[0]).mean())
+    stable = shares[np.minimum.accumulate(np.array(growth) < 1)]
+    measured = float(predicted * stable[-1])
+    return {"predicted": predicted, "shares": shares, "growth": growth, "measured": measured}
 
 
 def draw(
@@ -236,6 +227,17 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
     losses = {recipe: run_starts(recipe, range(1)).losses[0] for recipe in (PRINTED, CENTRED)}
     losses = {recipe: values[np.isfinite(values)] for recipe, values in losses.items()}
     sweeps = {recipe: sweep(recipe) for recipe in (PRINTED, CENTRED, QUICKSTART)}
+    found, edges = {}, {}
+    for recipe, (_, errors) in histories.items():
+        found[recipe.name] = {
+            name: {"W": summary(errors["W"][name]), "b": summary(errors["b"][name])}
+            for name in ESTIMATES
+        }
+    for recipe, ways in sweeps.items():
+        edges[recipe.name] = {
+            way.replace(" ", "_"): {key: row[key] for key in ("predicted", "measured")}
+            for way, row in ways.items()
+        }
     shares = sweeps[PRINTED]["all pairs"]["shares"]
     results = {
         "starts": STARTS,
@@ -245,20 +247,8 @@ def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
         "eval_steps": len(eval_steps(LEAST)),
         "centre": CENTRED.low + 2.5,
         "overflow": len(losses[PRINTED]),
-        "estimates": {
-            recipe.name: {
-                estimate: {name: summary(errors[name][estimate]) for name in "Wb"}
-                for estimate in ESTIMATES
-            }
-            for recipe, (_, errors) in histories.items()
-        },
-        "edges": {
-            recipe.name: {
-                way.replace(" ", "_"): {key: row[key] for key in ("predicted", "measured")}
-                for way, row in found.items()
-            }
-            for recipe, found in sweeps.items()
-        },
+        "estimates": found,
+        "edges": edges,
         "rates": {"count": len(shares), "low": float(shares[0]), "high": float(shares[-1])},
     }
     return results, draw(histories, losses, sweeps)

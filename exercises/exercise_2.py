@@ -101,23 +101,18 @@ class Setting(NamedTuple):
     method: Callable[[list[nn.Sequential], list[int]], Iterator[States]]
 
 
+SGD, ADAM = partial(optimizer, make=optim.SGD), partial(optimizer, make=optim.Adam)
+LECTURE = partial(gradient_descent, lr=RATE)
 SETTINGS = [
-    Setting(
-        "gradient descent at 0.01 (the lecture)", STARTS, STEPS, partial(gradient_descent, lr=RATE)
-    ),
+    Setting("gradient descent at 0.01 (the lecture)", STARTS, STEPS, LECTURE),
     Setting("gradient descent at 0.1", STARTS, 200_000, partial(gradient_descent, lr=0.1)),
     Setting("gradient descent at 1", STARTS, 50_000, partial(gradient_descent, lr=1.0)),
     Setting("gradient descent at 5", STARTS, 20_000, partial(gradient_descent, lr=5.0)),
     Setting("one point a step at 0.05 (Higham & Higham)", FEW, STEPS, partial(one_point, lr=0.05)),
     Setting("one point a step at 0.5", FEW, 200_000, partial(one_point, lr=0.5)),
-    Setting(
-        "momentum 0.9 at 0.5",
-        FEW,
-        SLOW_STEPS,
-        partial(optimizer, make=optim.SGD, lr=0.5, momentum=0.9),
-    ),
-    Setting("Adam at 0.01", FEW, SLOW_STEPS, partial(optimizer, make=optim.Adam, lr=0.01)),
-    Setting("Adam at 0.1", FEW, SLOW_STEPS, partial(optimizer, make=optim.Adam, lr=0.1)),
+    Setting("momentum 0.9 at 0.5", FEW, SLOW_STEPS, partial(SGD, lr=0.5, momentum=0.9)),
+    Setting("Adam at 0.01", FEW, SLOW_STEPS, partial(ADAM, lr=0.01)),
+    Setting("Adam at 0.1", FEW, SLOW_STEPS, partial(ADAM, lr=0.1)),
 ]
 
 
@@ -207,17 +202,11 @@ def plateau(seen: History) -> dict:
     low, high = np.percentile(seen.losses, plotting.BAND, axis=1)
     early = seen.correct[places[2]]  # (starts, 10)
     wrong = dict(zip(names(np.full(10, True)), (~early).sum(axis=0).tolist()))
+    mean = seen.losses.mean(axis=1)
+    columns = zip(*(column[places].tolist() for column in (seen.steps, mean, low, high)))
     return {
         "final_share": float(seen.all_correct[-1].mean()),
-        "loss": [
-            {
-                "steps": int(seen.steps[place]),
-                "mean": float(seen.losses[place].mean()),
-                "low": float(low[place]),
-                "high": float(high[place]),
-            }
-            for place in places
-        ],
+        "loss": [dict(zip(("steps", "mean", "low", "high"), row)) for row in columns],
         "early": {
             "steps": int(seen.steps[places[2]]),
             "all_correct": int(early.all(axis=1).sum()),

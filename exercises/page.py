@@ -38,13 +38,10 @@ def run(number: int, data_dir: Path) -> None:
     """Does an exercise: writes results to OUTPUTS and figures to DOCS, in place of older ones."""
     begin = time.perf_counter()
     results, figures = EXERCISES[number].measure(data_dir)
+    python, cores = platform.python_version(), os.cpu_count()
     metrics = {
         "exercise": number,
-        "environment": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "cores": os.cpu_count(),
-        },
+        "environment": {"python": python, "torch": torch.__version__, "cores": cores},
         "seconds": time.perf_counter() - begin,
         "results": results,
     }

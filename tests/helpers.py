@@ -14,17 +14,14 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import idx_bytes
+from conftest import write_mnist
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 W_TRUE, B_TRUE = np.array([[1.0, 2, 3, 4, 5], [5, 4, 3, 2, 1]]), np.array([-1.0, -2])
-POINTS = np.array(
-    [
-        [0.1, 0.3, 0.1, 0.6, 0.4, 0.6, 0.5, 0.9, 0.4, 0.7],
-        [0.1, 0.4, 0.5, 0.9, 0.2, 0.3, 0.6, 0.2, 0.4, 0.6],
-    ]
-).T  # (10, 2)
+X1 = [0.1, 0.3, 0.1, 0.6, 0.4, 0.6, 0.5, 0.9, 0.4, 0.7]
+X2 = [0.1, 0.4, 0.5, 0.9, 0.2, 0.3, 0.6, 0.2, 0.4, 0.6]
+POINTS = np.column_stack([X1, X2])  # (10, 2)
 LABELS = np.array([[1.0, 0]] * 5 + [[0, 1]] * 5)  # (10, 2)
 SCRIPTS = ("linear_recovery", "ann_revisited", "mnist_mlp")
 
@@ -37,21 +34,15 @@ def write_digits(
     They are so noisy that a model knows those it was trained on better than others. Returns the
     arrays x_train, y_train, x_test, y_test.
     """
-    folder = root / name / "raw"
-    folder.mkdir(parents=True)
     draw = np.random.default_rng(seed)
     patterns = np.random.default_rng(7).random((10, 28, 28))
-    data = SimpleNamespace()
-    for part, file, count in (("train", "train", train), ("test", "t10k", test)):
-        labels = draw.integers(0, 10, count).astype(np.uint8)
-        images = (255 * (0.2 * patterns[labels] + 0.8 * draw.random((count, 28, 28)))).astype(
-            np.uint8
-        )
-        (folder / f"{file}-images-idx3-ubyte").write_bytes(idx_bytes(images))
-        (folder / f"{file}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
-        setattr(data, f"x_{part}", images)
-        setattr(data, f"y_{part}", labels.astype(int))
-    return data
+    data = {}
+    for part, count in (("train", train), ("test", test)):
+        labels = draw.integers(0, 10, count)
+        images = 255 * (0.2 * patterns[labels] + 0.8 * draw.random((count, 28, 28)))
+        data |= {f"x_{part}": images.astype(np.uint8), f"y_{part}": labels}
+        write_mnist(root / name / "raw", part, images, labels)
+    return SimpleNamespace(**data)
 
 
 def load_state(path: Path) -> dict[str, np.ndarray]:
@@ -59,29 +50,34 @@ def load_state(path: Path) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in torch.load(path, weights_only=True).items()}
 
 
+def states(done) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A run's model before training and after it."""
+    return load_state(done.folder / "model_initial.pt"), load_state(done.folder / "model.pt")
+
+
+def assert_files(done, *names: str) -> None:
+    """A run's folder has its numbers, these files, and nothing else."""
+    expected = {"metrics.json", "losses.npy", "model_initial.pt", "model.pt", *names}
+    assert {path.name for path in done.folder.iterdir()} - {".lock", ".owner"} == expected
+    assert {*done.metrics["files"], "metrics.json"} == expected
+
+
 def have_memory(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Makes the free memory `size` bytes."""
-    memory = SimpleNamespace(available=size)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=size))
 
 
 def content(folder: Path, *without: str) -> dict[str, bytes]:
     """The bytes of a run's numbers by file: losses, both models, and training data, if any."""
-    names = ("losses.npy", "model_initial.pt", "model.pt", "train_data.npz")
-    return {
-        name: (folder / name).read_bytes()
-        for name in names
-        if name not in without and (folder / name).exists()
-    }
+    names = {"losses.npy", "model_initial.pt", "model.pt", "train_data.npz"} - set(without)
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
 
 
 def results_of(done) -> dict:
     """A run's results without the one that is a time."""
-    return {
-        key: value
-        for key, value in done.metrics["results"].items()
-        if key != "microseconds_per_step"
-    }
+    results = dict(done.metrics["results"])
+    results.pop("microseconds_per_step")
+    return results
 
 
 # The lectures once more, in NumPy.
@@ -106,9 +102,8 @@ def sigmoid_network(state: dict[str, np.ndarray], x: np.ndarray) -> list[np.ndar
     """The values of each layer of the 2-2-3-2 network, its inputs first."""
     values = [x]
     for layer in ("0", "2", "4"):
-        values.append(
-            1 / (1 + np.exp(-(values[-1] @ state[f"{layer}.weight"].T + state[f"{layer}.bias"])))
-        )
+        sums = values[-1] @ state[f"{layer}.weight"].T + state[f"{layer}.bias"]
+        values.append(1 / (1 + np.exp(-sums)))
     return values
 
 
@@ -127,10 +122,8 @@ def descend_on_ten_points(state: dict[str, np.ndarray], rate: float, steps: int)
         gradients = {}
         for layer, inputs, outputs in zip(("4", "2", "0"), values[-2::-1], values[:0:-1]):
             slope = slope * outputs * (1 - outputs)
-            gradients[f"{layer}.weight"], gradients[f"{layer}.bias"] = (
-                slope.T @ inputs,
-                slope.sum(axis=0),
-            )
+            gradients[f"{layer}.weight"] = slope.T @ inputs
+            gradients[f"{layer}.bias"] = slope.sum(axis=0)
             slope = slope @ state[f"{layer}.weight"]
         state = {name: value - rate * gradients[name] for name, value in state.items()}
     return np.array(losses), state
@@ -208,6 +201,5 @@ def no_figures(patch: pytest.MonkeyPatch) -> None:
 
 def texts(figure: Figure) -> list[str]:
     """Every text of a figure that is seen: titles, captions, labels, legends."""
-    return [
-        text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()
-    ]
+    found = [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+    return [text for text in found if text]

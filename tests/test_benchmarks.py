@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 
-def test_microseconds_of_a_step():
+def test_microseconds_of_a_step_of_one_start():
     took = {"plain": 0.2, "engine": 0.5}
-    found = benchmarks.microseconds(took, {"plain": 1_000, "engine": 8 * 250_000})
+    rivals = {
+        "plain": benchmarks.Rival(benchmarks.plain, 1, 1_000),
+        "engine": benchmarks.Rival(benchmarks.plain, 8, 250_000),
+    }
+    found = benchmarks.microseconds(took, rivals)
     assert found == pytest.approx({"plain": 200, "engine": 0.25})
 
 
@@ -27,6 +31,37 @@ def test_the_rivals_beside_the_engine():
 def test_when_compiling_has_paid():
     assert benchmarks.pays_after(3.0, 220.0, 20.0) == 15_000
     assert benchmarks.pays_after(0.0005, 220.0, 20.0) == 3  # 2.5 steps
+
+
+def test_the_first_round_and_the_median_of_the_others():
+    times = [{"import": 9.0, "a": 8.0}]
+    times += [{"import": 2.0, "a": 3.0}, {"import": 1.0, "a": 7.0}, {"import": 4.0, "a": 5.0}]
+    assert [list(row.values()) for row in benchmarks.first_and_warm(times)] == [
+        ["import", 9, 2, 1],
+        ["a", 8, 5, 2.5],
+    ]
+
+
+def test_an_epoch_beside_scikit_learn_s():
+    alone, beside = {"a": 1.0, "scikit-learn": 4.0}, {"a": 3.0, "scikit-learn": 5.0}
+    first, second = benchmarks.epochs({"a": 0.3, "scikit-learn": 0.2}, alone, beside)
+    assert list(first.values()) == ["a", 0.3, 1, 3, 0.25]
+    assert list(second.values()) == ["scikit-learn", 0.2, 4, 5, 1]
+
+
+def test_medians_leave_out_the_first_round(monkeypatch):
+    took = iter([100.0, 200.0, 1.0, 20.0, 3.0, 60.0, 2.0, 40.0])
+    monkeypatch.setattr(benchmarks, "seconds", lambda work: next(took))
+    assert benchmarks.medians({"a": None, "b": None}, 3) == {"a": 2, "b": 40}
+
+
+def test_the_engine_s_limit_in_words():
+    row = {"network": "2-9-2", "parameters": 1234, "compile": 0.75, "pays_after": 5678}
+    said = benchmarks.limit(row | {"plain": 222.2, "engine": 11.5})
+    assert said.partition(": ")[2] == (
+        "2-9-2, which has 1,234, takes 0.75 s to compile. A step on ten points takes 11.5 "
+        "microseconds then, and 222 in the plain loop: compiling pays after 5,678 steps."
+    )
 
 
 def test_rivals_make_the_lecture_s_steps():

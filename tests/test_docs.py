@@ -1,23 +1,14 @@
-"""The pages: what they quote stands in the code, what they link to exists, what they tell to type can be typed."""
+"""The pages: what they quote, link to and tell to type is there, and can be typed."""
 
-from common import program
-
-import contextlib
-import functools
 import importlib
-import io
 import re
 import sys
 
 import pytest
 from conftest import PROJECT
 
-PAGES = [
-    PROJECT / "README.md",
-    PROJECT / "CONTRIBUTING.md",
-    *sorted((PROJECT / "docs").rglob("*.md")),
-]
-READ = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *(PROJECT / "docs").rglob("*.md")]
+READ = {page.name: page.read_text(encoding="utf-8") for page in sorted(PAGES)}
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -30,6 +21,9 @@ def typed(text: str) -> list[str]:
     """The indented lines, which are there to be typed; a fenced block is code to be read."""
     text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     return [line.strip() for line in re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)]
+
+
+CODE = [(name, code) for name, text in READ.items() for code in spans(text) + typed(text)]
 
 
 def test_what_the_quoted_pytorch_names_stands_in_its_script():
@@ -47,74 +41,49 @@ def test_what_the_quoted_pytorch_names_stands_in_its_script():
     assert rows > 25
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
-    plain = re.sub(r"`[^`]*`", "code", READ[page.name])
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)", plain) + re.findall(
-        r'src="(?!https?:)([^"]+)"', plain
-    ):
-        assert (page.parent / link).exists(), link
-
-
 def headings(page: str) -> set[str]:
     """The anchors that a page's headings get."""
     titles = re.findall(r"^#+ (.*)", READ[page], re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", READ)
-def test_anchors_exist(page):
-    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", READ[page]):
-        assert anchor in headings(link.split("/")[-1] or page), f"{link}#{anchor}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    plain = re.sub(r"`[^`]*`", "code", READ[page.name])
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", plain)
+    links += [(source, "") for source in re.findall(r'src="(?!https?:)([^"]+)"', plain)]
+    for link, anchor in links:
+        assert (page.parent / link).exists(), link
+        name = link.split("/")[-1] or page.name
+        assert not anchor or anchor in headings(name), f"{link}#{anchor}"
 
 
-def test_pictures_are_small():
+def test_pictures_are_small_and_shown():
+    shown = "".join(READ.values())
     for picture in (PROJECT / "docs" / "figures").iterdir():
         limit = 1_500_000 if picture.suffix == ".gif" else 150 * 1024
         assert picture.stat().st_size <= limit, f"{picture.name}: {picture.stat().st_size:,} bytes"
-
-
-def test_every_picture_is_shown():
-    shown = "".join(READ.values())
-    for picture in (PROJECT / "docs" / "figures").iterdir():
         assert picture.name in shown, f"no page shows {picture.name}"
 
 
-def test_readme_is_short():
-    assert len(READ["README.md"].splitlines()) <= 100
-    assert len(READ["CONTRIBUTING.md"].splitlines()) <= 40
-
-
-COMMAND = re.compile(r"(python3? |uv run )?(-m report|[\w/]+\.py)((?: [^\s#]+)*)$")
+COMMAND = re.compile(r"(python3? |uv run )?(-m report|[\w/]+\.py)((?: [^\s#;]+)*)")
 
 
 def commands() -> list[tuple[str, list[str]]]:
-    """(module, arguments) of each command on the pages: `python lectures/a.py --b`, `a.py --b`, `python -m report`."""
+    """(module, arguments) of each command on the pages and in the Makefile.
+
+    `python lectures/a.py --b`, `a.py --b`, `python -m report`, and the like.
+    """
     found = []
-    for text in READ.values():
-        for code in spans(text) + typed(text):
-            command = COMMAND.match(code)
-            if command and (command[1] or command[3]):
-                script = (
-                    command[2]
-                    if "/" in command[2] or command[2] == "-m report"
-                    else f"lectures/{command[2]}"
-                )
-                module = (
-                    "report.__main__" if script == "-m report" else script[:-3].replace("/", ".")
-                )
-                found.append((module, command[3].split()))
+    recipes = re.findall(r'^\t"\$\(PYTHON\)" (.*)', MAKEFILE, re.MULTILINE)
+    for code in [*(f"python {recipe}" for recipe in recipes), *(code for _, code in CODE)]:
+        command = COMMAND.match(code)
+        if command and (command[1] or command[3]):
+            script = command[2].removesuffix(".py").replace("/", ".")
+            script = script if "." in script else f"lectures.{script}"
+            module = "report.__main__" if command[2] == "-m report" else script
+            found.append((module, command[3].split()))
     return found
-
-
-@functools.cache
-def help_of(module: str) -> str:
-    """What `--help` prints; in this process, where PyTorch is imported already."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-        patch.setattr(sys, "argv", [module, "--help"])
-        assert program.outcome(importlib.import_module(module).main) == 0
-    return said.getvalue()
 
 
 def test_every_shell_takes_the_lines_that_are_to_be_typed():
@@ -123,30 +92,27 @@ def test_every_shell_takes_the_lines_that_are_to_be_typed():
     for name, text in READ.items():
         for line in typed(text):
             assert not re.search("#|&&|;", line), f"{name}: {line}"
-        for code in spans(text):
-            assert "&&" not in code, f"{name}: {code}"
+    for name, code in CODE:
+        assert "&&" not in code, f"{name}: {code}"
 
 
-def test_commands_name_files_and_options_that_exist():
-    assert len(commands()) > 15
-    for module, arguments in commands():
-        assert (PROJECT / f"{module.replace('.', '/')}.py").exists(), module
+def test_commands_name_files_and_options_that_exist(monkeypatch, capsys):
+    assert len(commands()) > 25
+    helps = {}
+    for name, arguments in commands():
+        module = importlib.import_module(name)
+        if name not in helps:
+            monkeypatch.setattr(sys, "argv", [name, "--help"])
+            with pytest.raises(SystemExit):
+                module.main()
+            helps[name] = capsys.readouterr().out
         for option in arguments:
             if option.startswith("--"):
-                assert re.search(rf"{option}\b(?!-)", help_of(module)), f"{module} has no {option}"
-
-
-def test_lectures_accept_the_pages_commands(monkeypatch):
-    for module, arguments in commands():
-        if (
-            module.startswith("lectures.")
-            and "--help" not in arguments
-            and "…" not in "".join(arguments)
-        ):
-            monkeypatch.setattr(
-                sys, "argv", [module, *("7" if word == "k" else word for word in arguments)]
-            )  # seed k
-            importlib.import_module(module).parse_args()  # ends the test where it refuses them
+                assert re.search(rf"{option}\b(?!-)", helps[name]), f"{name} has no {option}"
+        if name.startswith("lectures.") and not {"--help", "…"} & set(arguments):
+            words = ["7" if word == "k" else word for word in arguments]  # seed k
+            monkeypatch.setattr(sys, "argv", [name, *words])
+            module.parse_args()  # ends the test where it refuses them
 
 
 def test_files_that_pages_name_exist():
@@ -158,11 +124,10 @@ def test_files_that_pages_name_exist():
 
 def test_make_has_the_targets_that_the_pages_name():
     targets = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()
-    for text in READ.values():
-        for code in spans(text) + typed(text):
-            if code.startswith("make "):
-                for word in code.split()[1:]:
-                    assert word in targets or "=" in word, code
+    for _, code in CODE:
+        if code.startswith("make "):
+            for word in code.split()[1:]:
+                assert word in targets or "=" in word, code
     assert set(targets) == set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
 
 
@@ -172,17 +137,12 @@ def test_no_page_names_a_machine_of_ours():
 
 
 def test_quoted_messages_are_the_programs():
-    source = "".join(
-        path.read_text(encoding="utf-8")
-        for room in ("common", "engine", "lectures", "exercises", "handwriting")
-        for path in sorted((PROJECT / room).glob("*.py"))
-    )
+    rooms = ("common", "engine", "lectures", "exercises", "handwriting")
+    paths = [path for room in rooms for path in sorted((PROJECT / room).glob("*.py"))]
+    source = "".join(path.read_text(encoding="utf-8") for path in paths)
     source = re.sub(r'"\s*\n\s*f?"', "", source)  # a message may be broken into lines
-    for message in re.findall(
-        r"^\| `((?:error|warning|interrupted|complete|no checkpoint)[^`]*)`",
-        READ["troubleshooting.md"],
-        re.MULTILINE,
-    ):
+    first = r"^\| `((?:error|warning|interrupted|complete|no checkpoint)[^`]*)`"
+    for message in re.findall(first, READ["troubleshooting.md"], re.MULTILINE):
         for part in re.sub(r"^(error|warning|interrupted): ", "", message).split("…"):
             assert len(part) < 8 or part.strip() in source, f"{message}: no program says {part!r}"
 

@@ -1,6 +1,6 @@
 """The exercises with options so small that each takes seconds."""
 
-from common import files as folder
+from common import files
 from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
 
 import contextlib
@@ -16,25 +16,18 @@ import torch
 from conftest import write_idx
 
 EXERCISES = {1: exercise_1, 2: exercise_2, 3: exercise_3, 4: exercise_4, 5: exercise_5}
-DESCENT = exercise_2.gradient_descent
-QUICK = exercise_2.Setting("quick", 3, 3000, functools.partial(DESCENT, lr=5.0))
+SLOW = functools.partial(exercise_2.gradient_descent, lr=0.01)
+FAST = functools.partial(exercise_2.gradient_descent, lr=5.0)
 ADAM = functools.partial(exercise_2.optimizer, make=torch.optim.Adam, lr=0.01)
+QUICK = exercise_2.Setting("quick", 3, 3000, FAST)
+SETTINGS = [exercise_2.Setting("the lecture", 3, 1000, SLOW), QUICK]
+SETTINGS += [exercise_2.Setting("Adam", 2, 30, ADAM)]
+TUNED = exercise_4.TUNED | {"epochs": 1, "least_steps": 3, "batch_size": 32}
 SMALL = {
     exercise_1: {"STARTS": 3, "PAIRS": 400, "AT_ONCE": 2, "SWEEP_STEPS": 300},
-    exercise_2: {
-        "SETTINGS": [
-            exercise_2.Setting("the lecture", 3, 1000, functools.partial(DESCENT, lr=0.01)),
-            QUICK,
-            exercise_2.Setting("Adam", 2, 30, ADAM),
-        ]
-    },
+    exercise_2: {"SETTINGS": SETTINGS},
     exercise_3: {"STARTS": 2, "PAIRS": 1000, "LECTURE_STEPS": 20},
-    exercise_4: {
-        "RUNS": 3,
-        "SIZES": (50, 100),
-        "SEEDS": 2,
-        "TUNED": exercise_4.TUNED | {"epochs": 1, "least_steps": 3, "batch_size": 32},
-    },
+    exercise_4: {"RUNS": 3, "SIZES": (50, 100), "SEEDS": 2, "TUNED": TUNED},
     exercise_5: {"SEEDS": 2},
 }
 
@@ -64,7 +57,7 @@ def _measured(number: int) -> tuple[dict, set[str]]:
     with small_options():
         results, figures = EXERCISES[number].measure(data_folder())
     path = data_folder() / "metrics.json"
-    folder.save(path, results)
+    files.save(path, results)
     return json.loads(path.read_text(encoding="utf-8")), set(figures)
 
 

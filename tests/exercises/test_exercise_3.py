@@ -8,13 +8,9 @@ from lectures import ann_revisited as ann
 import numpy as np
 import pytest
 import torch
-from small_exercises import measured, small_options, text
+from small_exercises import measured, text
 
-
-@pytest.fixture(autouse=True)
-def small():
-    with small_options():
-        yield
+pytestmark = pytest.mark.usefixtures("small")
 
 
 def test_starts_are_trained_on_the_pairs():
@@ -49,13 +45,9 @@ def test_no_weight_differs_unless_the_loss_uses_its_arguments(monkeypatch, tmp_p
 
 def test_the_page_names_each_kinds_own_numbers():
     results = measured(3)
-    results["kinds"][1] |= {
-        "mean_target": [0.1, 0.2],
-        "first": 0.3,
-        "final": 0.4,
-        "worst": 0.5,
-        "best_possible": 0.6,
-    }
+    numbers = {"first": 0.3, "final": 0.4, "worst": 0.5, "best_possible": 0.6}
+    results["kinds"][1] |= numbers | {"mean_target": [0.1, 0.2]}
     page = text(3, results)
-    assert "loss of the first steps | final loss, mean of the starts | worst start | best " in page
+    heads = "loss of the first steps | final loss, mean of the starts | worst start | best possible"
+    assert f"| pairs of | mean of the targets | {heads} |" in page
     assert "| rand | 0.100, 0.200 | 0.3000 | 0.4000 | 0.5000 | 0.6000 |" in page

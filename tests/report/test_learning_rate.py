@@ -1,11 +1,13 @@
 """The learning rate in the page: its edge, and what is said of 10,000 steps, made in NumPy."""
 
-from lectures.linear_recovery import B_TRUE, W_TRUE
+from lectures.linear_recovery import stable_lr_limit
 
 import re
 
 import numpy as np
 import pytest
+import torch
+from helpers import B_TRUE, W_TRUE, descend
 
 DRAW = """
 const { uniform, normal } = randomNumbers(1);
@@ -16,126 +18,109 @@ const pairs = Array.from({ length: 10000 }, () => {
 const start = randomNumbers(2).uniform;
 return [pairs, Array.from({ length: 12 }, start)];
 """
-KINDS = ("printed", "centred", "quickstart")
+EDGES = {"printed": 0.0033, "centred": 0.077, "quickstart": 0.020}
 
 
 class Recipe:
     """10,000 pairs as the page draws them, and the steps on them."""
 
     def __init__(self, reader, kind: str):
-        pairs, start = reader(DRAW)
-        self.x = 5 * np.array(pairs)[:, :5] + (0 if kind == "quickstart" else 5)
-        self.y = self.x @ W_TRUE.numpy().T + B_TRUE.numpy() + 0.2 * np.array(pairs)[:, 5:]
+        pairs, start = map(np.array, reader(DRAW))
+        self.x = 5 * pairs[:, :5] + (0 if kind == "quickstart" else 5)
+        self.y = self.x @ W_TRUE.T + B_TRUE + 0.2 * pairs[:, 5:]
         self.centre = self.x.mean(axis=0) if kind == "centred" else np.zeros(5)
         self.x = self.x - self.centre
-        self.start = np.reshape(start[:10], (2, 5)), np.array(start[10:])
+        self.edge = stable_lr_limit(torch.from_numpy(self.x))
+        self.start = start[:10].reshape(2, 5), start[10:]
 
-    def steps(self, rate: float) -> tuple[list[float], float, float]:
+    def steps(self, rate: float) -> tuple[np.ndarray, float, float]:
         """The losses up to the first that is not finite, and the largest errors of W and b."""
-        weight, bias = self.start
-        losses = []
         with np.errstate(all="ignore"):
-            for x, y in zip(self.x, self.y):
-                error = weight @ x + bias - y
-                losses.append(float(error @ error))
-                if not np.isfinite(losses[-1]):
-                    break
-                weight = weight - 2 * rate * np.outer(error, x)
-                bias = bias - 2 * rate * error
-        bias = bias - weight @ self.centre
-        errors = np.abs(weight - W_TRUE.numpy()).max(), np.abs(bias - B_TRUE.numpy()).max()
-        return losses, float(errors[0]), float(errors[1])
-
-    def edges(self) -> tuple[float, float]:
-        """Of steps on one pair at a time, and of steps on all."""
-        z = np.column_stack([self.x, np.ones(len(self.x))])
-        c, unit = z.T @ z / len(z), np.eye(6)
-        squares = (z[:, :, None] * z[:, None]).reshape(-1, 36)
-        b, d = 2 * (np.kron(c, unit) + np.kron(unit, c)), 4 * squares.T @ squares / len(z)
-        largest = np.linalg.eigvals(np.linalg.solve(b, d)).real.max()
-        return 1 / largest, 1 / np.linalg.eigvalsh(c).max()
+            losses, weights, biases = descend(self.x, self.y, *self.start, rate)
+            bias = biases[-1] - weights[-1] @ self.centre
+        last = np.flatnonzero(~np.isfinite(losses))[:1]
+        losses = losses[: last[0] + 1] if len(last) else losses
+        return losses, np.abs(weights[-1] - W_TRUE).max(), np.abs(bias - B_TRUE).max()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def shown_rate(reader) -> float:
+    return 10 ** float(reader.value("rate"))  # in steps of 0.01 of the logarithm
+
+
+@pytest.mark.parametrize("kind", EDGES)
 def test_the_edges(reader, kind):
     reader.open(f"#inputs={kind}&eta=0.001")
     reader.wait(lambda: reader.text("rate-answer"))
-    edge, edge_of_all = Recipe(reader, kind).edges()
-    stated = {"printed": 0.0033, "centred": 0.077, "quickstart": 0.020}[kind]
-    assert edge == pytest.approx(stated, rel=0.03)
-    assert float(reader.text("rate-edge-value")) == pytest.approx(edge, rel=0.006)
+    recipe = Recipe(reader, kind)
+    assert recipe.edge == pytest.approx(EDGES[kind], rel=0.03)
+    assert float(reader.text("rate-edge-value")) == pytest.approx(recipe.edge, rel=0.006)
+    z = np.column_stack([recipe.x, np.ones(10_000)])
+    edge_of_all = 1 / np.linalg.eigvalsh(z.T @ z / len(z)).max()
     assert float(reader.text("rate-all-value")) == pytest.approx(edge_of_all, rel=0.006)
     place = "return Number(document.getElementById('rate-edge').style.getPropertyValue('--place'))"
-    assert reader(place) == pytest.approx((np.log10(edge) + 4) / 4, abs=0.003)
-    for factor, said in (
-        (0.9, "This rate is below the edge."),
-        (1.1, "This rate is beyond the edge."),
+    assert reader(place) == pytest.approx((np.log10(recipe.edge) + 4) / 4, abs=0.003)
+    for factor, side, answer in (
+        (0.9, "below", ""),
+        (1.1, "beyond", ""),
+        (0.5, "below", "It settles"),
+        (1.5, "beyond", "It diverges"),
     ):
-        reader.set("rate", np.log10(factor * edge))
-        assert reader.text("rate-beyond") == said
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_below_the_edge_it_settles_and_beyond_it_does_not(reader, kind):
-    reader.open(f"#inputs={kind}&eta=0.001")
-    edge = Recipe(reader, kind).edges()[0]
-    reader.set("rate", np.log10(edge / 2))
-    assert reader.text("rate-answer").startswith("It settles")
-    reader.set("rate", np.log10(1.5 * edge))
-    assert reader.text("rate-answer").startswith("It diverges")
+        reader.set("rate", np.log10(factor * recipe.edge))
+        assert reader.text("rate-beyond") == f"This rate is {side} the edge."
+        assert reader.text("rate-answer").startswith(answer)
 
 
 @pytest.mark.parametrize(
-    ("kind", "rate"), [("printed", 0.001), ("centred", 0.01), ("quickstart", 0.01)]
+    "kind, rate", [("printed", 0.001), ("centred", 0.01), ("quickstart", 0.01)]
 )
 def test_what_is_said_of_a_rate_that_settles(reader, kind, rate):
     reader.open(f"#inputs={kind}&eta={rate}")
-    losses, weight_error, bias_error = Recipe(reader, kind).steps(rate)
+    losses, *errors = Recipe(reader, kind).steps(rate)
     number = r"([0-9.]+)"
     said = re.fullmatch(
         rf"It settles: the last 1,000 losses have the mean {number}; "
         rf"W is within {number} of the truth, b within {number}\.",
         reader.text("rate-answer"),
     )
-    expected = [np.mean(losses[-1000:]), weight_error, bias_error]
+    expected = [losses[-1000:].mean(), *errors]
     assert [float(number) for number in said.groups()] == pytest.approx(expected, rel=0.06)
 
 
-@pytest.mark.parametrize(("kind", "rate"), [("printed", 0.01), ("centred", 0.3)])
+@pytest.mark.parametrize("kind, rate", [("printed", 0.01), ("centred", 0.3)])
 def test_the_step_at_which_the_loss_overflows(reader, kind, rate):
     reader.open(f"#inputs={kind}&eta={rate}")
-    slider = 10 ** float(reader.value("rate"))  # in steps of 0.01 of the logarithm
-    step = len(Recipe(reader, kind).steps(slider)[0])
+    step = len(Recipe(reader, kind).steps(shown_rate(reader))[0])
     assert reader.text("rate-answer") == f"It diverges: the loss overflows at step {step:,}."
 
 
 def test_a_rate_that_diverges_slowly_names_the_step(reader):
     reader.open("#inputs=printed&eta=0.00347")
-    losses = Recipe(reader, "printed").steps(10 ** float(reader.value("rate")))[0]
-    means = [np.mean(losses[max(0, i - 99) : i + 1]) for i in range(len(losses))]
-    since = max(i for i, mean in enumerate(means) if mean <= losses[0]) + 2
+    losses, *_ = Recipe(reader, "printed").steps(shown_rate(reader))
+    means = np.array([losses[max(0, i - 99) : i + 1].mean() for i in range(len(losses))])
+    since = np.flatnonzero(means <= losses[0])[-1] + 2
     said = re.fullmatch(
         r"It diverges: from step (\d+) on the mean loss stays above the first one; "
         r"after 10,000 steps it is (\S+)\.",
         reader.text("rate-answer"),
     )
-    assert int(said[1]) == since and float(said[2]) == pytest.approx(
-        np.mean(losses[-1000:]), rel=0.01
-    )
+    assert int(said[1]) == since
+    assert float(said[2]) == pytest.approx(losses[-1000:].mean(), rel=0.01)
 
 
-def test_the_chart_falls_where_it_settles_and_rises_where_it_diverges(reader):
-    def heights() -> tuple[float, float]:
-        """How far from the top the curve of each step lies at its beginning and near its end."""
-        chart = reader.canvas("rate-chart").astype(int)
-        blue = (chart[:, :, 2] - chart[:, :, 0] > 60) & (chart[:, :, 2] > 120)
-        columns = np.flatnonzero(blue.any(axis=0))
-        ends = columns[0], columns[int(0.9 * (len(columns) - 1))]
-        return tuple(float(np.flatnonzero(blue[:, column]).mean()) for column in ends)
+@pytest.mark.parametrize("rate, falls", [(0.001, True), (0.3, False)])
+def test_the_chart_falls_where_it_settles_and_rises_where_it_diverges(reader, rate, falls):
+    reader.open(f"#inputs=centred&eta={rate}")
+    begin, *_, end = reader.curve("rate-chart")[: None if falls else -10]
+    assert (begin < end) == falls  # counted from the top
 
+
+def test_the_chart_has_a_line_at_the_noise(reader):
     reader.open("#inputs=centred&eta=0.001")
-    begin, end = heights()
-    assert begin < end
-    reader.set("rate", -0.5)
-    begin, end = heights()
-    assert begin > end
+    chart = reader.canvas("rate-chart").astype(int)
+    top, bottom = 0.7 * reader.letter(), len(chart) - 2.4 * reader.letter()
+    dark = np.abs(chart - reader.colour("--text")).max(axis=2) < 12
+    line = dark.sum(axis=1).argmax()
+    most = Recipe(reader, "centred").steps(shown_rate(reader))[0].max()
+    assert 1e4 < most < 1e5
+    share = (np.log10(0.08) + 3) / 8  # of the height, from a loss of 1e-3 to 1e5
+    assert line == pytest.approx(bottom - share * (bottom - top), abs=3)

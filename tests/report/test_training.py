@@ -1,21 +1,13 @@
 """The small network, trained in the page: the lecture's losses, pictures, controls."""
 
-from lectures.ann_revisited import LABELS, POINTS
-
 import json
 
 import numpy as np
 import pytest
 import torch
+from helpers import LABELS, POINTS, sigmoid_network
 
 STEPS = 1_000_000
-
-
-def outputs(state: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """The two outputs of the 2-2-3-2 network at points (n, 2)."""
-    for layer in ("0", "2", "4"):
-        x = 1 / (1 + np.exp(-(x @ state[f"{layer}.weight"].T + state[f"{layer}.bias"])))
-    return x
 
 
 def saved(reader) -> dict:
@@ -39,79 +31,78 @@ def test_the_same_losses_as_the_run(reader, complete):
     for steps, expected in ((10_000, losses[10_000]), (999_999, losses[-1]), (STEPS, end)):
         reader.set("train-step", steps)
         assert reader.reach(steps) == pytest.approx(expected, rel=1e-9), steps
-    trained = torch.load(run / "model.pt")
-    for name, weights in saved(reader)["weights"].items():
+    trained, found = torch.load(run / "model.pt"), saved(reader)
+    for name, weights in found["weights"].items():
         assert weights == pytest.approx(trained[name].numpy(), rel=1e-6), name
+    assert found["loss"] == pytest.approx(end, rel=1e-9)
+    assert (found["steps"], found["learning_rate"], found["start"]) == (STEPS, 0.01, "run")
     reader.set("train-step", 10_000)  # back again
     assert reader.reach(10_000) == pytest.approx(losses[10_000], rel=1e-9)
 
 
-def test_the_weights_as_json(reader):
-    reader.open("#start=run&rate=1&steps=500")
-    loss = reader.reach(500)
-    found = saved(reader)
-    difference = outputs(found["weights"], POINTS.numpy()) - LABELS.numpy()
-    assert 0.5 * (difference**2).sum() / 10 == pytest.approx(loss, rel=1e-9)
-    assert found["loss"] == pytest.approx(loss, rel=1e-9)
-    assert (found["steps"], found["learning_rate"], found["start"]) == (500, 1, "run")
+def near(colour: np.ndarray, other: np.ndarray, most: int = 12) -> bool:
+    return bool(np.abs(colour.astype(int) - other.astype(int)).max() <= most)
 
 
-def near(colour: np.ndarray, other: np.ndarray) -> bool:
-    return bool(np.abs(colour.astype(int) - other.astype(int)).max() <= 12)
+def square(reader):
+    """A function: the colour at a place of the picture, so many letters to the right of it."""
+    picture = reader.canvas("regions")
+    (height, width, _), unit = picture.shape, reader.letter()
+    side = min(width - 2.8 * unit, height - 2.6 * unit)
+
+    def colour(x1: float, x2: float, right: float = 0) -> np.ndarray:
+        return picture[int(0.7 * unit + (1 - x2) * side), int((2.1 + right) * unit + x1 * side)]
+
+    return colour
 
 
 def test_the_picture_of_the_unit_square(reader):
     """Each point is at its place; each side of the boundary has the colour of who wins there."""
-    reader.open("#start=plateau&rate=0.01&steps=20000")
-    reader.reach(20_000)
-    reader.set("train-rate", "5", "change")
-    reader.set("train-step", 3000)
+    reader.open("#start=plateau&rate=5&steps=3000")
     reader.reach(3000)
-    picture = reader.canvas("regions")
-    height, width, _ = picture.shape
-    unit = 16 * width / reader("return document.getElementById('regions').clientWidth")
-    side = min(width - 2.8 * unit, height - 2.6 * unit)
-
-    def pixel(x1: float, x2: float) -> np.ndarray:
-        return picture[int(0.7 * unit + (1 - x2) * side), int(2.1 * unit + x1 * side)]
-
-    points = {name: reader.colour(f"--point-{name}") for name in ("blue", "orange")}
-    for (x1, x2), label in zip(POINTS.tolist(), LABELS.tolist()):
-        assert near(pixel(x1, x2), points["blue" if label[0] else "orange"]), (x1, x2)
-    weights = saved(reader)["weights"]
-    hues = {name: reader.colour(f"--region-{name}") for name in ("blue", "middle", "orange")}
+    colour, weights = square(reader), saved(reader)["weights"]
+    for (x1, x2), label in zip(POINTS, LABELS):
+        name = "--point-blue" if label[0] else "--point-orange"
+        assert near(colour(x1, x2), reader.colour(name)), (x1, x2)
+    middle = reader.colour("--region-middle")
     wins = set()
-    for x1 in np.arange(0.05, 1, 0.1):
-        for x2 in np.arange(0.05, 1, 0.1):
-            first, second = outputs(weights, np.array([[x1, x2]]))[0]
-            away = min(np.hypot(*(POINTS.numpy() - (x1, x2)).T)) > 0.06  # from every point's sign
-            if away and abs(first - second) > 0.3:
-                hue = hues["blue" if first > second else "orange"]
-                expected = hues["middle"] + abs(first - second) * (hue - hues["middle"])
-                assert near(pixel(x1, x2), expected), (x1, x2)
-                wins.add(bool(first > second))
+    for place in np.stack(np.meshgrid(*2 * [np.arange(0.05, 1, 0.1)]), -1).reshape(-1, 2):
+        first, second = sigmoid_network(weights, place)[-1]
+        away = np.hypot(*(POINTS - place).T).min() > 0.06  # from every point's sign
+        if away and abs(first - second) > 0.3:
+            hue = reader.colour("--region-blue" if first > second else "--region-orange")
+            assert near(colour(*place), middle + abs(first - second) * (hue - middle)), place
+            wins.add(bool(first > second))
     assert wins == {True, False}
+    across = np.linspace(0.05, 0.95, 2_000)
+    for x2 in (0.2, 0.75):  # where no point is
+        outputs = sigmoid_network(weights, np.column_stack([across, np.full(2_000, x2)]))[-1]
+        edges = across[np.flatnonzero(np.diff(outputs[:, 0] > outputs[:, 1]))]
+        assert len(edges) > 0
+        for edge in edges:
+            line = [colour(edge + off, x2) for off in np.linspace(-0.01, 0.01, 9)]
+            assert any(near(shade, reader.colour("--text"), 60) for shade in line)
 
 
-def test_wrong_points_are_counted_named_and_crossed_out(reader):
+def test_wrong_points_are_counted_named_and_marked(reader):
     reader.open("#start=plateau&rate=0.01&steps=20000")
     reader.reach(20_000)
-    at = outputs(saved(reader)["weights"], POINTS.numpy())
-    wrong = POINTS.numpy()[(at[:, 0] >= at[:, 1]) != (LABELS.numpy()[:, 0] == 1)]
-    assert 0 < len(wrong) < 10
-    assert reader.text("train-right") == f"{10 - len(wrong)} of 10"
-    names = ", ".join(f"({x1:g}, {x2:g})" for x1, x2 in wrong)
+    colour, outputs = square(reader), sigmoid_network(saved(reader)["weights"], POINTS)[-1]
+    wrong = outputs.argmax(axis=1) != LABELS.argmax(axis=1)
+    assert 0 < wrong.sum() < 10 and reader.text("train-right") == f"{10 - wrong.sum()} of 10"
+    names = ", ".join(f"({x1:g}, {x2:g})" for x1, x2 in POINTS[wrong])
     assert reader.text("train-wrong") == f"Wrong: {names}."
+    ring, text = 0.84, reader.colour("--text")
+    assert [near(colour(x1, x2, ring), text) for x1, x2 in POINTS] == wrong.tolist()
 
 
-def test_the_chart_falls_with_the_loss(reader):
+def test_the_chart_falls_with_the_loss_to_its_mark(reader):
     reader.open("#start=run&rate=5&steps=20000")
     reader.reach(20_000)
-    chart = reader.canvas("train-chart").astype(int)
-    blue = np.abs(chart - reader.colour("--blue")).max(axis=2) < 12
-    columns = np.flatnonzero(blue.any(axis=0))
-    first, last = (np.flatnonzero(blue[:, columns[i]]).mean() for i in (0, -1))
-    assert last - first > 0.5 * chart.shape[0]
+    (begin, *_, end), chart = reader.curve("train-chart"), reader.canvas("train-chart").astype(int)
+    assert end - begin > 0.5 * len(chart)  # from the top
+    mark, _ = np.nonzero(np.abs(chart - reader.colour("--text")).max(axis=2) < 12)
+    assert mark.mean() == pytest.approx(end, abs=0.03 * len(chart))
 
 
 def test_play_pause_reset(reader):
@@ -124,13 +115,17 @@ def test_play_pause_reset(reader):
     reader.click("train-play")
     steps = int(reader.text("train-steps"))
     assert reader.text("train-play") == "Play" and int(reader.text("train-speed")) > 0
-    said = f"At rest after {steps:,} steps: loss "
-    assert reader.text("train-said").startswith(said)
+    assert reader.text("train-said").startswith(f"At rest after {steps:,} steps: loss ")
     assert (reader.canvas("regions") != regions).any()
     assert (reader.canvas("train-chart") != chart).any()
     assert f"start=run&rate=0.01&steps={steps}" in reader.browser.current_url
     reader.click("train-reset")
-    assert reader.reach(0) and (reader.canvas("regions") == regions).all()
+    losses = [reader.reach(0)]
+    assert (reader.canvas("regions") == regions).all()
+    for _ in range(2):
+        reader.click("train-another")
+        losses.append(reader.reach(0))
+    assert len(set(losses)) == 3
 
 
 def test_an_address_is_a_moment(reader):
@@ -143,27 +138,18 @@ def test_an_address_is_a_moment(reader):
     reader.reach(1234)
     sent = reader.browser.current_url.partition("#")[2]
     assert sent == "start=77&rate=5&steps=1234&inputs=quickstart&eta=0.01"
-    reader.open("#" + sent.replace("1234", "3000"))
-    assert reader.reach(3000) == loss and (reader.canvas("regions") == regions).all()
     reader("location.hash = 'start=plateau&rate=1'")
     reader.wait(lambda: "start=plateau&rate=1&steps=0" in reader.browser.current_url)
-    assert reader.reach(0) and reader.value("train-rate") == "1"
+    reader.open("#" + sent.replace("1234", "3000"))
+    assert reader.reach(3000) == loss and (reader.canvas("regions") == regions).all()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        "#start=<b>&rate=7&steps=-4&inputs='&eta=x",
-        "#steps=1e99",
-        "#network",
-        "#=&&=#",
-        "#start=__proto__&rate=constructor&steps=10",
-    ],
-)
-def test_an_address_with_nonsense_is_the_start(reader, settings):
-    reader.open(settings)
+@pytest.mark.parametrize("start, steps", [("<b>", "-4"), ("__proto__", "1e99")])
+def test_an_address_with_nonsense_is_the_start(reader, start, steps):
+    reader.open(f"#start={start}&rate=constructor&steps={steps}&inputs='&eta=x&=&&")
     reader.wait(lambda: reader.text("train-loss") and reader.text("rate-answer"))
-    assert reader.value("train-rate") == "0.01" and reader.browser.get_log("browser") == []
+    assert reader.value("train-rate") == "0.01" and reader.text("train-steps") == "0"
+    assert reader.browser.get_log("browser") == []
 
 
 def test_three_buttons(reader):
@@ -172,25 +158,13 @@ def test_three_buttons(reader):
     reader.reach(STEPS)
     assert reader.text("train-right") == "9 of 10"
     assert reader.text("train-wrong") == "Wrong: (0.4, 0.2)."
-    reader.set("train-rate", "5", "change")
-    assert reader.text("train-steps") == "0"
-    reader.set("train-step", 20_000)
-    reader.reach(20_000)
-    assert reader.text("train-right") == "10 of 10"
-    assert "start=plateau&rate=5" in reader.browser.current_url
+    compared = "return !document.getElementById('train-compared').hidden"  # with the lecture's run
+    assert not reader(compared)
     reader("document.querySelector('button[data-rate=\"5\"]').click()")
     reader.wait(lambda: int(reader.text("train-steps")) > 100)
+    assert reader.value("train-rate") == "5" and "start=run&rate=5" in reader.browser.current_url
     reader("document.querySelector('button[data-start=run][data-rate=\"0.01\"]').click()")
     reader.reach(STEPS)
-    assert reader.text("train-right") == "10 of 10"
+    assert reader.text("train-right") == "10 of 10" and reader(compared)
     reader.click("train-play")  # beyond the slider's end
     reader.wait(lambda: int(reader.text("train-steps")) > STEPS)
-
-
-def test_another_start(reader):
-    reader.open()
-    losses = [reader.reach(0)]
-    for _ in range(2):
-        reader.click("train-another")
-        losses.append(reader.reach(0))
-    assert len(set(losses)) == 3
