@@ -75,7 +75,6 @@ def parse_args() -> argparse.Namespace:
         help="how the pairs are drawn that the lecture hands to its loss, which ignores them",
     )
     parser.add_argument("--animate", action="store_true", help="also draw training.gif")
-    options.add_engine_option(parser)
     args = parser.parse_args()
     options.require_memory(40 * args.steps)
     return args

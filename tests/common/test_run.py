@@ -28,7 +28,6 @@ def script(tmp_path, capfd, monkeypatch):
 
     def call(*words, files=None, figures=None, keep=(0, 2, 7), also=lambda run, model: None):
         parser = options.lecture_parser("A test.", "test", lr=0.1, small=True)
-        options.add_engine_option(parser)
         args = parser.parse_args(["--output-dir", str(tmp_path / "run"), *map(str, words)])
         seen = SimpleNamespace(folder=args.output_dir)
 
