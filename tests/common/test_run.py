@@ -5,6 +5,8 @@ from common.reports import Report
 from common.run import Run, count_of, generator
 
 import json
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +28,9 @@ def script(tmp_path, capfd, monkeypatch):
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
 
-    def call(*words, files=None, figures=None, keep=(0, 2, 7), also=lambda run, model: None):
+    def call(
+        *words, files=None, figures=None, keep=(0, 2, 7), also=lambda run, model: None, **more
+    ):
         parser = options.lecture_parser("A test.", "test", lr=0.1, small=True)
         args = parser.parse_args(["--output-dir", str(tmp_path / "run"), *map(str, words)])
         seen = SimpleNamespace(folder=args.output_dir)
@@ -35,7 +39,7 @@ def script(tmp_path, capfd, monkeypatch):
             seen.run = run = Run("test", args, images=3)
             model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
             nn.init.ones_(model.weight)
-            optimizer = optim.SGD(model.parameters(), lr=args.lr)
+            optimizer = optim.SGD(model.parameters(), lr=args.lr, **more)
             for item in run.steps(ITEMS, model=model, optimizer=optimizer, keep=keep):
                 value = (item * model.weight**2).sum()
                 optimizer.zero_grad()
@@ -104,6 +108,20 @@ def test_everything_is_written_and_then_printed(script):
     assert before["weight"].item() == 1 and after["weight"].item() == seen.weight
     assert seen.stdout.index("a table") < seen.stdout.index("a summary")
     assert str(seen.folder) in seen.stdout.splitlines()[-1]
+
+
+def test_an_optimizer_with_a_state_goes_on_where_it_was(script):
+    """Also where recording a step anew was in vain, because it prints: that step left no trace."""
+    whole = script(momentum=0.9)
+
+    def stop(run, model):
+        if run.done == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert script(momentum=0.9, also=stop).code == 130
+    resumed = script("--resume", momentum=0.9, also=lambda run, model: f"{model.weight.item()}")
+    assert "resumed: 4 of 7" in resumed.stdout and "not compiled" in resumed.stdout
+    assert resumed.run.losses.tolist() == whole.run.losses.tolist()
 
 
 def test_what_an_earlier_run_left_is_gone_and_nothing_else(script):

@@ -397,10 +397,12 @@ def test_a_bar_is_for_terminals_and_what_is_printed_stands_above_it(here, monkey
         monkeypatch.setattr(Run, name, 0)
     done = here("mnist_mlp", *QUICK["mnist_mlp"], *options)
     assert done.returncode == 0 and "training:" not in done.stderr
+    numbers = content(done.folder)
     (done.folder / "checkpoint.pt" / "in the way").mkdir(parents=True)  # no file can be there
     screen = Terminal()
     with contextlib.redirect_stdout(screen), contextlib.redirect_stderr(screen):
-        here("mnist_mlp", *QUICK["mnist_mlp"], *options)
+        again = here("mnist_mlp", *QUICK["mnist_mlp"], *options)
+    assert again.returncode == 0 and content(again.folder) == numbers  # the training goes on
     lines = [line.rsplit("\r")[-1].rstrip() for line in screen.getvalue().split("\n")]
     bars = [line for line in lines if line.startswith("training:")]
     warnings = [line for line in lines if line.startswith("warning: no checkpoint: cannot write")]
