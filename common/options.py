@@ -54,15 +54,13 @@ def lecture_parser(
         "--seed",
         type=whole_number(0, 2**32 - 1),
         default=0,
-        help="seed of every random draw, 0 to 4294967295",
+        help="of every random draw, 0 to 2^32-1",
     )
-    auto = "cpu, because launching a step on a GPU takes longer than making it"
-    options.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda", "mps", "xpu"),
-        default="auto",
-        help=f"auto: {auto if small else 'cuda where PyTorch finds it, else cpu'}",
-    )
+    auto = "auto: cuda where PyTorch finds it, else cpu"
+    if small:
+        auto = "auto: cpu, because launching a step on a GPU takes longer than making it"
+    devices = ("auto", "cpu", "cuda", "mps", "xpu")
+    options.add_argument("--device", choices=devices, default="auto", help=auto)
     options.add_argument(
         "--output-dir",
         type=folder,
@@ -78,17 +76,15 @@ def lecture_parser(
     options.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the checkpoint of an interrupted or killed run with the same options; "
-        "without one, begin at the start",
+        help="go on from the checkpoint of an interrupted or killed run, if there is one",
     )
     if small:
         options.add_argument(
             "--engine",
             choices=("auto", "compiled", "eager"),
             default="auto",
-            help="compiled: all steps but the first two and the last are compiled, on the CPU; "
-            "eager: the plain PyTorch loop, more than a thousand times slower; auto: compiled if "
-            "it can be",
+            help="compiled: all steps but the first two and the last, on the CPU; eager: the plain "
+            "PyTorch loop, more than a thousand times slower; auto: compiled if it can be",
         )
     return options
 
@@ -106,8 +102,7 @@ def add_dataset_options(options: Parser, *, images: int | str) -> None:
         type=folder,
         metavar="DIR",
         default=os.environ.get("MNIST_ROOT") or PROJECT / "data",
-        help="folder that has MNIST/raw/ with the IDX files; the environment variable MNIST_ROOT "
-        "sets the default",
+        help="folder that has MNIST/raw/ with the IDX files; MNIST_ROOT sets the default",
     )
     options.add_argument(
         "--images",

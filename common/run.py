@@ -149,8 +149,6 @@ class Run:
         finally:
             torch.set_flush_denormal(False)
         self._phase("training")
-        if self.ended == "interrupted":  # now, because what follows may change the model
-            self._save_checkpoint()
         self.losses = self.losses[: self.done]
         self.kept = self.kept[: np.searchsorted(self.keep, self.done, side="right")]
 
@@ -177,7 +175,7 @@ class Run:
         if now - self._reported >= self.PROGRESS_SECONDS and not self.args.quiet:
             self._bar.write(f"step {self.done:,}: loss {loss:.4f}")
             self._reported = now
-        if now - self._saved >= self.CHECKPOINT_SECONDS:
+        if now - self._saved >= self.CHECKPOINT_SECONDS or self._signal is not None:
             self._save_checkpoint()
             self._saved = time.perf_counter()
         return self._signal is not None

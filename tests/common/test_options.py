@@ -106,7 +106,7 @@ def test_real_numbers_are_in_their_range_or_refused(number):
 def test_help_names_defaults_and_the_device_that_auto_is(parsed, script):
     done = parsed(script, "--help")
     assert done.code == 0
-    assert "seed of every random draw, 0 to 4294967295 (default: 0)" in done.out
+    assert "of every random draw, 0 to 2^32-1 (default: 0)" in done.out
     assert "learning rate, 1e-9 to 1000 (default: 0.0" in done.out
     digits = script in ("digits", "all")
     assert ("auto: cuda where PyTorch finds it, else cpu" in done.out) == digits
