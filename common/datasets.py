@@ -23,12 +23,8 @@ from torch.nn import functional
 # Names on the command line, with torchvision's names of classes and folders.
 TORCHVISION_NAMES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 TITLES = TORCHVISION_NAMES | {"fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn digits"}
-FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+KINDS = ("images-idx3", "labels-idx1")
+FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in KINDS]
 DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 
 
