@@ -5,15 +5,12 @@ from common.program import RunError
 from exercises import mnist_all
 from lectures import ann_revisited, linear_recovery, mnist_mlp
 
-import argparse
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import have_memory
-from hypothesis import given
-from hypothesis import strategies as st
 
 SCRIPTS = {
     "linear": linear_recovery,
@@ -91,15 +88,6 @@ def test_what_an_option_takes_and_what_it_refuses_in_one_line(parsed, name, take
 def test_whole_numbers_as_people_write_them(parsed, text):
     number = parsed("network", f"--steps={text}").found["steps"]
     assert number == 20_000 and type(number) is int
-
-
-@given(st.floats())
-def test_real_numbers_are_in_their_range_or_refused(number):
-    convert = options.real_number(0, 10)
-    try:
-        assert convert(repr(number)) == number and 0 <= number <= 10
-    except argparse.ArgumentTypeError:
-        assert not 0 <= number <= 10
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

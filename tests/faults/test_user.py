@@ -250,7 +250,6 @@ def test_titles_of_an_interrupted_run_say_how_far_it_came(drawn, monkeypatch, sc
 def test_titles_of_a_diverged_run_say_where_it_diverged(drawn):
     done, figures = drawn("linear_recovery", "--raw", "--quiet")
     losses = np.load(done.folder / "losses.npy")
-    assert 100 < len(losses) < 400 and losses[-2] > 1e250 and losses[-1] == np.inf
     assert f"step {len(losses)} with learning rate 0.01" in done.stderr
     assert f"{done.metrics['results']['stable_lr_limit']:.3g}" in done.stdout
     for text in figures.values():
