@@ -371,6 +371,8 @@ def choose_device(requested: str, *, small: bool) -> tuple[str, str]:
     if requested not in ("cpu", found):
         raise RunError(f"--device {requested}: PyTorch finds no such device; use --device cpu")
     if small and requested in ("mps", "xpu"):
-        why = "this network computes in float64, which such a device may not have"
-        raise RunError(f"--device {requested}: {why}; use --device cpu")
+        raise RunError(
+            f"--device {requested}: this network computes in float64, which such a device may "
+            "not have; use --device cpu"
+        )
     return requested, "as asked"
