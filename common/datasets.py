@@ -124,8 +124,8 @@ def _read(cls: Any, folder: Path) -> list[Tensor]:
         parts = [cls(root, train=train) for train in (True, False)]
     for part in parts:
         count = len(part.targets)
-        if part.data.shape != (count, 28, 28) or count < 10 or part.targets.max() > 9:
-            raise ValueError("not 28x28 images, at least ten, each with a label from 0 to 9")
+        if part.data.shape != (count, 28, 28) or part.targets.max() > 9:
+            raise ValueError("not 28x28 images, each with a label from 0 to 9")
     return [tensor for part in parts for tensor in (part.data, part.targets)]
 
 
