@@ -29,6 +29,7 @@ def pack(path: Path) -> None:
 @pytest.mark.parametrize("packed", ["", "y_test", "x_train y_train x_test y_test"])
 def test_every_image_and_label_is_read_as_it_was_written(tmp_path, packed):
     paths = write_idx(tmp_path, train=12, test=11)
+    paths["y_test"].write_bytes(idx_bytes(np.arange(10, -1, -1, dtype=np.uint8) % 10))
     content = {name: path.read_bytes() for name, path in paths.items()}
     for name in packed.split():
         pack(paths[name])
@@ -38,7 +39,7 @@ def test_every_image_and_label_is_read_as_it_was_written(tmp_path, packed):
     data = datasets.load("mnist", tmp_path)
     assert data.train_images.shape == (12, 28, 28) and data.train_images.dtype == torch.uint8
     assert data.train_labels.tolist() == [0, 7, 4, 1, 8, 5, 2, 9, 6, 3, 0, 7]
-    assert data.test_labels.tolist() == [0, 7, 4, 1, 8, 5, 2, 9, 6, 3, 0]
+    assert data.test_labels.tolist() == [0, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
     assert data.train_images.numpy().tobytes() == content["x_train"][16:]
     assert data.test_images.numpy().tobytes() == content["x_test"][16:]
     assert data.name == "mnist" and data.classes == list("0123456789")
