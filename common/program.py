@@ -94,7 +94,7 @@ def outcome(main: Callable[[], None]) -> int:
         except (RunError, OSError) as error:  # of OSErrors, the message names the file
             code, line = 1, f"error: {error}"
         except KeyboardInterrupt as interruption:
-            number, what = interruption.args
+            number, what = interruption.args or (signal.SIGINT, NOTHING_SAVED)
             code, line = 128 + number, f"interrupted: {what}"
         except SystemExit as end:  # a refused argument or a complete run, which have said so
             code = end.code if isinstance(end.code, int) else 0

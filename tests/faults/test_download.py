@@ -100,20 +100,21 @@ def test_a_data_set_is_downloaded_once(mirrors, tmp_path, monkeypatch, capsys, f
 def test_a_broken_download_leaves_nothing_and_can_be_tried_again(
     mirrors, tmp_path, monkeypatch, capsys, fault
 ):
+    (data_dir := tmp_path / "data").mkdir()
     mirrors(fault)
     if fault == "stalls-half-way":
         monkeypatch.setattr(datasets, "DOWNLOAD_TIMEOUT", 1)
     with pytest.raises(RunError, match="its download failed") as caught:
-        datasets.load("mnist", tmp_path)
+        datasets.load("mnist", data_dir)
     assert "\n" not in str(caught.value) and "--dataset digits" in str(caught.value)
-    assert str(tmp_path / "MNIST" / "raw") in str(caught.value)
+    assert str(data_dir / "MNIST" / "raw") in str(caught.value)
     assert "timed out" in str(caught.value) or fault != "stalls-half-way"
-    assert datasets.load("auto", tmp_path).name == "digits"
+    assert datasets.load("auto", data_dir).name == "digits"
     assert "bundled digits instead of MNIST" in capsys.readouterr().err
-    assert not datasets.on_disk("mnist", tmp_path) and not list(tmp_path.glob("download-*"))
+    assert files_in(data_dir) == []
     monkeypatch.setattr(datasets, "DOWNLOAD_TIMEOUT", 20)
     mirrors("healthy")
-    assert datasets.load("mnist", tmp_path).name == "mnist"
+    assert datasets.load("mnist", data_dir).name == "mnist"
 
 
 DOWNLOAD = """
