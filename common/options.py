@@ -1,42 +1,36 @@
-"""The command line: the options that all lectures have, and types of arguments that refuse nonsense in one line."""
+"""The command line: the options that all lectures have, and types that refuse nonsense."""
 
 from common import datasets
 from common.program import PROJECT, RunError
 
 import argparse
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import psutil
 
+Number = TypeVar("Number", int, float)
+
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser, with one line instead of a page when an argument is refused (exit code 2)."""
+    """argparse's parser, which says in one line why it refuses an argument (exit code 2)."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (see --help)\n")
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """--help with the defaults, except of flags and of options whose text says what leaving them out means."""
+    """--help with the defaults, except of flags and where None stands for one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return (
-            action.help
-            if action.default is None or action.default is False
-            else super()._get_help_string(action)
-        )
+        unsaid = action.default is None or action.default is False
+        return action.help if unsaid else super()._get_help_string(action)
 
 
 def parser(description: str | None) -> Parser:
-    """A parser whose help names the defaults.
-
-    Args:
-        description: a docstring, whose first line ``--help`` has; none where Python runs with -OO.
-    """
+    """A parser whose help has the defaults and the first line of a docstring (None with -OO)."""
     first = description.splitlines()[0] if description else None
     return Parser(description=first, formatter_class=_Help)
 
@@ -47,35 +41,26 @@ def lecture_parser(
     """A parser with the options that all lectures have.
 
     Args:
-        description: the script's docstring, whose first line says in ``--help`` what it does.
-        script: its name without ``.py``; the run's folder is ``outputs/<script>`` of the project by default.
+        description: the script's docstring.
+        script: its name without ``.py``; the run's folder is ``outputs/<script>`` by default.
         lr: the lecture's learning rate.
-        small: whether this is a network that ``--device auto`` keeps on the CPU.
+        small: a network that `auto` keeps on the CPU, where ``--engine`` compiles it.
     """
     options = parser(description)
     options.add_argument(
-        "--lr",
-        type=real_number(0, 1000, above=True),
-        default=lr,
-        help="learning rate, above 0 and up to 1000",
+        "--lr", type=real_number(1e-9, 1000), default=lr, help="learning rate, 1e-9 to 1000"
     )
     options.add_argument(
         "--seed",
         type=whole_number(0, 2**32 - 1),
         default=0,
-        help="seed of every random draw, 0 to 4294967295",
+        help="of every random draw, 0 to 2^32-1",
     )
-    options.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda", "mps", "xpu"),
-        default="auto",
-        help="where to compute; auto: "
-        + (
-            "cpu, because launching a step on a GPU takes longer than making it"
-            if small
-            else "cuda where PyTorch finds it, else cpu"
-        ),
-    )
+    auto = "auto: cuda where PyTorch finds it, else cpu"
+    if small:
+        auto = "auto: cpu, because launching a step on a GPU takes longer than making it"
+    devices = ("auto", "cpu", "cuda", "mps", "xpu")
+    options.add_argument("--device", choices=devices, default="auto", help=auto)
     options.add_argument(
         "--output-dir",
         type=folder,
@@ -91,21 +76,17 @@ def lecture_parser(
     options.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the checkpoint of an interrupted or killed run with the same options; "
-        "without one, begin at the start",
+        help="go on from the checkpoint of an interrupted or killed run, if there is one",
     )
+    if small:
+        options.add_argument(
+            "--engine",
+            choices=("auto", "compiled", "eager"),
+            default="auto",
+            help="compiled: all steps but the first two and the last, on the CPU; eager: the plain "
+            "PyTorch loop, more than a thousand times slower; auto: compiled if it can be",
+        )
     return options
-
-
-def add_engine_option(options: Parser) -> None:
-    """Adds ``--engine``, which the two small networks have."""
-    options.add_argument(
-        "--engine",
-        choices=("auto", "compiled", "eager"),
-        default="auto",
-        help="compiled: all steps but the first two and the last are compiled, on the CPU; eager: the "
-        "plain PyTorch loop, more than a thousand times slower; auto: compiled if it can be",
-    )
 
 
 def add_dataset_options(options: Parser, *, images: int | str) -> None:
@@ -121,12 +102,11 @@ def add_dataset_options(options: Parser, *, images: int | str) -> None:
         type=folder,
         metavar="DIR",
         default=os.environ.get("MNIST_ROOT") or PROJECT / "data",
-        help="folder that has MNIST/raw/ with the IDX files; the environment variable MNIST_ROOT "
-        "sets the default",
+        help="folder that has MNIST/raw/ with the IDX files; MNIST_ROOT sets the default",
     )
     options.add_argument(
         "--images",
-        type=whole_number_or_all(1, 60_000),
+        type=lambda text: text if text == "all" else whole_number(1, 60_000)(text),
         default=images,
         metavar="N",
         help="train on the first N images, 1 to 60000, or on all",
@@ -141,14 +121,15 @@ def add_hidden_option(options: Parser) -> None:
 
 
 def images_to_use(args: argparse.Namespace, data: datasets.Dataset) -> int:
-    """How many training images ``--images`` comes to, which is printed with where the data are from.
+    """How many training images ``--images`` comes to; says so, and where the data are from.
 
-    More than there are end the program as a refused argument, and too little memory for them as an error.
+    More than there are end the program as a refused argument, too little memory as an error.
     """
     available = len(data.train_images)
     count = available if args.images == "all" else args.images
     if count > available:
-        refuse(f"argument --images: {data.title} has {available:,} training images, got {count:,}")
+        images = f"{data.title} has {available:,} training images"
+        Parser().error(f"argument --images: {images}, got {count:,}")
     print(
         f"{data.title}: {data.source}; {count:,} of {available:,} images to train on, "
         f"{len(data.test_images):,} to test"
@@ -167,57 +148,36 @@ def require_memory(size: float) -> None:
         )
 
 
-def refuse(message: str) -> NoReturn:
-    """Ends the program as argparse does when it refuses an argument."""
-    Parser().error(message)
-
-
 def folder(text: str) -> Path:
     """An argparse type: a folder's absolute path; ``~`` is the home folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("expected a folder, got ''")
-    try:
-        return Path(text).expanduser().absolute()
-    except RuntimeError:
-        raise argparse.ArgumentTypeError(f"there is no such home folder: {text!r}") from None
+    return Path(os.path.expanduser(text)).absolute()
+
+
+def real_number(low: float, high: float) -> Callable[[str], float]:
+    """An argparse type: numbers from `low` to `high`."""
+    return lambda text: _number(text, float, "number", low, high)
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
     """An argparse type: whole numbers from `low` to `high`; also ``1_000_000`` and ``1e6``."""
 
-    def convert(text: str) -> int:
-        try:
-            number = float(text) if "e" in text.lower() else int(text)
-        except ValueError:
-            number = math.nan
-        if not low <= number <= high or number % 1:
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number from {low} to {high}, got {text[:40]!r}"
-            )
+    def whole(text: str) -> int:
+        number = float(text) if "e" in text.lower() else int(text)
+        if number % 1:
+            raise ValueError
         return int(number)
 
-    return convert
+    return lambda text: _number(text, whole, "whole number", low, high)
 
 
-def whole_number_or_all(low: int, high: int) -> Callable[[str], int | str]:
-    """An argparse type: as `whole_number`, or ``all``."""
-    number = whole_number(low, high)
-    return lambda text: text if text == "all" else number(text)
-
-
-def real_number(low: float, high: float, *, above: bool = False) -> Callable[[str], float]:
-    """An argparse type: finite numbers from `low` (or, with `above`, greater than it) to `high`."""
-
-    def convert(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not low <= number <= high or (above and number == low):
-            kind = f"above {low:g} and up to" if above else f"from {low:g} to"
-            raise argparse.ArgumentTypeError(
-                f"expected a number {kind} {high:g}, got {text[:40]!r}"
-            )
-        return number
-
-    return convert
+def _number(
+    text: str, convert: Callable[[str], Number], kind: str, low: Number, high: Number
+) -> Number:
+    try:
+        if low <= (number := convert(text)) <= high:
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a {kind} from {low} to {high}, got {text[:40]!r}")

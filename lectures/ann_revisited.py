@@ -83,7 +83,6 @@ def parse_args() -> argparse.Namespace:
         help="how to draw the training pairs, whose values the loss does not use",
     )
     parser.add_argument("--animate", action="store_true", help="also draw training.gif")
-    options.add_engine_option(parser)
     args = parser.parse_args()
     options.require_memory(40 * args.steps)
     return args

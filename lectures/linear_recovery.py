@@ -81,7 +81,6 @@ def parse_args() -> argparse.Namespace:
         help="largest input, -1000 to 1000 (default: LOW + 5)",
     )
     parser.add_argument("--raw", action="store_true", help="do not centre the inputs")
-    options.add_engine_option(parser)
     args = parser.parse_args()
     args.high = args.low + 5 if args.high is None else args.high
     if args.high <= args.low:

@@ -5,6 +5,8 @@ from common.reports import Report
 from common.run import Run, count_of, generator
 
 import json
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,21 +16,20 @@ from conftest import environment
 from matplotlib.figure import Figure
 from torch import nn, optim
 
-ITEMS = torch.linspace(0.5, 2, 7, dtype=torch.float64)
+ITEMS = torch.linspace(0.5, 1.5, 7, dtype=torch.float64)[:, None]  # (7, 1)
 
 
 @pytest.fixture
 def script(tmp_path, capfd, monkeypatch):
-    """A function that runs a small script: a step multiplies a weight, at first 1, by 1 - 0.2 item.
+    """A function that runs a small script: a step multiplies a weight, at first 1, by 1 - 0.2 item^2.
 
     It returns what the script saw: `run`, `weight`, and `code`, `stdout`, `stderr`, `folder`.
     """
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
 
-    def call(*words, files=None, figures=None, keep=(0, 2, 7), also=lambda run, model: None):
+    def call(*words, files=None, figures=None, keep=(0, 2, 7), items=ITEMS, make=optim.SGD):
         parser = options.lecture_parser("A test.", "test", lr=0.1, small=True)
-        options.add_engine_option(parser)
         args = parser.parse_args(["--output-dir", str(tmp_path / "run"), *map(str, words)])
         seen = SimpleNamespace(folder=args.output_dir)
 
@@ -36,14 +37,13 @@ def script(tmp_path, capfd, monkeypatch):
             seen.run = run = Run("test", args, images=3)
             model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
             nn.init.ones_(model.weight)
-            optimizer = optim.SGD(model.parameters(), lr=args.lr)
-            for item in run.steps(ITEMS, model=model, optimizer=optimizer, keep=keep):
-                value = (item * model.weight**2).sum()
+            optimizer = make(model.parameters(), lr=args.lr)
+            for item in run.steps(items, 7, model=model, optimizer=optimizer, keep=keep):
+                value = (model(item) ** 2).sum()
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
                 run.record(value)
-                also(run, model)
             seen.weight = model.weight.item()
             run.finish({"answer": 42}, Report(figures or {}, "a table", "a summary", files))
 
@@ -56,7 +56,7 @@ def script(tmp_path, capfd, monkeypatch):
 
 def weights(rate: float = 0.1) -> np.ndarray:
     """The weight after 0, 1, ..., 7 steps."""
-    return np.cumprod([1, *(1 - 2 * rate * ITEMS.numpy())])
+    return np.cumprod([1, *(1 - 2 * rate * ITEMS[:, 0].numpy() ** 2)])
 
 
 def test_random_numbers_are_of_a_seed_and_a_purpose():
@@ -70,23 +70,28 @@ def test_random_numbers_are_of_a_seed_and_a_purpose():
 def test_the_loop_goes_over_the_items_and_keeps_what_was_recorded(script):
     seen = script()
     assert seen.code == 0, seen.stderr
-    np.testing.assert_allclose(seen.run.losses, ITEMS.numpy() * weights()[:-1] ** 2, rtol=1e-12)
+    np.testing.assert_allclose(
+        seen.run.losses, (ITEMS[:, 0].numpy() * weights()[:-1]) ** 2, rtol=1e-12
+    )
     np.testing.assert_allclose(seen.run.kept[:, 0], weights()[[0, 2, 7]], rtol=1e-12)
     assert seen.weight == pytest.approx(weights()[-1], rel=1e-12)
     assert (seen.run.done, seen.run.ended, seen.run.ending) == (7, "finished", "7 steps")
 
 
-def test_a_loss_that_is_not_finite_ends_the_loop(script):
-
-    def third(run, model):
-        if run.done == 2:
-            nn.init.constant_(model.weight, torch.inf)
-
-    seen = script("--engine", "eager", keep=range(8), also=third)
-    assert seen.code == 1 and seen.stderr.startswith("error: the loss is not finite at step 4 ")
-    assert (seen.run.done, seen.run.ended) == (4, "diverged")
-    assert seen.run.ending == "diverged at step 4 of 7"
-    assert len(seen.run.losses) == 4 and len(seen.run.kept) == 5 and "a summary" in seen.stdout
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("step", [1, 2, 4, 7])
+def test_a_loss_that_is_not_finite_ends_the_loop_at_its_step(script, monkeypatch, engine, step):
+    """Also the first, the last, and a compiled one."""
+    items = ITEMS.clone()
+    items[step - 1] = torch.nan
+    seen = script("--engine", engine, keep=range(8), items=items)
+    assert seen.code == 1 and f"error: the loss is not finite at step {step} with" in seen.stderr
+    assert (seen.run.done, seen.run.ended) == (step, "diverged")
+    assert seen.run.ending == f"diverged at step {step} of 7" and "a summary" in seen.stdout
+    assert np.isnan(seen.run.losses).tolist() == [False] * (step - 1) + [True]
+    assert len(seen.run.kept) == step + 1
+    results = json.loads((seen.folder / "metrics.json").read_text())["results"]
+    assert (results["steps"], results["engine"]) == (step, "eager" if step < 3 else engine)
 
 
 def test_everything_is_written_and_then_printed(script):
@@ -105,6 +110,22 @@ def test_everything_is_written_and_then_printed(script):
     assert before["weight"].item() == 1 and after["weight"].item() == seen.weight
     assert seen.stdout.index("a table") < seen.stdout.index("a summary")
     assert str(seen.folder) in seen.stdout.splitlines()[-1]
+
+
+def test_an_optimizer_with_a_state_goes_on_where_it_was(script):
+    """Also where the engine, which does not know it, has recorded a step in vain."""
+
+    def pressed():
+        for number, item in enumerate(ITEMS, 1):
+            if number == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield item
+
+    whole = script(make=optim.RMSprop)
+    assert script(make=optim.RMSprop, items=pressed()).code == 130
+    resumed = script("--resume", make=optim.RMSprop)
+    assert "resumed: 4 of 7" in resumed.stdout and "engine: not compiled" in resumed.stdout
+    assert resumed.run.losses.tolist() == whole.run.losses.tolist()
 
 
 def test_what_an_earlier_run_left_is_gone_and_nothing_else(script):

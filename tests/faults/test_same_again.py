@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import content, no_figures, results_of, write_digits
+from helpers import content, no_figures, results_of
 
 pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 
@@ -52,18 +52,3 @@ def test_what_was_drawn_before_changes_nothing(outcome):
         torch.manual_seed(2)
         np.random.seed(3)
         assert outcome(name, threads=1) == once
-
-
-def test_losses_differ_with_the_seed(run_here, monkeypatch, tmp_path):
-    no_figures(monkeypatch)
-    write_digits(tmp_path / "data")
-    for script, *options in (
-        ("linear_recovery", "--samples", 50),
-        ("ann_revisited", "--steps", 50),
-        ("mnist_mlp", "--epochs", 3, "--images", 50, "--data-dir", tmp_path / "data"),
-    ):
-        found = set()
-        for seed in (0, 1, 2**32 - 1):
-            done = run_here(script, "--quiet", "--seed", seed, *options)
-            found.add((done.folder / "losses.npy").read_bytes())
-        assert len(found) == 3
