@@ -128,7 +128,8 @@ class Loop:
             yield item
         tape, self._tape = self._tape, None
         for call in tape.calls:
-            if call.name == "backward" and self._noted is None:
+            alone = call.name == "backward" and call.args[0].numel() == 1
+            if alone and self._noted is None:
                 self._note(call.args[0].item())
         return tape, watch
 
@@ -166,7 +167,7 @@ class Loop:
             if len(drawn) < RECORDED:
                 raise Refused("there are few items")
             check_python(watch, frame, self, item, tapes)
-            recorded = understand(tape, item)
+            recorded = understand(tape, item, (tapes[0], drawn[0]))
             if self._noted != recorded.loss:
                 raise Refused("record() is told another loss than backward()")
             if self.iterates is not None and list(map(id, self.parameters)) != list(
