@@ -153,12 +153,11 @@ def understand(tape: Tape, item: Any, earlier: tuple[Tape, Any] | None = None) -
         raise Refused("a parameter with more than two dimensions")
     if (count := sum(p.numel() for p in parameters)) > LARGEST:
         raise Refused(f"{count:,} parameters would take long to compile; at most {LARGEST:,} are")
-    graph, scale, fixed, rates = _graph(tape, item, parameters)
-    if any(id(tensor) in graph.item for column in buffers for tensor in column):
-        raise Refused("the update takes a tensor of the item")
-    _, _, was_fixed, first_rates = _graph(*(earlier or (tape, item)), parameters)
+    kept = [t for column in buffers for t in column if id(t) not in tape.before]
+    graph, scale, fixed, rates = _graph(tape, item, parameters, kept)
+    _, _, was_fixed, first_rates = _graph(*(earlier or (tape, item)), parameters, kept)
     if was_fixed != fixed or first_rates - rates:  # in the first step momentum has no rate yet
-        raise Refused("a number or tensor that is no part of the item changes from step to step")
+        raise Refused("more changes from step to step than what the loss takes of the item")
     step = Step(
         operations=tuple(graph.operations),
         shapes=tuple(tuple(p.shape) for p in parameters),
@@ -171,17 +170,20 @@ def understand(tape: Tape, item: Any, earlier: tuple[Tape, Any] | None = None) -
     return Recorded(step, parameters, buffers, graph.data, graph.places, numbers, value)
 
 
-def _graph(tape: Tape, item: Any, parameters: list[Tensor]) -> tuple["_Graph", float, list, set]:
+def _graph(
+    tape: Tape, item: Any, parameters: list[Tensor], kept: list[Tensor]
+) -> tuple["_Graph", float, list, set]:
     """The graph of a step's loss, its scale, what else is the same in all steps, and the numbers
-    of the update.
+    of the update. `kept` are tensors that the update takes and leaves as they are.
     """
     before, loss, after = tape.parts()
     graph = _Graph(before, parameters, item)
     scale = graph.follow(loss)
-    constants = [
+    constants: list[Any] = [
         (id(tensor), tape.versions.get(id(tensor))) if place is None else place
         for tensor, place in zip(graph.data, graph.places)
     ]
+    constants += [tape.versions.get(id(tensor)) for tensor in kept]
     changes = [call for call in after if call.name in UPDATES]
     rates = {o for c in changes for o in [*c.args, *c.kwargs.values()] if not torch.is_tensor(o)}
     return graph, scale, [scale, graph.operations, constants], rates

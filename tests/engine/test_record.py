@@ -167,9 +167,9 @@ SEEN_BY_PYTHON_ALONE = {
             body=BODY.replace("loss(model, x, y)", "step()"),
         ),
     ),
-    "a number that the iterator changes": ("changes from step to step", dict(CHANGED)),
+    "a number that the iterator changes": ("more changes from step", dict(CHANGED)),
     "a rate that the iterator changes": (
-        "changes from step to step",
+        "more changes from step",
         CHANGED
         | dict(
             setup=CHANGED["setup"].replace("state.k =", "optimizer.param_groups[0]['lr'] ="),
@@ -177,7 +177,7 @@ SEEN_BY_PYTHON_ALONE = {
         ),
     ),
     "a tensor that the iterator fills anew": (
-        "changes from step to step",
+        "more changes from step",
         CHANGED
         | dict(
             setup=CHANGED["setup"]
@@ -187,7 +187,7 @@ SEEN_BY_PYTHON_ALONE = {
         ),
     ),
     "the item of the step before": (
-        "changes from step to step",
+        "more changes from step",
         dict(setup="last = X[0]", body=BODY.replace("x, y", "last, y"), after="last = x"),
     ),
     "a hook of a parameter": (
@@ -283,13 +283,20 @@ UNKNOWN_OPERATIONS = {
         by_hand("0.1 * (w.grad + decay)", "decay = 0.1 * w.detach()"),
     ),
     "an item in the update": (
-        "the update takes",
+        "more changes from step",
         dict(
             setup="""
             w = torch.randn(2, dtype=torch.float64, requires_grad=True)
             w.grad, X = torch.zeros_like(w), X[:, 0]
             """,
             body=HAND.replace("x @ w", "y * w").format("0.1 * w.grad * x"),
+        ),
+    ),
+    "a gradient under another name": (
+        "more changes from step",
+        dict(
+            setup=by_hand("")["setup"] + "old = w.grad.detach()",
+            body=HAND.format("0.1 * (w.grad + old)"),
         ),
     ),
     "an activation in place": (
