@@ -153,7 +153,7 @@ class Loop:
         those of a loop that was never stopped.
         """
         frame, own = sys._getframe(), {function.__code__ for function in self.own}
-        while frame.f_back and (frame.f_globals["__name__"] == __name__ or frame.f_code in own):
+        while frame.f_back and (frame.f_globals.get("__name__") == __name__ or frame.f_code in own):
             frame = frame.f_back
         resumed, drawn, tapes = self.done > 0, [], []
         recorded = None

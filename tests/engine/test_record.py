@@ -1,9 +1,12 @@
 """What cannot be compiled is refused by its name, in a line, and the loop does what it does without the engine."""
 
+import engine
+
 import re
 
 import numpy as np
 import pytest
+import torch
 from loops import BODY, as_plain  # of this folder
 
 pytest.importorskip("llvmlite", reason="llvmlite has no build for this Python")
@@ -422,3 +425,11 @@ def test_items_that_are_not_tensors(tmp_path, named, items, target, value):
     """A number that changes from step to step would else be taken for a constant."""
     body = BODY.replace("loss(model, x, y)", value or "loss(model, x, y)")
     assert_refused(tmp_path, named, items=items, target=target, body=body)
+
+
+def test_a_loop_in_a_string():
+    """It has no source to read, and its module no name."""
+    names = {"engine": engine, "torch": torch, "w": torch.ones(2, 2, requires_grad=True)}
+    step = "w.square().sum().backward()"
+    exec(f"loop = engine.steps(range(9))\nfor _ in loop:\n    {step}", names)
+    assert names["loop"].how == "not compiled: the source of the loop is not at hand"
