@@ -196,6 +196,8 @@ def _updated(
         )
         if name == "mul":
             values[target] = a * others[0]
+        elif name == "div":
+            values[target] = a / others[0]
         elif name == "neg":
             values[target] = -a
         else:  # add and sub, perhaps with a factor of the second operand

@@ -128,7 +128,8 @@ class Loop:
             yield item
         tape, self._tape = self._tape, None
         for call in tape.calls:
-            if call.name == "backward" and self._noted is None:
+            alone = call.name == "backward" and call.args[0].numel() == 1
+            if alone and self._noted is None:
                 self._note(call.args[0].item())
         return tape, watch
 
@@ -152,7 +153,7 @@ class Loop:
         those of a loop that was never stopped.
         """
         frame, own = sys._getframe(), {function.__code__ for function in self.own}
-        while frame.f_back and (frame.f_globals["__name__"] == __name__ or frame.f_code in own):
+        while frame.f_back and (frame.f_globals.get("__name__") == __name__ or frame.f_code in own):
             frame = frame.f_back
         resumed, drawn, tapes = self.done > 0, [], []
         recorded = None
@@ -166,7 +167,7 @@ class Loop:
             if len(drawn) < RECORDED:
                 raise Refused("there are few items")
             check_python(watch, frame, self, item, tapes)
-            recorded = understand(tape, item)
+            recorded = understand(tape, item, (tapes[0], drawn[0]))
             if self._noted != recorded.loss:
                 raise Refused("record() is told another loss than backward()")
             if self.iterates is not None and list(map(id, self.parameters)) != list(

@@ -32,7 +32,8 @@ class Call(NamedTuple):
 
     @property
     def in_place(self) -> bool:
-        return self.name.endswith("_") and not self.name.endswith("__")
+        by_name = self.name.endswith("_") and not self.name.endswith("__")
+        return by_name or "out" in self.kwargs or bool(self.kwargs.get("inplace"))
 
 
 class Tape(TorchFunctionMode):
@@ -43,6 +44,7 @@ class Tape(TorchFunctionMode):
         self.listening = True
         self.calls: list[Call] = []
         self.before: dict[int, tuple[Tensor, Tensor]] = {}  # by id: a tensor, and a copy
+        self.versions: dict[int, int] = {}  # by id: PyTorch's count of changes of an operand
 
     def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = func.__name__
@@ -51,10 +53,19 @@ class Tape(TorchFunctionMode):
         call = Call(NAMES.get(name, name), args, kwargs or {}, None)
         if call.in_place and isinstance(args[0], Tensor):
             self.before.setdefault(id(args[0]), (args[0], args[0].detach().clone()))
+        tensors = (a for a in args if isinstance(a, Tensor) and not a.is_inference())
+        self.versions |= {id(a): a._version for a in tensors}
         result = func(*args, **call.kwargs)
         if self.listening:
             self.calls.append(call._replace(result=result))
         return result
+
+    def parts(self) -> tuple[list[Call], Tensor, list[Call]]:
+        """The calls before backward(), the loss, and the calls after it."""
+        at = [k for k, call in enumerate(self.calls) if call.name == "backward"]
+        if len(at) != 1:
+            raise Refused(f"{len(at)} calls of backward() in a step; it takes one")
+        return self.calls[: at[0]], self.calls[at[0]].args[0], self.calls[at[0] + 1 :]
 
     def undo(self) -> None:
         """Makes the tensors what they were before."""
@@ -115,25 +126,26 @@ class Recorded(NamedTuple):
     loss: float
 
 
-def understand(tape: Tape, item: Any) -> Recorded:
+def understand(tape: Tape, item: Any, earlier: tuple[Tape, Any] | None = None) -> Recorded:
     """The step on a tape; `item` is what the loop handed to it.
+
+    Args:
+        earlier: tape and item of the step before, which is to be the same but for its item.
 
     Raises:
         Refused: it has something that cannot be compiled.
     """
-    names = [call.name for call in tape.calls]
-    if names.count("backward") != 1:
-        raise Refused(f"{names.count('backward')} calls of backward() in a step; it takes one")
-    at = names.index("backward")
-    before, loss = tape.calls[:at], tape.calls[at].args[0]
-    update, parameters, buffers, factors = _update(tape.calls[at + 1 :])
+    before, loss, after = tape.parts()
+    grads = {id(call.result) for call in before if call.name == "get grad"}
+    update, parameters, buffers, factors = _update(before, after)
     for call in tape.calls:
         known = call.name.split(".")[0] in HARMLESS or call.name.startswith("get ")
         tensors = call.result if isinstance(call.result, (tuple, list)) else [call.result]
         if not (known or "_record_function" in call.name or any(map(torch.is_tensor, tensors))):
             raise Refused(f"{call.name}: the loop looks at a value")
     for call in before:
-        if call.in_place and call.name not in ("requires_grad_", "zero_"):
+        zeroed = call.name == "zero_" and id(call.args[0]) in grads
+        if call.in_place and call.name != "requires_grad_" and not zeroed:
             raise Refused(f"{call.name} before backward()")
     if any(p.dtype != torch.float64 or p.device.type != "cpu" for p in parameters):
         raise Refused("only float64 on the CPU is compiled")
@@ -141,8 +153,11 @@ def understand(tape: Tape, item: Any) -> Recorded:
         raise Refused("a parameter with more than two dimensions")
     if (count := sum(p.numel() for p in parameters)) > LARGEST:
         raise Refused(f"{count:,} parameters would take long to compile; at most {LARGEST:,} are")
-    graph = _Graph(before, parameters, item)
-    scale = graph.follow(loss)
+    kept = [t for column in buffers for t in column if id(t) not in tape.before]
+    graph, scale, fixed, rates = _graph(tape, item, parameters, kept)
+    _, _, was_fixed, first_rates = _graph(*(earlier or (tape, item)), parameters, kept)
+    if was_fixed != fixed or first_rates - rates:  # in the first step momentum has no rate yet
+        raise Refused("more changes from step to step than what the loss takes of the item")
     step = Step(
         operations=tuple(graph.operations),
         shapes=tuple(tuple(p.shape) for p in parameters),
@@ -153,6 +168,25 @@ def understand(tape: Tape, item: Any) -> Recorded:
     numbers = np.array([scale, *factors])
     value = float(loss.detach())
     return Recorded(step, parameters, buffers, graph.data, graph.places, numbers, value)
+
+
+def _graph(
+    tape: Tape, item: Any, parameters: list[Tensor], kept: list[Tensor]
+) -> tuple["_Graph", float, list, set]:
+    """The graph of a step's loss, its scale, what else is the same in all steps, and the numbers
+    of the update. `kept` are tensors that the update takes and leaves as they are.
+    """
+    before, loss, after = tape.parts()
+    graph = _Graph(before, parameters, item)
+    scale = graph.follow(loss)
+    constants: list[Any] = [
+        (id(tensor), tape.versions.get(id(tensor))) if place is None else place
+        for tensor, place in zip(graph.data, graph.places)
+    ]
+    constants += [tape.versions.get(id(tensor)) for tensor in kept]
+    changes = [call for call in after if call.name in UPDATES]
+    rates = {o for c in changes for o in [*c.args, *c.kwargs.values()] if not torch.is_tensor(o)}
+    return graph, scale, [scale, graph.operations, constants], rates
 
 
 class _Graph:
@@ -178,18 +212,25 @@ class _Graph:
 
     def follow(self, loss: Tensor) -> float:
         """Notes down what leads to the loss; returns its factor after the sum over the points."""
+        if loss.numel() != 1:
+            raise Refused("the loss is not one number")
         scale, tensor = 1.0, loss
-        while call := self.made_by.get(id(tensor)):
+        while (call := self.made_by.get(id(tensor))) and call.args:
             name, args, kwargs, _ = call
-            mean = 1 / args[0].numel() * tensor.numel() if torch.is_tensor(args[0]) else 1.0
-            if name == "mse_loss" and not kwargs.get("weight") and kwargs["reduction"] != "none":
+            mean = 1 / max(1, args[0].numel()) if torch.is_tensor(args[0]) else 1.0
+            mean *= tensor.numel()
+            if (
+                name == "mse_loss"
+                and kwargs.get("weight") is None
+                and kwargs["reduction"] != "none"
+            ):
                 scale *= mean if kwargs["reduction"] == "mean" else 1
                 self.note("square", self.note("sub", *map(self.find, args[:2])))
                 break
             if name in ("sum", "mean"):
                 scale *= mean if name == "mean" else 1
-            elif name in ("mul", "div") and isinstance(args[1], (int, float)) and not kwargs:
-                scale *= args[1] if name == "mul" else 1 / args[1]
+            elif name in ("mul", "div") and isinstance(args[-1], (int, float)) and not kwargs:
+                scale *= args[-1] if name == "mul" else 1 / args[-1]
             elif name == "neg":
                 scale = -scale
             else:
@@ -209,13 +250,20 @@ class _Graph:
             return ("number", float(tensor))
         if not isinstance(tensor, Tensor):
             raise Refused(f"an operand of type {type(tensor).__name__}")
+        if tensor._backward_hooks or tensor._post_accumulate_grad_hooks:
+            raise Refused("a tensor has a hook")
         if id(tensor) not in self.operands:  # one that is used twice is computed once
             call = self.made_by.get(id(tensor))
             self.operands[id(tensor)] = self.compute(call) if call else self.datum(tensor)
         return self.operands[id(tensor)]
 
     def datum(self, tensor: Tensor) -> Operand:
-        if tensor.dtype != torch.float64 or tensor.device.type != "cpu" or tensor.dim() > 2:
+        if (
+            tensor.dtype != torch.float64
+            or tensor.device.type != "cpu"
+            or tensor.dim() > 2
+            or not tensor.numel()
+        ):
             raise Refused(f"a tensor of {tensor.dtype} of shape {tuple(tensor.shape)}")
         if tensor.requires_grad:
             raise Refused("a tensor that requires a gradient and is not updated")
@@ -231,11 +279,14 @@ class _Graph:
 
     def compute(self, call: Call) -> Operand:
         """Notes down an operation, and before it what leads to its operands."""
-        name, args, kwargs, _ = call
-        if name in ("sum", "mean"):
+        name, args, kwargs, result = call
+        if any(torch.is_tensor(a) and a.requires_grad for a in args) > result.requires_grad:
+            raise Refused(f"{name} without a gradient")
+        if name in ("sum", "mean") and args:
             return self.reduce(call)
-        if name == "pow" and args[1:] in ((2,), (3,)):
-            name, args = {2: "square", 3: "cube"}[args[1]], args[:1]
+        power = args[1] if name == "pow" and len(args) == 2 else None
+        if isinstance(power, (int, float)) and power in (2, 3):
+            name, args = "square" if power == 2 else "cube", args[:1]
         elif name in ("rsub", "rdiv"):
             name, args = name[1:], (args[1], args[0])
         elif name in ("t", "relu") or (name == "linear" and args[-1] is None):
@@ -284,11 +335,13 @@ class _Graph:
         return value
 
 
-UPDATES = {"add_", "add", "sub_", "sub", "mul_", "mul", "neg_", "neg"}
+UPDATES = {"add_", "add", "sub_", "sub", "mul_", "mul", "div_", "div", "neg_", "neg"}
 Update = tuple[tuple[str, ...], ...]
 
 
-def _update(calls: list[Call]) -> tuple[Update, list[Tensor], list[list[Tensor]], list[float]]:
+def _update(
+    before: list[Call], calls: list[Call]
+) -> tuple[Update, list[Tensor], list[list[Tensor]], list[float]]:
     """What is done with the gradients: the update's operations, parameters, buffers and numbers."""
     parameters: list[Tensor] = []
     places: dict[int, int] = {}  # of the parameter that a tensor belongs to, by the tensor's id
@@ -316,6 +369,7 @@ def _update(calls: list[Call]) -> tuple[Update, list[Tensor], list[list[Tensor]]
             raise Refused(f"{call.name} in the update mixes parameters")
         places |= {id(t): place for t in [*tensors, call.result] for place in found}
 
+    made = {id(c.result): c.name for c in before + calls if all(a is not c.result for a in c.args)}
     updates: list[list[tuple[str, ...]]] = [[] for _ in parameters]
     numbers: list[list[float]] = [[] for _ in parameters]
     buffers: list[list[Tensor]] = [[] for _ in parameters]
@@ -326,6 +380,8 @@ def _update(calls: list[Call]) -> tuple[Update, list[Tensor], list[list[Tensor]]
             continue
         place = places[id(call.result)]
         for tensor in tensors:
+            if id(tensor) not in names and id(tensor) in made:
+                raise Refused(f"{made[id(tensor)]} in the update is not known to the engine")
             if id(tensor) not in names:
                 names[id(tensor)] = f"b{len(buffers[place])}"
                 buffers[place].append(tensor)

@@ -118,7 +118,9 @@ def check_python(
     tensors |= {id(part) for part in parts if isinstance(part, Tensor)}
     if all(isinstance(part, Tensor) for part in parts):
         tensors.add(id(item))
-    for name in sorted({n.id for n in body}):
+    codes = [other.f_code for other in watch.frames]
+    used = {n.id for n in body}.union(*(code.co_names + code.co_freevars for code in codes))
+    for name in sorted(used):
         value = id(frame.f_locals.get(name, frame.f_globals.get(name)))
         if name in targets and value not in tensors:
             raise Refused(f"{name} changes from step to step and is no tensor of the item")
@@ -157,6 +159,8 @@ def _read(statement: ast.stmt, frame: FrameType) -> None:
     for node in ast.walk(statement):
         if not isinstance(node, PLAIN):
             _refuse(node)
+        if isinstance(node, ast.Attribute) and node.attr == "done":  # it counts the loop's steps
+            _refuse(node)
         if isinstance(node, (ast.Assign, ast.AugAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if not all(isinstance(target, (ast.Name, ast.Tuple)) for target in targets):
@@ -173,7 +177,7 @@ def _is_followed(function: ast.expr, frame: FrameType) -> bool:
     owner = getattr(called, "__self__", None)
     if isinstance(called, (BuiltinFunctionType, type)):
         return called is len or _of_torch(called) or _of_torch(owner)
-    if (called.__module__ or "").startswith("torch."):
+    if (getattr(called, "__module__", None) or "").startswith("torch."):
         plain = owner is None or isinstance(owner, (nn.Module, Tensor, optim.Optimizer))
         return plain and _of_torch(called)  # a schedule's step, for one, is not
     return isinstance(called, (FunctionType, MethodType, nn.Module))

@@ -1,15 +1,49 @@
 """What cannot be compiled is refused by its name, in a line, and the loop does what it does without the engine."""
 
+import engine
+
 import re
 
 import numpy as np
 import pytest
+import torch
 from loops import BODY, as_plain  # of this folder
 
 pytest.importorskip("llvmlite", reason="llvmlite has no build for this Python")
 
 NET = "model = nn.Sequential(nn.Linear(2, 3), {}, nn.Linear(3, 2)).double()\n"
 SGD = "optimizer = optim.SGD(model.parameters(), lr=0.1)\n"
+
+CHANGED = dict(
+    setup="""
+    from types import SimpleNamespace
+    state = SimpleNamespace(k=0)
+    def changing():
+        for k in range(60):
+            state.k = k
+            yield X[k], Y[k]
+    """,
+    items="changing(), steps",
+    body=BODY.replace("y)", "y) * 0.9 ** state.k"),
+)
+HAND = """
+value = (torch.tanh(x @ w) - y).square().mean()
+w.grad.zero_()
+value.backward()
+with torch.no_grad():
+    w -= {}
+loop.record(value)
+"""
+
+
+def by_hand(change, before=""):
+    """A loop with an update that is written by hand."""
+    setup = """
+    w = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+    w.grad = torch.zeros_like(w)
+    """
+    return dict(setup=setup, body=f"\n{before}{HAND.format(change)}")
+
 
 SEEN_BY_PYTHON_ALONE = {
     "a print": ("print", dict(after="print(1)")),
@@ -123,6 +157,63 @@ SEEN_BY_PYTHON_ALONE = {
             body=BODY.replace("loss(model, x, y)", "loss(model, x, y) * schedule.weight"),
         ),
     ),
+    "the number of the step": (
+        "loop.done",
+        dict(body=BODY.replace("y)", "y) * 0.99 ** loop.done")),
+    ),
+    "a number of the iterator, in a function": (
+        "k changes",
+        dict(
+            setup="first, second = X[0], Y[0]\ndef step():\n    return loss(model, first, second) * k",
+            items="[1 + k // 9 for k in range(60)]",
+            target="k",
+            body=BODY.replace("loss(model, x, y)", "step()"),
+        ),
+    ),
+    "a number that the iterator changes": ("more changes from step", dict(CHANGED)),
+    "a rate that the iterator changes": (
+        "more changes from step",
+        CHANGED
+        | dict(
+            setup=CHANGED["setup"].replace("state.k =", "optimizer.param_groups[0]['lr'] ="),
+            body=BODY,
+        ),
+    ),
+    "a tensor that the iterator fills anew": (
+        "more changes from step",
+        CHANGED
+        | dict(
+            setup=CHANGED["setup"]
+            .replace("state = SimpleNamespace(k=0)", "point = X[0].clone()")
+            .replace("state.k = k", "point.copy_(X[k])"),
+            body=BODY.replace("x, y", "point, y"),
+        ),
+    ),
+    "the item of the step before": (
+        "more changes from step",
+        dict(setup="last = X[0]", body=BODY.replace("x, y", "last, y"), after="last = x"),
+    ),
+    "a hook of a parameter": (
+        "a hook",
+        dict(
+            functions="def clipped(grad):\n    return grad.clamp(-0.5, 0.5)",
+            setup="Y[5:] *= 9\nmodel[0].weight.register_hook(clipped)",
+        ),
+    ),
+    "a hook written in C": ("a hook", dict(setup="model[0].bias.register_hook([].append)")),
+    "an attribute made in C": (
+        "object.__setattr__",
+        dict(
+            functions="""
+            class State:
+                def __getattr__(self, name):
+                    object.__setattr__(self, "said", name)
+                    return 1.0
+            """,
+            setup="state = State()",
+            body=BODY.replace("y)", "y) * state.weight"),
+        ),
+    ),
     "a module that counts": (
         "self.calls",
         dict(
@@ -187,6 +278,84 @@ UNKNOWN_OPERATIONS = {
     "two losses": (
         "2 calls of backward",
         dict(body=BODY.replace("optimizer.step", "loss(model, y, x).backward()\noptimizer.step")),
+    ),
+    "a gradient that is clipped": ("clamp in", by_hand("0.1 * w.grad.clamp(-1, 1)")),
+    "noise in the update": ("randn_like in", by_hand("0.1 * w.grad + torch.randn_like(w)")),
+    "an update by what was before": (
+        "mul in",
+        by_hand("0.1 * (w.grad + decay)", "decay = 0.1 * w.detach()"),
+    ),
+    "an item in the update": (
+        "more changes from step",
+        dict(
+            setup="""
+            w = torch.randn(2, dtype=torch.float64, requires_grad=True)
+            w.grad, X = torch.zeros_like(w), X[:, 0]
+            """,
+            body=HAND.replace("x @ w", "y * w").format("0.1 * w.grad * x"),
+        ),
+    ),
+    "a gradient under another name": (
+        "more changes from step",
+        dict(
+            setup=by_hand("")["setup"] + "old = w.grad.detach()",
+            body=HAND.format("0.1 * (w.grad + old)"),
+        ),
+    ),
+    "an activation in place": (
+        "relu before",
+        dict(
+            setup=NET.format("nn.ReLU(inplace=True)")
+            + "for p in model.parameters():\n    p.data.abs_()\nX, Y = X.abs() + 1, Y - 9\n"
+            + SGD.replace("0.1", "0.01")
+        ),
+    ),
+    "a result in its operand": ("mul before", dict(body="\ntorch.mul(x, 2, out=x)" + BODY)),
+    "data set to zero": ("zero_ before", dict(body="\nx.zero_()" + BODY)),
+    "a part without a gradient": (
+        "without a gradient",
+        dict(
+            body="\nwith torch.no_grad():\n    more = torch.relu(-9 - model(x))"
+            + BODY.replace("y)", "y + more)")
+        ),
+    ),
+    "a power that is a tensor": (
+        "pow",
+        dict(
+            setup="power = torch.full((4, 2), 2.0).double()",
+            body=BODY.replace("loss(model, x, y)", "((model(x) - y) ** power).mean()"),
+        ),
+    ),
+    "a weighted loss": (
+        "weight",
+        dict(
+            setup="w = X[0].abs()",
+            body=BODY.replace("loss(model, x, y)", "F.mse_loss(model(x), y, weight=w)"),
+        ),
+    ),
+    "operands by keyword": (
+        "mul with other",
+        dict(body=BODY.replace("loss(model, x, y)", "torch.mul(loss(model, x, y), other=2)")),
+    ),
+    "a mean by keyword": (
+        "no sum",
+        dict(body=BODY.replace("loss(model, x, y)", "torch.mean(input=model(x))")),
+    ),
+    "a loss of each point": (
+        "not one number",
+        dict(
+            setup="ones = torch.ones(4, 2).double()",
+            body=BODY.replace("loss(model, x, y)", "(model(x) - y).square()")
+            .replace("backward()", "backward(ones)")
+            .replace("(value)", "(value.sum())"),
+        ),
+    ),
+    "no points": (
+        "shape",
+        dict(
+            setup="X, Y = X[:, :0], Y[:, :0]",
+            body=BODY.replace("loss(model, x, y)", "(model(x) - y).sum()"),
+        ),
     ),
     "a mean that is squared": (
         "mean over the points",
@@ -256,3 +425,11 @@ def test_items_that_are_not_tensors(tmp_path, named, items, target, value):
     """A number that changes from step to step would else be taken for a constant."""
     body = BODY.replace("loss(model, x, y)", value or "loss(model, x, y)")
     assert_refused(tmp_path, named, items=items, target=target, body=body)
+
+
+def test_a_loop_in_a_string():
+    """It has no source to read, and its module no name."""
+    names = {"engine": engine, "torch": torch, "w": torch.ones(2, 2, requires_grad=True)}
+    step = "w.square().sum().backward()"
+    exec(f"loop = engine.steps(range(9))\nfor _ in loop:\n    {step}", names)
+    assert names["loop"].how == "not compiled: the source of the loop is not at hand"
