@@ -1,6 +1,7 @@
 """Exercise 1: the loss of the first example; does N really have to be 10,000?"""
 
 from common import plotting
+from common.least_squares import append_one
 from common.reports import largest_errors
 from common.run import generator
 from engine import train
@@ -146,7 +147,7 @@ def sweep(recipe: Recipe) -> dict[str, dict]:
     losses divided by the first for each rate; `measured`, the largest rate before one that grows.
     """
     x, y, _ = draw_pairs(recipe, SWEEP_STEPS, seed=0)
-    hessian = 2 * linear.with_one(x).T @ linear.with_one(x) / len(x)  # (6, 6)
+    hessian = 2 * append_one(x).T @ append_one(x) / len(x)  # (6, 6)
     edge = 2 / torch.linalg.eigvalsh(hessian)[-1].item()
     return {
         "all pairs": rates_around(edge, mean_loss, x[None], y[None]),
