@@ -58,7 +58,7 @@ styled = matplotlib.style.context(["default", STYLE])
 
 
 class _Figure(Figure):
-    savefig = styled(Figure.savefig)  # only now does matplotlib make the ticks
+    savefig = styled(Figure.savefig)  # it has settings of its own, and makes more ticks
 
 
 def new(width: float, height: float, title: str) -> Figure:
