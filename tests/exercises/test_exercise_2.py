@@ -109,16 +109,17 @@ def test_half_of_the_starts_reach_the_count_or_exceed_it():
 
 
 def test_the_plateau_is_described_after_a_tenth_of_the_steps():
-    correct = np.ones((4, 5, 10), bool)
-    correct[:3] = False
-    correct[2, :, :7] = True  # after 100 steps, 7 points of each start
-    correct[2, 0] = True
-    correct[2, 1:3, 9] = True
-    losses = np.arange(20.0).reshape(4, 5)
-    found = exercise.plateau(exercise.History(np.array([1, 10, 100, 1000]), correct, losses))
+    correct = np.ones((5, 5, 10), bool)
+    correct[:4] = False
+    correct[3, :, :7] = True  # after 100 steps, 7 points of each start
+    correct[3, 0] = True
+    correct[3, 1:3, 9] = True
+    losses = np.arange(25.0).reshape(5, 5)
+    found = exercise.plateau(exercise.History(np.array([1, 5, 10, 100, 1000]), correct, losses))
     hardest = [("(0.9, 0.2)", 4), ("(0.4, 0.4)", 4), ("(0.7, 0.6)", 2)]
     assert found["early"] == {"steps": 100, "all_correct": 1, "half": 8, "hardest": hardest}
-    assert [row["mean"] for row in found["loss"]] == [2, 7, 12, 17]
+    shown = [(row["steps"], row["mean"]) for row in found["loss"]]
+    assert shown == [(1, 2), (10, 12), (100, 17), (1000, 22)]
     assert [found["loss"][0][key] for key in ("low", "high")] == pytest.approx([0.4, 3.6])
 
 
