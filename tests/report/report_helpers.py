@@ -1,6 +1,6 @@
 """Runs made up for the tests, with numbers that agree with the lecture; a reader of the page."""
 
-from handwriting.read import as_mnist
+from handwriting.find import as_mnist
 from report import page
 
 import json
