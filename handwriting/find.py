@@ -10,13 +10,14 @@ from scipy import ndimage
 LARGE, SMALL = 1000, 240  # a longer picture is shrunk to LARGE, a shorter one enlarged to SMALL
 WIDEST = 0.25  # of the picture's shorter side: no stroke is as wide; what is, is paper or desk
 LEAST_CONTRAST = 14  # between ink and paper, of 255
-LEAST_SHARE = 0.35  # of the strongest ink's contrast
-NOISE = 5  # times the paper's grain: ink stands out by more
+LEAST_SHARE = 0.3  # of the strongest ink's contrast
+GRAINS = 5  # times the paper's grain, which is about one standard deviation
 RULE_LENGTH = 0.15  # of the picture's width: a ruled line is longer, and ends at the picture's edge
 RULE_WIDTH = 9 / 800  # of the picture's longer side: a ruled line is thinner
-SPECK_LENGTH, SPECK_AREA = 0.2, 0.03  # of the tallest and the largest piece: what is less is dust
-FAINT = 0.45  # of the strongest ink: a piece without any as strong is a shade or dust
+FAINT = 0.45  # of the strongest ink: a piece with none stronger is dust, or a bit of a line
+SPECK = 0.2  # of the tallest piece: a shorter one is dust
 LOW, NEAR = 0.36, 0.25  # of the tallest: a lower piece is a part of a digit no further away
+LINK = 0.1  # of the tallest: pieces less far above each other are one digit
 THINNEST = 0.11  # of a digit's longer side: nine of ten digits of MNIST have wider strokes
 FIELD, SIDE = 20, 28  # a digit fills 20x20 of 28x28
 
@@ -72,11 +73,10 @@ def ink_in(picture: np.ndarray) -> np.ndarray:
 
 
 def above_threshold(ink: np.ndarray) -> np.ndarray:
-    """1 where ink stands out by Otsu's threshold (1979), the paper's grain and the strongest ink; else 0."""
+    """1 where ink stands out from the paper's grain and beside the strongest ink; elsewhere 0."""
     low, paper, strongest = np.percentile(ink, (5, 25, 99.8))
-    otsu = cv2.threshold(ink.clip(None, int(strongest)), 0, 255, cv2.THRESH_OTSU)[0]
-    least = max(NOISE * (paper - low), LEAST_SHARE * (strongest - paper), LEAST_CONTRAST)
-    return (ink > paper + max(0.8 * (otsu - paper), least)).astype(np.uint8)
+    least = max(GRAINS * (paper - low), LEAST_SHARE * (strongest - paper), LEAST_CONTRAST)
+    return (ink > paper + least).astype(np.uint8)
 
 
 def without_rules(mask: np.ndarray) -> np.ndarray:
@@ -105,20 +105,23 @@ def changed(mask: np.ndarray, change: int, height: int, width: int) -> np.ndarra
 def digits_in(mask: np.ndarray, ink: np.ndarray) -> list[Digit]:
     """The connected components of a mask that are digits; a low one belongs to the nearest, as the bar of a 5 does."""
     _, label, stats, _ = cv2.connectedComponentsWithStats(mask)
-    _, _, wide, high, area = stats.T
+    inked = ink * mask
     strong = np.zeros(len(stats), bool)
-    strong[label[ink > FAINT * (mask * ink).max()]] = True
-    strong[0] = False
-    longest, largest = high[strong].max(initial=0), area[strong].max(initial=0)
-    kept = strong & (np.maximum(wide, high) >= SPECK_LENGTH * longest)
-    kept &= area >= SPECK_AREA * largest
-    tall = (kept & (high >= LOW * longest))[label].astype(np.uint8)
-    linked = changed(tall, cv2.MORPH_CLOSE, int(0.1 * longest), 1)
+    strong[label[inked > FAINT * inked.max()]] = True
+    high, size = stats[:, 3] * strong, stats[:, 2:4].max(axis=1) * strong
+    longest = max(1, high.max())
+    tall = high >= LOW * longest
+    low = np.flatnonzero(~tall & (size >= SPECK * longest))
+    linked = changed(tall[label].astype(np.uint8), cv2.MORPH_CLOSE, int(LINK * longest), 1)
     distance, nearest = cv2.distanceTransformWithLabels(1 - linked, cv2.DIST_L2, 5)
-    nearest[~kept[label] | (distance > NEAR * longest)] = 0
+    digit = np.where(tall[label], nearest, 0)
+    for number in low:
+        place = np.where(label == number, distance, np.inf).argmin()
+        if distance.flat[place] < NEAR * longest:
+            digit[label == number] = nearest.flat[place]
     return [
-        Digit((y.start, x.start, y.stop, x.stop), (nearest[y, x] == number).astype(np.uint8))
-        for number, (y, x) in enumerate(ndimage.find_objects(nearest), start=1)
+        Digit((y.start, x.start, y.stop, x.stop), (digit[y, x] == number).astype(np.uint8))
+        for number, (y, x) in enumerate(ndimage.find_objects(digit), start=1)
     ]
 
 
@@ -139,12 +142,13 @@ def cut_apart(mask: np.ndarray, digits: list[Digit]) -> np.ndarray:
 
 
 def lines_of(digits: list[Digit]) -> list[list[Digit]]:
-    """The lines from top to bottom: a digit whose middle is beside a line's last digit goes on with that line."""
+    """The lines from top to bottom: a digit that shares rows with a line's last digit goes on with that line."""
     lines: list[list[Digit]] = []
     for digit in sorted(digits, key=lambda digit: digit.box[1]):
-        middle = (digit.box[0] + digit.box[2]) / 2
+        top, _, bottom, _ = digit.box
         for line in lines:
-            if line[-1].box[0] < middle < line[-1].box[2]:
+            above, _, below, _ = line[-1].box
+            if min(bottom, below) - max(top, above) > 0.4 * min(bottom - top, below - above):
                 line.append(digit)
                 break
         else:

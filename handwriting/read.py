@@ -32,8 +32,6 @@ LARGEST_PICTURE = 50_000_000  # pixels
 MOST_HIDDEN = 10_000
 MOST_DIGITS = 50  # in a picture: more pieces of ink are no digits
 UNSURE, NO_DIGIT = 0.6, 0.25  # less probable answers are said to be unsure, and marked "?"
-# Each image is asked of as all of these: turns in radians, slants and widths as shares.
-COPIES = tuple(itertools.product((-0.15, 0, 0.15), (-0.2, 0, 0.2), (-0.15, 0, 0.15)))
 DRAWN = 60  # pictures, at most
 MODELS = tuple(PROJECT / "outputs" / run / "model.pt" for run in ("mnist_all", "mnist_mlp"))
 
@@ -118,17 +116,17 @@ def read(path: Path, model: torch.nn.Sequential) -> figure.Reading:
 def probabilities(model: torch.nn.Sequential, images: np.ndarray) -> np.ndarray:
     """The probability of each digit for each image, (n, 10): the mean over the image and copies of it.
 
-    A copy is slanted, wider or narrower, or turned a little, around the middle. Doubtful digits change with it.
+    A copy is turned (in radians), slanted, wider or narrower, around the middle. Doubtful digits change with it.
     """
     copies = []
-    for turn, slant, wide in COPIES:
+    for turn, slant, wide in itertools.product((-0.15, 0, 0.15), (-0.2, 0, 0.2), (-0.15, 0, 0.15)):
         cos, sin = np.cos(turn), np.sin(turn)
         change = np.array([[cos, -sin], [sin, cos]]) @ [[1, slant], [0, 1]]
         change[0] *= 1 + wide
         matrix = np.column_stack([change, (1 - change.sum(axis=1)) * SIDE / 2])
         copies += [cv2.warpAffine(image, matrix, (SIDE, SIDE)) for image in images]
     vectors = mnist_mlp.as_vectors(torch.from_numpy(np.stack(copies)))
-    return mnist_mlp.predict(model, vectors).numpy().reshape(len(COPIES), -1, 10).mean(axis=0)
+    return mnist_mlp.predict(model, vectors).numpy().reshape(-1, len(images), 10).mean(axis=0)
 
 
 def answer(chances: np.ndarray, image: np.ndarray) -> str:
