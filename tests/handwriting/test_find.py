@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 # Digits made up from strokes: points in a field of 20 x 20, the lines of each digit apart.
 STROKES = {
@@ -28,13 +29,10 @@ ALIKE = 0.85  # the least likeness of two images of one digit; those of two digi
 def drawn(digit: int, side: int = 280, width: float = 2.6) -> np.ndarray:
     """A digit as MNIST has them, ink bright on 0, (side, side) of uint8; the strokes are `width` of 28 wide."""
     picture = Image.new("L", (4 * side, 4 * side))
-    pen, scale = ImageDraw.Draw(picture), 4 * side / 28
-    radius = width * scale / 2
+    scale = 4 * side / 28
     for line in STROKES[digit]:
         points = [((x + 4) * scale, (y + 4) * scale) for x, y in line]
-        pen.line(points, 255, round(2 * radius))
-        for x, y in points:
-            pen.ellipse((x - radius, y - radius, x + radius, y + radius), 255)
+        ImageDraw.Draw(picture).line(points, 255, round(width * scale), joint="curve")
     return np.asarray(picture.reduce(4))
 
 
@@ -63,14 +61,12 @@ def clear(brightness: int, opacity: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("digit", STROKES)
 def test_a_digit_fills_20x20_around_its_centre_of_mass(digit):
-    padded = np.pad(drawn(digit, 150), ((90, 20), (0, 300)))
-    for picture in (drawn(digit, 28), 255 - drawn(digit, 200), padded):
+    for picture in (drawn(digit, 28), np.pad(drawn(digit, 150), ((90, 20), (0, 300)))):
         image = one(picture).astype(float)
         rows, columns = np.nonzero(image)
         assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
-        for axis in (0, 1):  # the middle of pixel 14 is 14.5 from the edge
-            middle = np.average(np.arange(28) + 0.5, weights=image.sum(axis=1 - axis))
-            assert abs(middle - 14.5) <= 0.5
+        middle = ndimage.center_of_mass(image)  # of pixels' centres
+        assert np.abs(np.subtract(middle, 14)).max() <= 0.5
         assert image.max() == 255 and (image == 0).mean() > 0.6
 
 
@@ -94,6 +90,7 @@ def ways(digit: int) -> dict[str, np.ndarray]:
         "opaque with opacity": np.dstack([255 - ink] * 3 + [0 * ink + 255]),
         "small in a large picture": 255 - np.pad(ink, 600),
         "large": 255 - np.kron(ink, np.ones((9, 9), np.uint8)),
+        "tiny": 255 - drawn(digit, 16),
         "a strip of desk": np.concatenate([255 - ink, np.full((280, 20), 60)], axis=1),
         "a thick pen": 255 - drawn(digit, 60, width=4.5),
     }
@@ -105,7 +102,9 @@ def test_ink_paper_and_background_of_any_kind(tmp_path, way, digit):
     picture = ways(digit)[way].astype(np.uint8)
     Image.fromarray(picture).save(tmp_path / "picture.png")
     expected = one(drawn(digit, width=4.5 if way == "a thick pen" else 2.6))
-    assert likeness(one(read.read_picture(tmp_path / "picture.png")), expected) > ALIKE
+    assert likeness(one(read.read_picture(tmp_path / "picture.png")), expected) > (
+        0.7 if way == "tiny" else ALIKE
+    )
 
 
 @pytest.mark.parametrize("kind, digit", list(zip(photos.KINDS, itertools.cycle((4, 5)))))
@@ -122,9 +121,8 @@ def test_thin_strokes_become_as_wide_as_those_of_mnist():
 
 def test_digits_are_read_from_left_to_right_with_their_places_also_where_two_touch():
     digits, ups = (5, 1, 4, 5, 2), (0, 50, 20, 40, 0)
-    parts = [
-        np.pad(drawn(d, 150)[:, 28:128], ((up, 60 - up), (0, 0))) for d, up in zip(digits, ups)
-    ]
+    inks = [drawn(digit, 150)[:, 28:128] for digit in digits]
+    parts = [np.pad(ink, ((up, 60 - up), (0, 0))) for ink, up in zip(inks, ups)]
     line = np.concatenate(parts, axis=1)
     line[120:125, 260:330] = 255  # a slip of the pen joins 4 and 5
     (digits_found,) = found(255 - line)
@@ -196,12 +194,6 @@ def test_no_line_is_left_where_strokes_cross_it_and_none_is_taken_for_one():
 def test_where_there_is_no_ink_nothing_is_found(tmp_path, picture):
     Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "picture.png")
     assert found(read.read_picture(tmp_path / "picture.png")) == []
-
-
-def test_the_picture_may_be_tiny():
-    tiny = np.full((16, 16), 240, np.uint8)
-    tiny[3:13, 7:9] = 20
-    assert one(tiny).shape == (28, 28)
 
 
 def test_signs_are_no_digits_and_a_stroke_is_one():
