@@ -29,7 +29,6 @@ from PIL import Image, ImageOps
 
 FORMATS = "PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"  # not EPS: Pillow runs a program for it
 LARGEST_PICTURE = 50_000_000  # pixels
-MOST_HIDDEN = 10_000
 MOST_DIGITS = 50  # in a picture: more pieces of ink are no digits
 UNSURE, NO_DIGIT = 0.6, 0.25  # less probable answers are said to be unsure, and marked "?"
 DRAWN = 60  # pictures, at most
@@ -73,7 +72,7 @@ def load_model(path: Path) -> torch.nn.Sequential:
     """The network in a file, as wide as the file says, not executing anything; RunError if there is none in it."""
     state = files.load(path)
     try:
-        hidden = min(max(len(state["0.bias"]), 1), MOST_HIDDEN)
+        hidden = min(max(len(state["0.bias"]), 1), 10_000)  # a stranger may say anything
         model = mnist_mlp.build_model(hidden, torch.Generator())
         model.load_state_dict(state)
     except (KeyError, TypeError, IndexError, AttributeError, RuntimeError):

@@ -216,36 +216,24 @@ def test_as_a_user_runs_it(run, say, tmp_path):
     assert Path("数字/classified.png").exists()
 
 
-def reading(*answers: str, name: str = "a picture.jpg") -> figure.Reading:
-    count = len(answers)
-    images, chances = np.stack([seven(28)] * count), np.full((count, 10), 0.1)
-    shown = np.repeat(seven()[..., None], 3, axis=2)
-    boxes = [(10, 20, 200, 100)] * count
-    return figure.Reading(name, shown, boxes, images, chances, list(answers), [count])
-
-
-@pytest.mark.parametrize(
-    "pictures",
-    [
-        [reading("7 (100.0 %)")],
-        [reading(UNSURE)] * 7,
-        [reading("7 (98.0 %)", UNSURE), reading(*[UNSURE] * 14)],
-        [reading("7 (98.0 %)", name="a name without end " * 9 + "x" * 99)] * 3,
-    ],
-    ids=["one", "many", "several digits", "long names"],
-)
-def test_no_caption_is_cut_off_or_covers_another(pictures):
-    sheet = figure.readings(pictures, title="What was found, and what the network says")
-    sheet.canvas.draw()
-    shown = [text for text in sheet.findobj(Text) if text.get_text().strip()]
-    captions = len(pictures) + 11 * sum(len(picture.answers) for picture in pictures)
-    assert sheet.texts and len(shown) == len(sheet.texts) + captions
-    boxes = [text.get_window_extent() for text in shown]
-    assert all(sheet.bbox.fully_containsx(x) for box in boxes for x in (box.x0, box.x1))
-    assert all(sheet.bbox.fully_containsy(y) for box in boxes for y in (box.y0, box.y1))
-    assert all(box.padded(-1).count_overlaps(boxes) == 1 for box in boxes)  # with itself
-    said = " ".join(text.get_text().replace("\n", " ").replace("\u00a0", " ") for text in shown)
-    assert all(answer in said for picture in pictures for answer in picture.answers)
+def test_no_caption_is_cut_off_or_covers_another():
+    shown, image = np.repeat(seven()[..., None], 3, axis=2), seven(28)
+    long = "a name without end " * 9 + "x" * 99
+    for count, name, *answers in ((7, "a.jpg", UNSURE), (2, long, *["7 (98.0 %)", UNSURE] * 7)):
+        digits = len(answers)
+        chances = np.full((digits, 10), 0.1)
+        boxes, images = [(10, 20, 200, 100)] * digits, np.stack([image] * digits)
+        reading = figure.Reading(name, shown, boxes, images, chances, answers, [digits])
+        sheet = figure.readings([reading] * count, title="What was found, and what is said of it")
+        sheet.canvas.draw()
+        captions = [text for text in sheet.findobj(Text) if text.get_text().strip()]
+        assert sheet.texts and len(captions) == len(sheet.texts) + count * (1 + 11 * digits)
+        boxes = [text.get_window_extent() for text in captions]
+        assert all(sheet.bbox.fully_containsx(x) for box in boxes for x in (box.x0, box.x1))
+        assert all(sheet.bbox.fully_containsy(y) for box in boxes for y in (box.y0, box.y1))
+        assert all(box.padded(-1).count_overlaps(boxes) == 1 for box in boxes)  # with itself
+        words = " ".join(text.get_text() for text in captions).replace("\n", " ")
+        assert all(answer in words.replace("\u00a0", " ") for answer in answers)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such file names")
