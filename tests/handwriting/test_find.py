@@ -54,11 +54,6 @@ def likeness(image: np.ndarray, other: np.ndarray) -> float:
     return max(2 * np.minimum(a, b).sum() / (a.sum() + other.sum()) for b in moved)
 
 
-def clear(brightness: int, opacity: np.ndarray) -> np.ndarray:
-    """A grey with an opacity."""
-    return np.dstack([np.full((*opacity.shape, 3), brightness), opacity]).astype(np.uint8)
-
-
 @pytest.mark.parametrize("digit", STROKES)
 def test_a_digit_fills_20x20_around_its_centre_of_mass(digit):
     for picture in (drawn(digit, 28), np.pad(drawn(digit, 150), ((90, 20), (0, 300)))):
@@ -74,8 +69,7 @@ def ways(digit: int) -> dict[str, np.ndarray]:
     """Pictures of one digit: paper, ink and background of all kinds."""
     ink = drawn(digit)
     share = ink[..., None] / 255
-    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    (box,) = ndimage.find_objects((ink > 0).astype(int))
     bright = (120, 120, 120) * (1 - share) + (230, 75, 60) * share
     return {
         "white on black": ink,
@@ -83,9 +77,9 @@ def ways(digit: int) -> dict[str, np.ndarray]:
         "yellow on white": 255 - share * (0, 10, 200),
         "blue on orange": (200, 120, 40) * (1 - share) + (20, 60, 120) * share,
         "red on grey of the same brightness": bright,
-        "dark on transparent": clear(30, ink),
-        "light on transparent": clear(250, ink),
-        "transparent, cut to the ink": clear(235, ink)[box],
+        "dark on transparent": np.dstack([0 * ink + 30] * 3 + [ink]),
+        "light on transparent": np.dstack([0 * ink + 250] * 3 + [ink]),
+        "transparent, cut to the ink": np.dstack([0 * ink + 235] * 3 + [ink])[box],
         "cut to the ink": 255 - ink[box],
         "opaque with opacity": np.dstack([255 - ink] * 3 + [0 * ink + 255]),
         "small in a large picture": 255 - np.pad(ink, 600),

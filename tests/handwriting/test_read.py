@@ -58,11 +58,11 @@ def say(tmp_path, monkeypatch, capfd):
     two = np.concatenate([seven(150), seven(150)], axis=1)
     Image.fromarray(255 - np.concatenate([two, seven(300)])).save("lines.png")
 
-    def call(*words: str, main=read.main, model: str = "--model=model.pt") -> SimpleNamespace:
+    monkeypatch.setattr(read, "MODELS", [Path("model.pt")])
+
+    def call(*words: str, main=read.main) -> SimpleNamespace:
         folder = ["--output-dir=out"] if main is read.main else []
-        monkeypatch.setattr(
-            sys, "argv", ["a command", *([model] if model else []), *folder, *words]
-        )
+        monkeypatch.setattr(sys, "argv", ["a command", *folder, *words])
         code, said = program.outcome(main), capfd.readouterr()
         return SimpleNamespace(code=code, out=said.out.splitlines(), err=said.err.splitlines())
 
@@ -135,41 +135,35 @@ def test_a_folder_is_measured_by_kind_and_layout(say):
     assert done.code == 1 and len(done.err) == 1 and "labels.tsv" in done.err[0]
 
 
-METRICS = '{"results": {"dataset": %s, "train_images": %s, "test_accuracy": 0.5}}'
-NONE = "no whole metrics.json"
-
-
-@pytest.mark.parametrize(
-    "content, said",
-    [
-        (None, NONE),
-        ("[" * 100_000, NONE),
-        ('{"results": null}', NONE),
-        (METRICS % ('"mnist"', '"\\u001b[2J"'), NONE),
-        (METRICS % ('"mnist"', "Infinity"), NONE),
-        (METRICS % ('["mnist"]', 5), NONE),
-        (METRICS % ('"fashion-mnist"', 5), "Fashion-MNIST, not on MNIST"),
-        (METRICS % ('"digits"', 5), "scikit-learn digits, not on MNIST"),
-    ],
-)
-def test_a_model_of_unknown_or_other_origin_gets_a_warning(say, content, said):
-    Path("metrics.json").unlink()
-    if content:
+def test_a_model_of_unknown_or_other_origin_gets_a_warning(say):
+    metrics = '{"results": {"dataset": %s, "train_images": %s, "test_accuracy": 0.5}}'
+    for content, said in (
+        ("", "no whole metrics.json"),
+        ("[" * 100_000, "no whole metrics.json"),
+        ('{"results": null}', "no whole metrics.json"),
+        (metrics % ('"mnist"', '"\\u001b[2J"'), "no whole metrics.json"),
+        (metrics % ('"mnist"', "Infinity"), "no whole metrics.json"),
+        (metrics % ('["mnist"]', 5), "no whole metrics.json"),
+        (metrics % ('"fashion-mnist"', 5), "Fashion-MNIST, not on MNIST"),
+        (metrics % ('"digits"', 5), "scikit-learn digits, not on MNIST"),
+    ):
         Path("metrics.json").write_text(content)
-    done = say("my seven.png")
-    assert done.code == 0 and len(done.out) == 2 and "model.pt" in done.out[0]
-    assert len(done.err) == 1 and done.err[0].startswith("warning: ") and said in done.err[0]
+        done = say("my seven.png")
+        assert done.code == 0 and len(done.out) == 2 and "model.pt" in done.out[0]
+        assert len(done.err) == 1 and done.err[0].startswith("warning: ") and said in done.err[0]
+    Path("metrics.json").unlink()
+    assert "no whole metrics.json" in say("my seven.png").err[0]
 
 
 def test_the_model_of_all_images_comes_first(say, tmp_path, monkeypatch):
     models = [tmp_path / run / "model.pt" for run in ("all", "few")]
     monkeypatch.setattr(read, "MODELS", models)
-    done = say("my seven.png", model="")
+    done = say("my seven.png")
     assert done.code == 1 and len(done.err) == 1 and "exercises/mnist_all.py" in done.err[0]
     for path in reversed(models):
         path.parent.mkdir()
         write_model({7: 5.0}, path.parent)
-        assert f"model: {path}," in say("my seven.png", model="").out[0]
+        assert f"model: {path}," in say("my seven.png").out[0]
 
 
 class Touch:
