@@ -61,8 +61,9 @@ def main() -> None:
         except RunError as error:
             said, right, sure = str(error), False, False
         else:
-            said, sure = read.sentence(reading), read.is_sure(reading)
-            right = read.digits_read(reading) == row["digits"].split()
+            said = read.sentence(reading)
+            digits = [digit for digit in read.digits_of(reading) if digit != "?"]
+            right, sure = digits == row["digits"].split(), bool(digits) and "unsure" not in said
         for kind in (row["kind"], row.get("layout") or "", "all"):
             for place, more in enumerate((1, right, not sure, sure and right, sure and not right)):
                 counts[kind][place] += more

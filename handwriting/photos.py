@@ -215,7 +215,7 @@ def main() -> None:
         right = single = 0
         for place, (image, label) in enumerate(zip(images.numpy(), labels)):
             photo = compose(image, kind, np.random.default_rng([first + place, *name.encode()]))
-            found = [digit.image for line in read.prepare(photo) for digit in line]
+            found = [digit.ink for line in read.prepare(photo) for digit in line]
             if len(found) == 1:
                 single += 1
                 right += int(read.probabilities(model, np.stack(found))[0].argmax() == label)

@@ -1,5 +1,5 @@
 "use strict";
-// From ink to 28x28 pixels as MNIST's: the same as `as_mnist` in handwriting/read.py. The ink's bounding box is scaled so
+// From ink to 28x28 pixels as MNIST's: the same as `as_mnist` in handwriting/find.py. The ink's bounding box is scaled so
 // that its longer side has 20 pixels, and put into 28x28 with the centre of mass in the middle.
 //
 // A grid is {height, width, values}, its values row by row in a typed array.
