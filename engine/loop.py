@@ -79,6 +79,7 @@ class Loop:
                 record a step's loss.
         """
         self.items = items
+        # Items without a length say so themselves.
         self.count = len(items) if count is None else count  # type: ignore[arg-type]
         self.done = done
         self.losses = np.full(self.count, np.nan) if losses is None else losses

@@ -46,6 +46,7 @@ class Tape(TorchFunctionMode):
         self.before: dict[int, tuple[Tensor, Tensor]] = {}  # by id: a tensor, and a copy
         self.versions: dict[int, int] = {}  # by id: PyTorch's count of changes of an operand
 
+    # The signature is PyTorch's.
     def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = func.__name__
         if name == "__get__":

@@ -1,8 +1,8 @@
 """Other starts of the 2-2-3-2 network: one that stays on the plateau, and a rate that works.
 
 `python -m report.plateau` writes report/plateau.json, which is part of the project, in a minute at
-most: the first seed whose start has nine points right after the lecture's million steps, with its
-weights, and how many of many starts have all ten right after far fewer steps at a larger rate.
+most: the first seed whose start has nine points right after the lecture's million steps, with the
+weights that it starts from, and how many of many starts have all ten right after far fewer steps at a larger rate.
 """
 
 import engine

@@ -44,35 +44,36 @@
   /**
    * The largest learning rates, from the moments of z = (x, 1).
    *
-   * edge: of steps on one pair at a time. Without noise such a step multiplies the error e of a row of (W, b) by
-   * I - 2 eta z z^T, so that the mean of e e^T changes by -eta B + eta^2 D with B = 2 (C (x) I + I (x) C),
-   * D = 4 E[z z^T (x) z z^T], C = E[z z^T], and grows beyond eta* = 1 / lambda_max(B^-1 D).
+   * edge: of steps on one pair at a time, as stable_lr_limit of common/least_squares.py. Without noise such a step
+   * multiplies the error e of a row of (W, b) by I - 2 eta z z', so that the mean of e e' changes by
+   * -eta S + eta^2 F with S = 2 (kron(C, I) + kron(I, C)), F = 4 E[kron(z z', z z')], C = E[z z'], and grows beyond
+   * eta* = 1 / lambda_max(S^-1 F).
    * edgeOfAll: of steps on all pairs at once, 2 / lambda_max of 2 C, the Hessian of the mean loss.
    */
   function edges(x) {
     const size = INPUTS + 1;
     const places = Array.from({ length: size ** 2 }, (_, at) => [Math.floor(at / size), at % size]);
     const second = new Float64Array(size ** 2); // C, row by row
-    const d = places.map(() => new Float64Array(size ** 2));
+    const fourth = places.map(() => new Float64Array(size ** 2));
     for (let i = 0; i < PAIRS; i++) {
       const z = [...x.subarray(INPUTS * i, INPUTS * (i + 1)), 1];
       const square = Float64Array.from(places, ([j, k]) => z[j] * z[k]);
       for (let row = 0; row < square.length; row++) {
         second[row] += square[row] / PAIRS;
         for (let column = 0; column < square.length; column++) {
-          d[row][column] += (4 * square[row] * square[column]) / PAIRS;
+          fourth[row][column] += (4 * square[row] * square[column]) / PAIRS;
         }
       }
     }
     const c = (row, column) => second[size * row + column];
-    const b = places.map(([i, j]) => places.map(([k, l]) => 2 * ((j === l) * c(i, k) + (i === k) * c(j, l))));
+    const sides = places.map(([i, j]) => places.map(([k, l]) => 2 * ((j === l) * c(i, k) + (i === k) * c(j, l))));
     const hessian = Array.from({ length: size }, (_, j) => Array.from({ length: size }, (_, k) => 2 * c(j, k)));
-    return { edge: 1 / largestEigenvalue(solved(b, d)), edgeOfAll: 2 / largestEigenvalue(hessian) };
+    return { edge: 1 / largestEigenvalue(solved(sides, fourth)), edgeOfAll: 2 / largestEigenvalue(hessian) };
   }
 
-  /** B^-1 D by Gauss and Jordan's elimination, without pivoting: B is positive definite. */
-  function solved(b, d) {
-    const rows = b.map((row, i) => [...row, ...d[i]]);
+  /** S^-1 F by Gauss and Jordan's elimination, without pivoting: S is positive definite. */
+  function solved(sides, fourth) {
+    const rows = sides.map((row, i) => [...row, ...fourth[i]]);
     for (let i = 0; i < rows.length; i++) {
       rows[i] = rows[i].map((value) => value / rows[i][i]);
       for (let other = 0; other < rows.length; other++) {
