@@ -126,6 +126,9 @@ def test_an_optimizer_with_a_state_goes_on_where_it_was(script):
     resumed = script("--resume", make=optim.RMSprop)
     assert "resumed: 4 of 7" in resumed.stdout and "engine: not compiled" in resumed.stdout
     assert resumed.run.losses.tolist() == whole.run.losses.tolist()
+    metrics = json.loads((resumed.folder / "metrics.json").read_text())
+    training = 1e6 * metrics["seconds"]["training"] / 3  # steps of this process
+    assert metrics["results"]["microseconds_per_step"] == pytest.approx(training)
 
 
 def test_what_an_earlier_run_left_is_gone_and_nothing_else(script):

@@ -337,7 +337,7 @@ def assert_whole(folder: Path) -> None:
 
 # Kills at random moments, for many minutes.
 
-KILLS = int(os.environ.get("SOAK_KILLS", 70))  # of each script
+KILLS = int(os.environ.get("SOAK_KILLS", 70))  # of each script; ten at least leave checkpoints
 LONG = {
     "linear_recovery": ("--samples", 20_000, "--engine", "eager"),
     "ann_revisited": ("--steps", 20_000_000),
