@@ -6,8 +6,8 @@ from torch import nn
 def describe(model: nn.Sequential) -> str:
     """The layers, a line each, with the number of parameters; arrays, parameters and bytes in all.
 
-    Flux's figure for the memory is the parameters' bytes plus 64 for each array; it is named beside the plain one,
-    so that the line can be compared with the lecture's.
+    Flux's figure for the memory is the parameters' bytes plus 64 for each array; it is named beside
+    the plain one, so that the line can be compared with the lecture's.
     """
     lines = ["Sequential("]
     for layer in model:

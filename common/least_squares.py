@@ -10,7 +10,8 @@ def append_one(x: Tensor) -> Tensor:
 
 
 def least_squares(x: Tensor, y: Tensor) -> Tensor:
-    """The W and b that minimize the sum of squared errors over all pairs, as one vector, W row by row.
+    """The W and b that minimize the sum of squared errors over all pairs, as one vector, W row by
+    row.
 
     x has the shape (N, features), y (N, outputs); where several do, the smallest W and b are taken.
     """
@@ -28,7 +29,8 @@ def stable_lr_limit(x: Tensor) -> float:
         eta* = 1 / lambda_max(S^-1 F),
         S = 2 (kron(C, I) + kron(I, C)), F = 4 E[kron(z z', z z')], C = E[z z'].
 
-    The mean-square analysis of the LMS filter: Widrow & Stearns 1985; Haykin, Adaptive Filter Theory.
+    The mean-square analysis of the LMS filter: Widrow & Stearns 1985; Haykin, Adaptive Filter
+    Theory.
     """
     z = append_one(x)
     identity = torch.eye(z.shape[1], dtype=x.dtype)

@@ -1,4 +1,6 @@
-"""Copies of images of digits as other people might write them: slanted, wider, bent, with another pen."""
+"""Copies of images of digits as other people might write them: slanted, wider, bent, with another
+pen.
+"""
 
 from typing import NamedTuple
 
@@ -11,7 +13,10 @@ KNOTS = 4  # along each side: where a copy is bent
 
 
 class Distortions(NamedTuple):
-    """The largest of each kind; the least are their negatives. All but `bend` are uniform between them."""
+    """The largest of each kind; the least are their negatives.
+
+    All but `bend` are uniform between them.
+    """
 
     turn: float = 0.15  # radians
     scale: float = 0.1  # of width and height, each on its own, as a share
@@ -31,8 +36,9 @@ def distorted(
 ) -> Tensor:
     """A copy of each image (LeCun et al. 1998, section III.A; Simard et al. 2003), at random.
 
-    First the strokes become thicker, by a dilation, or thinner, by an erosion. Then each pixel of the copy has the
-    value of a place in that image, between pixels in proportion (bilinear), outside 0.
+    First the strokes become thicker, by a dilation, or thinner, by an erosion. Then each pixel of
+    the copy has the value of a place in that image, between pixels in proportion (bilinear),
+    outside 0.
 
     Args:
         images: (n, 784), as vectors, on any device.
@@ -82,7 +88,9 @@ def grown(pixels: Tensor) -> Tensor:
 
 
 def bases() -> Tensor:
-    """How much of the shift at each knot reaches each pixel, (16, 784): smooth (bicubic) between knots."""
+    """How much of the shift at each knot reaches each pixel, (16, 784): smooth (bicubic) between
+    knots.
+    """
     knots = torch.eye(KNOTS**2).reshape(-1, 1, KNOTS, KNOTS)
     size = (SIDE, SIDE)
     return functional.interpolate(knots, size=size, mode="bicubic", align_corners=True).reshape(

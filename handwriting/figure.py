@@ -32,7 +32,8 @@ class Reading(NamedTuple):
 
 @styled
 def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
-    """Each picture with its digits framed, then for each digit the image, the ten probabilities and the answer.
+    """Each picture with its digits framed, then for each digit the image, the ten probabilities and
+    the answer.
 
     A picture begins a new row where it does not fit with its digits.
     """
@@ -78,7 +79,9 @@ def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
 
 
 def draw_picture(axes: Axes, reading: Reading, left: float, top: float) -> float:
-    """The picture, one tile wide or two high, with a frame around each digit; returns where it ends, in inches."""
+    """The picture, one tile wide or two high, with a frame around each digit; returns where it
+    ends, in inches.
+    """
     height, width = reading.picture.shape[:2]
     scale = min((TILE - 0.15) / width, (2 * TILE - 0.1) / height)  # inches a pixel
     left += (TILE - width * scale) / 2
@@ -107,7 +110,9 @@ def draw_picture(axes: Axes, reading: Reading, left: float, top: float) -> float
 def draw_digit(
     axes: Axes, image: np.ndarray, probabilities: np.ndarray, left: float, top: float
 ) -> float:
-    """The image as the network sees it, and below it ten bars, the likeliest filled; returns where they end."""
+    """The image as the network sees it, and below it ten bars, the likeliest filled; returns where
+    they end.
+    """
     side = TILE - 0.25
     axes.imshow(
         image,

@@ -1,4 +1,6 @@
-"""Finds the digits in a picture: the ink, its pieces, their lines; and makes each digit as MNIST's images are."""
+"""Finds the digits in a picture: the ink, its pieces, their lines; and makes each digit as MNIST's
+images are.
+"""
 
 from typing import NamedTuple
 
@@ -30,7 +32,9 @@ class Digit(NamedTuple):
 
 
 def prepare(picture: np.ndarray) -> list[list[Digit]]:
-    """The lines of digits in a picture (height, width, 3), each from left to right; none where there is no ink."""
+    """The lines of digits in a picture (height, width, 3), each from left to right; none where
+    there is no ink.
+    """
     longest = max(picture.shape[:2])
     scale = min(LARGE, max(SMALL, longest)) / longest
     size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
@@ -48,11 +52,13 @@ def prepare(picture: np.ndarray) -> list[list[Digit]]:
 
 
 def ink_in(picture: np.ndarray) -> np.ndarray:
-    """How much ink is at each pixel, dark or light, of any colour: about 0 on paper and desk; (height, width).
+    """How much ink is at each pixel, dark or light, of any colour: about 0 on paper and desk;
+    (height, width).
 
-    Paper and desk are what a square of WIDEST fits into: a closing leaves these, and fills dark strokes with the paper
-    around. What is at the picture's edge goes on beyond it, so that a strip of a desk is wide; but a small picture is a
-    drawing, whose strokes may lie along the edge, and has paper there.
+    Paper and desk are what a square of WIDEST fits into: a closing leaves these, and fills dark
+    strokes with the paper around. What is at the picture's edge goes on beyond it, so that a strip
+    of a desk is wide; but a small picture is a drawing, whose strokes may lie along the edge, and
+    has paper there.
     """
     height, width = picture.shape[:2]
     small = cv2.resize(picture, (160, 160), interpolation=cv2.INTER_AREA).reshape(-1, 3)
@@ -80,7 +86,9 @@ def above_threshold(ink: np.ndarray) -> np.ndarray:
 
 
 def without_rules(mask: np.ndarray) -> np.ndarray:
-    """The mask without thin lines that go across to the picture's edge; strokes that cross one are mended."""
+    """The mask without thin lines that go across to the picture's edge; strokes that cross one are
+    mended.
+    """
     width = mask.shape[1]
     if max(mask.shape) <= SMALL:
         return mask
@@ -98,12 +106,16 @@ def without_rules(mask: np.ndarray) -> np.ndarray:
 
 
 def changed(mask: np.ndarray, change: int, height: int, width: int) -> np.ndarray:
-    """A mask after an opening, a closing or a dilation with a rectangle of odd sides, which shifts nothing."""
+    """A mask after an opening, a closing or a dilation with a rectangle of odd sides, which shifts
+    nothing.
+    """
     return cv2.morphologyEx(mask, change, np.ones((height | 1, width | 1), np.uint8))
 
 
 def digits_in(mask: np.ndarray, ink: np.ndarray) -> list[Digit]:
-    """The connected components of a mask that are digits; a low one belongs to the nearest, as the bar of a 5 does."""
+    """The connected components of a mask that are digits; a low one belongs to the nearest, as the
+    bar of a 5 does.
+    """
     _, label, stats, _ = cv2.connectedComponentsWithStats(mask)
     inked = ink * mask
     strong = np.zeros(len(stats), bool)
@@ -142,7 +154,9 @@ def cut_apart(mask: np.ndarray, digits: list[Digit]) -> np.ndarray:
 
 
 def lines_of(digits: list[Digit]) -> list[list[Digit]]:
-    """The lines from top to bottom: a digit that shares rows with a line's last digit goes on with that line."""
+    """The lines from top to bottom: a digit that shares rows with a line's last digit goes on with
+    that line.
+    """
     lines: list[list[Digit]] = []
     for digit in sorted(digits, key=lambda digit: digit.box[1]):
         top, _, bottom, _ = digit.box
@@ -157,7 +171,8 @@ def lines_of(digits: list[Digit]) -> list[list[Digit]]:
 
 
 def thickened(digit: np.ndarray) -> np.ndarray:
-    """The mask with strokes at least THINNEST of its longer side wide: pixels within a radius of the ink become ink.
+    """The mask with strokes at least THINNEST of its longer side wide: pixels within a radius of
+    the ink become ink.
 
     A band of width w has pixels w / 4 from its outline, on average. The radius r solves
     width + 2 r = THINNEST (side + 2 r).
@@ -173,7 +188,8 @@ def thickened(digit: np.ndarray) -> np.ndarray:
 def as_mnist(ink: np.ndarray) -> np.ndarray:
     """A digit's ink (height, width), 0 to 1, as MNIST's images are: (28, 28), ink 255.
 
-    The longer side is scaled to 20 pixels by area means; the centre of mass is in pixel (14, 14), counted from 0.
+    The longer side is scaled to 20 pixels by area means; the centre of mass is in pixel (14, 14),
+    counted from 0.
     """
     height, width = (max(1, int(FIELD * side / max(ink.shape) + 0.5)) for side in ink.shape)
     small = cv2.resize(ink.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
@@ -181,7 +197,8 @@ def as_mnist(ink: np.ndarray) -> np.ndarray:
     corner = []
     for axis, size in enumerate(small.shape):
         middle = np.average(np.arange(size) + 0.5, weights=small.sum(axis=1 - axis))
-        corner.append(min(max(int(SIDE / 2 + 1 - middle), 0), SIDE - size))
+        place = SIDE / 2 + 1 - middle + 1e-4  # so that no rounding decides about a whole number
+        corner.append(min(max(int(place), 0), SIDE - size))
     top, left = corner
     image[top : top + height, left : left + width] = (255 * small + 0.5).astype(np.uint8)
     return image

@@ -2,8 +2,9 @@
 
     python handwriting/measure.py FOLDER
 
-FOLDER has the pictures and labels.tsv, whose columns are `file`, `digits` (as `4 2`, in the order of reading), `kind`
-and perhaps `layout`. A picture is right if all its digits are; it is answered surely if none of them is unsure.
+FOLDER has the pictures and labels.tsv, whose columns are `file`, `digits` (as `4 2`, in the order
+of reading), `kind` and perhaps `layout`. A picture is right if all its digits are; it is answered
+surely if none of them is unsure.
 """
 
 import csv

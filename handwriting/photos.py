@@ -1,10 +1,13 @@
-"""How many of 100 digits of MNIST are read right from photos composed of them, with noise, shade, dust, lines, a desk.
+"""How many of 100 digits of MNIST are read right from photos composed of them, with noise, shade,
+dust, lines, a desk.
 
-    python handwriting/photos.py              # test images 5000 to 5099, from which no setting was chosen
-    python handwriting/photos.py --tuning     # training images 55000 to 55099, from which they were
+    python handwriting/photos.py              # test images 5000 to 5099, from which no setting was
+    chosen python handwriting/photos.py --tuning     # training images 55000 to 55099, from which
+    they were
 
-A photo has 800x800 pixels; the digit is enlarged 14 to 20 times and put anywhere on paper, in dark, blue or grey ink,
-and the photo goes through a JPEG file of quality 85. The model is that of `make lectures`, or --model.
+A photo has 800x800 pixels; the digit is enlarged 14 to 20 times and put anywhere on paper, in dark,
+blue or grey ink, and the photo goes through a JPEG file of quality 85. The model is that of `make
+lectures`, or --model.
 """
 
 import argparse
@@ -102,7 +105,9 @@ def mixed(scene: NDArray, colour: tuple[float, ...], share: NDArray) -> NDArray:
 
 
 def strokes(image: NDArray[np.uint8], times: int, pen: float | None) -> NDArray:
-    """A digit enlarged: the share of ink at each pixel; with a pen along the middles of its strokes."""
+    """A digit enlarged: the share of ink at each pixel; with a pen along the middles of its
+    strokes.
+    """
     size = (times * image.shape[1], times * image.shape[0])
     large = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
     if pen is None:

@@ -2,8 +2,8 @@
 
     python handwriting/read.py photo.jpg drawing.png
 
-prints a line a picture, and draws what it found into outputs/handwriting/classified.png. Lines of digits are read from
-top to bottom, each from left to right.
+prints a line a picture, and draws what it found into outputs/handwriting/classified.png. Lines of
+digits are read from top to bottom, each from left to right.
 """
 
 import argparse
@@ -36,9 +36,11 @@ MODELS = tuple(PROJECT / "outputs" / run / "model.pt" for run in ("mnist_all", "
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A file's picture as the camera was held, (height, width, 3); RunError if it cannot be read, or is too large.
+    """A file's picture as the camera was held, (height, width, 3); RunError if it cannot be read,
+    or is too large.
 
-    What is transparent becomes white, or black around light ink, with a margin, for it may be cut to the ink.
+    What is transparent becomes white, or black around light ink, with a margin, for it may be cut
+    to the ink.
     """
     if not path.is_file():
         raise RunError(f"{path}: {'not a file' if path.exists() else 'there is no such file'}")
@@ -69,7 +71,9 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def load_model(path: Path) -> torch.nn.Sequential:
-    """The network in a file, as wide as the file says, not executing anything; RunError if there is none in it."""
+    """The network in a file, as wide as the file says, not executing anything; RunError if there is
+    none in it.
+    """
     state = files.load(path)
     try:
         hidden = min(max(len(state["0.bias"]), 1), 10_000)  # a stranger may say anything
@@ -83,7 +87,9 @@ def load_model(path: Path) -> torch.nn.Sequential:
 
 
 def origin(path: Path) -> str:
-    """What a model was trained on, from the metrics.json beside it; a warning if that is not MNIST, or not known."""
+    """What a model was trained on, from the metrics.json beside it; a warning if that is not MNIST,
+    or not known.
+    """
     try:
         results = json.loads((path.parent / "metrics.json").read_bytes())["results"]
         title = TITLES[results["dataset"]]
@@ -97,7 +103,9 @@ def origin(path: Path) -> str:
 
 
 def read(path: Path, model: torch.nn.Sequential) -> figure.Reading:
-    """A file's digits and what is said of each; RunError if it is no picture, or has no digits, or too many."""
+    """A file's digits and what is said of each; RunError if it is no picture, or has no digits, or
+    too many.
+    """
     picture = read_picture(path)
     lines = prepare(picture)
     found = [digit for line in lines for digit in line]
@@ -113,9 +121,11 @@ def read(path: Path, model: torch.nn.Sequential) -> figure.Reading:
 
 
 def probabilities(model: torch.nn.Sequential, images: np.ndarray) -> np.ndarray:
-    """The probability of each digit for each image, (n, 10): the mean over the image and copies of it.
+    """The probability of each digit for each image, (n, 10): the mean over the image and copies of
+    it.
 
-    A copy is turned (in radians), slanted, wider or narrower, around the middle. Doubtful digits change with it.
+    A copy is turned (in radians), slanted, wider or narrower, around the middle. Doubtful digits
+    change with it.
     """
     copies = []
     for turn, slant, wide in itertools.product((-0.15, 0, 0.15), (-0.2, 0, 0.2), (-0.15, 0, 0.15)):
@@ -139,7 +149,9 @@ def answer(chances: np.ndarray, image: np.ndarray) -> str:
 
 
 def is_sign(image: np.ndarray) -> bool:
-    """Whether an image is a minus sign, flat, or a plus sign: ink near a row and a column that cross in the middle."""
+    """Whether an image is a minus sign, flat, or a plus sign: ink near a row and a column that
+    cross in the middle.
+    """
     ink = image.astype(float)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if len(rows) < 0.45 * len(columns):

@@ -41,7 +41,10 @@ def random_pairs(
 
 
 def build_model(generator: torch.Generator) -> nn.Sequential:
-    """The 2-2-3-2 network in float64, weights and biases 0.5 * randn. L2 to L4 are the lecture's names."""
+    """The 2-2-3-2 network in float64, weights and biases 0.5 * randn.
+
+    L2 to L4 are the lecture's names.
+    """
     model = nn.Sequential(
         nn.Linear(2, 2), nn.Sigmoid(),  # L2
         nn.Linear(2, 3), nn.Sigmoid(),  # L3
@@ -92,7 +95,8 @@ def main() -> None:
     args = parse_args()
     run = Run("ann_revisited", args)
 
-    # Step 1, the task: separate the first five points from the other five (POINTS and LABELS, above).
+    # Step 1, the task: separate the first five points from the other five (POINTS and LABELS,
+    # above).
 
     # Step 2, the training data: a million random pairs, one for each step
     train_data = random_pairs(args.steps, args.train_data, run.generator("pairs"), run.device)
@@ -115,7 +119,8 @@ def main() -> None:
         optimizer.step()  # parameter -= learning rate * derivative
         run.record(value)
 
-    # Results: which of the ten points are classified correctly, and the outputs over the unit square
+    # Results: which of the ten points are classified correctly, and the outputs over the unit
+    # square
     model = model.cpu()
     final_loss = loss(model, POINTS, LABELS).item()
     results = {

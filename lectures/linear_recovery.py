@@ -31,7 +31,8 @@ def f_true(x: Tensor) -> Tensor:
 def training_data(
     samples: int, low: float, high: float, noise: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Inputs x, shape (N, 5), uniform in [low, high), and y = F_true(x) + noise * randn, shape (N, 2).
+    """Inputs x, shape (N, 5), uniform in [low, high), and y = F_true(x) + noise * randn, shape (N,
+    2).
 
     The lecture has inputs 5 + 5 * rand, which are in [5, 10), and a noise of 0.2.
     """
@@ -93,7 +94,8 @@ def main() -> None:
     args = parse_args()
     run = Run("linear_recovery", args)
 
-    # Step 1, the task: recover W_TRUE and B_TRUE, above, from pairs (x, y) with y = F_true(x) + noise.
+    # Step 1, the task: recover W_TRUE and B_TRUE, above, from pairs (x, y) with y = F_true(x) +
+    # noise.
 
     # Step 2, the training data. The inputs are centred: otherwise the lecture's learning rate is
     # beyond the largest that is stable, and the parameters overflow.
@@ -123,7 +125,8 @@ def main() -> None:
         run.record(value)
 
     # Results: the parameters after the last step, averaged over the second half of the steps, and
-    # by least squares, which is the best that these pairs allow; all for inputs that are not centred
+    # by least squares, which is the best that these pairs allow; all for inputs that are not
+    # centred
     iterates = fold(torch.from_numpy(run.kept), centre)  # (steps + 1, 12)
     steps = torch.from_numpy(plotting.eval_steps(run.done))
     curves = {

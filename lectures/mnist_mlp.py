@@ -37,7 +37,9 @@ def build_model(hidden: int, generator: torch.Generator) -> nn.Sequential:
 
 
 def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """The mean over the images of -sum_k y_k log(softmax(model(x))_k), for one-hot y of shape (n, 10)."""
+    """The mean over the images of -sum_k y_k log(softmax(model(x))_k), for one-hot y of shape (n,
+    10).
+    """
     return functional.cross_entropy(model(x), y)
 
 
@@ -63,10 +65,11 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
 def evaluate(
     run: Run, model: nn.Module, data: datasets.Dataset, images: Tensor, labels: Tensor
 ) -> tuple[dict, int, list[Tensor]]:
-    """The results for metrics.json of a model trained on images (n, 784) with one-hot labels (n, 10).
+    """The results for metrics.json of a model trained on images (n, 784) with one-hot labels (n,
+    10).
 
-    Also the number of a training image, drawn at random, and the probabilities, of shape (m, 10), for
-    the first five training images, for those that were trained on, and for the test images.
+    Also the number of a training image, drawn at random, and the probabilities, of shape (m, 10),
+    for the first five training images, for those that were trained on, and for the test images.
     """
     first_five = predict(model, as_vectors(data.train_images[:5]))
     train, test = predict(model, images), predict(model, as_vectors(data.test_images))
@@ -134,7 +137,8 @@ def main() -> None:
     # its own step size (Kingma & Ba 2015).
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
 
-    # Step 6, training: an epoch is one step on all images. `run` shows a bar, saves, and can resume.
+    # Step 6, training: an epoch is one step on all images. `run` shows a bar, saves, and can
+    # resume.
     for _epoch in run.steps(range(args.epochs), model=model, optimizer=optimizer):
         value = loss(model, images, labels)
         optimizer.zero_grad()  # forget the gradients of the step before

@@ -2,7 +2,8 @@
 
 `python -m report.plateau` writes report/plateau.json, which is part of the project, in a minute at
 most: the first seed whose start has nine points right after the lecture's million steps, with the
-weights that it starts from, and how many of many starts have all ten right after far fewer steps at a larger rate.
+weights that it starts from, and how many of many starts have all ten right after far fewer steps at
+a larger rate.
 """
 
 import engine

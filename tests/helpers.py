@@ -2,7 +2,7 @@
 
 from common import files, plotting
 from common.run import Run
-from engine import loop
+from engine import starts
 
 import os
 import signal
@@ -157,8 +157,8 @@ def at_step(patch: pytest.MonkeyPatch, step: int, act: Callable[[], None]) -> li
 
     The compiled loop, which else makes a hundred steps or more at once, makes one at a time.
     """
-    patch.setattr(loop, "FIRST_CHUNK", 1)
-    patch.setattr(loop, "CHUNK_SECONDS", 0)
+    patch.setattr(starts, "FIRST_CHUNK", 1)
+    patch.setattr(starts, "CHUNK_SECONDS", 0)
     after, made = Run._after_steps, []
 
     def watched(run: Run) -> bool:

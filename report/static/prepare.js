@@ -79,7 +79,8 @@ const asMnist = (() => {
     const total = values.reduce((sum, value) => sum + value, 0);
     const corner = (size, place) => {
       const middle = values.reduce((moment, value, at) => moment + value * (place(at) + 0.5), 0) / total;
-      return Math.min(Math.max(Math.floor(SIDE / 2 + 1 - middle), 0), SIDE - size);
+      const at = SIDE / 2 + 1 - middle + 1e-4; // so that no rounding decides about a whole number
+      return Math.min(Math.max(Math.floor(at), 0), SIDE - size);
     };
     const top = corner(height, (at) => Math.floor(at / width));
     const left = corner(width, (at) => at % width);

@@ -21,7 +21,8 @@ ITEMS = torch.linspace(0.5, 1.5, 7, dtype=torch.float64)[:, None]  # (7, 1)
 
 @pytest.fixture
 def script(tmp_path, capfd, monkeypatch):
-    """A function that runs a small script: a step multiplies a weight, at first 1, by 1 - 0.2 item^2.
+    """A function that runs a small script: a step multiplies a weight, at first 1, by 1 - 0.2
+    item^2.
 
     It returns what the script saw: `run`, `weight`, and `code`, `stdout`, `stderr`, `folder`.
     """

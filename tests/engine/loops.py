@@ -1,4 +1,6 @@
-"""A plain training loop as a file, for tests that change a line of it: the engine reads a loop's source."""
+"""A plain training loop as a file, for tests that change a line of it: the engine reads a loop's
+source.
+"""
 
 import runpy
 import textwrap
@@ -45,7 +47,9 @@ def trained(
     folder, compile, *, functions="", setup="", body=BODY, after="", items="list(zip(X, Y))",
     target="x, y", over="loop", steps=60,
 ):  # fmt: skip
-    """Writes such a loop into a folder and runs it: with compile=False as it stands, else compiled if it can be."""
+    """Writes such a loop into a folder and runs it: with compile=False as it stands, else compiled
+    if it can be.
+    """
     text = LOOP.format(
         functions=FUNCTIONS + textwrap.dedent(functions),
         setup=textwrap.indent(textwrap.dedent(setup), " " * 4),
@@ -62,7 +66,9 @@ def trained(
 
 
 def as_plain(folder, **parts):
-    """Runs a loop as it stands and compiled, and compares all that came of it; returns the latter's `Loop`."""
+    """Runs a loop as it stands and compiled, and compares all that came of it; returns the latter's
+    `Loop`.
+    """
     plain, other = trained(folder, False, **parts), trained(folder, True, **parts)
     near = {"rtol": 1e-9, "atol": 1e-12}
     np.testing.assert_allclose(other.loop.losses, plain.loop.losses, **near)

@@ -1,4 +1,6 @@
-"""A loop that compiles itself ends as it would have ended uncompiled, and a resumed one with the same bits."""
+"""A loop that compiles itself ends as it would have ended uncompiled, and a resumed one with the
+same bits.
+"""
 
 import engine
 from engine.record import Refused, Tape, understand
@@ -311,7 +313,9 @@ EDITS = {
 
 @pytest.mark.parametrize("old, new, compiled", EDITS.values(), ids=EDITS)
 def test_an_edit_of_the_lecture_is_what_runs(tmp_path, monkeypatch, capsys, old, new, compiled):
-    """The script as a student edits it, up to its results: it changes as it does without the engine."""
+    """The script as a student edits it, up to its results: it changes as it does without the
+    engine.
+    """
     source = (PROJECT / "lectures" / "ann_revisited.py").read_text()
     assert old in source
     lecture, _ = source.replace(old, new).split("    # Results")

@@ -1,4 +1,6 @@
-"""What cannot be compiled is refused by its name, in a line, and the loop does what it does without the engine."""
+"""What cannot be compiled is refused by its name, in a line, and the loop does what it does without
+the engine.
+"""
 
 import engine
 

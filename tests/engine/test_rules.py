@@ -30,7 +30,9 @@ EXPRESSIONS = [
 
 
 def operands(points, features, seed):
-    """Data x, y (points, features), c (features,) and k (); parameters m (a matrix), a, b (features,) and s ()."""
+    """Data x, y (points, features), c (features,) and k (); parameters m (a matrix), a, b
+    (features,) and s ().
+    """
     torch.manual_seed(seed)
     found = {name: torch.randn(points, features) for name in "xy"}
     found |= {
@@ -46,7 +48,9 @@ def operands(points, features, seed):
 
 
 def both(function, tensors):
-    """The loss, and the derivatives by those that require one: by PyTorch and by the engine, from a step downhill."""
+    """The loss, and the derivatives by those that require one: by PyTorch and by the engine, from a
+    step downhill.
+    """
     with Tape() as tape:
         loss = function(tensors)
         loss.backward()

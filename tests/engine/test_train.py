@@ -1,4 +1,6 @@
-"""Many starts at once: each ends as the plain loop would end it, with the same bits alone and among others."""
+"""Many starts at once: each ends as the plain loop would end it, with the same bits alone and among
+others.
+"""
 
 import engine
 from engine import starts
@@ -45,7 +47,9 @@ def loss(model, x, y):
 
 
 def plain(model, x, y, steps, lr=0.1, momentum=0.0, loss=loss):
-    """The same steps by PyTorch: losses, and the parameters after each; a loss that is not finite is the last."""
+    """The same steps by PyTorch: losses, and the parameters after each; a loss that is not finite
+    is the last.
+    """
     optimizer = optim.SGD(model.parameters(), lr=lr, momentum=momentum)
     losses = np.full(steps, np.nan)
     iterates = np.full((steps, len(vectors([model])[0])), np.nan)
@@ -106,7 +110,9 @@ def test_the_lecture_s_network():
     pick=st.data(),
 )
 def test_random_networks(widths, points, batches, count, own, momentum, seed, pick):
-    """A start in the lanes among others is what the plain loop makes of it, and alone it has the same bits."""
+    """A start in the lanes among others is what the plain loop makes of it, and alone it has the
+    same bits.
+    """
     kinds = st.sampled_from([None, nn.Sigmoid, nn.Tanh, nn.ReLU])
     activations = pick.draw(st.lists(kinds, min_size=len(widths) - 1, max_size=len(widths) - 1))
     x, y = data(count, batches, points, features=widths[0], outputs=widths[-1], seed=seed)

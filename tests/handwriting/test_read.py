@@ -1,4 +1,6 @@
-"""handwriting/read.py and measure.py: files that are no pictures, what is said, models from strangers, the figure."""
+"""handwriting/read.py and measure.py: files that are no pictures, what is said, models from
+strangers, the figure.
+"""
 
 from common import program
 from handwriting import figure, measure, read
@@ -51,7 +53,9 @@ def write_model(bias: dict[int, float], folder: Path = Path()) -> None:
 
 @pytest.fixture
 def say(tmp_path, monkeypatch, capfd):
-    """A function that runs a command in a folder with pictures and a model: exit code, lines of stdout and stderr."""
+    """A function that runs a command in a folder with pictures and a model: exit code, lines of
+    stdout and stderr.
+    """
     monkeypatch.chdir(tmp_path)
     write_model({7: 5.0})
     Image.fromarray(255 - seven()).save("my seven.png")
@@ -240,4 +244,4 @@ def test_the_first_of_many_are_drawn_and_strange_names_do_no_harm(say, monkeypat
     done = say(*names)
     assert (done.code, done.err) == (0, [])
     drawn = texts(seen["classified"])
-    assert "The first 2 of 3 pictures" in drawn and "a?b.png" in drawn
+    assert any("The first 2 of 3 pictures" in text for text in drawn) and "a?b.png" in drawn
