@@ -1,8 +1,8 @@
-"""Code for a step: its rules, applied to Vectors, leave a program behind that LLVM compiles.
+"""Compiles a step: its rules, applied to Vectors, write a program, which LLVM compiles.
 
-For one start, the points of a batch lie in the lanes of a Vector. Several starts lie there
-themselves and take the points one pair after another. The operations and their order are the same
-both times, sums over points included, so that a start has the same bits alone and among others.
+For one start, the lanes of a Vector hold the points of a batch. For many starts, each lane holds a
+start, and the points are computed one pair after another. Both layouts have the same operations in
+the same order, sums over points included, so a start has the same bits alone and among others.
 """
 
 from engine.record import Operand, Step
@@ -17,20 +17,20 @@ from typing import Any, NamedTuple
 
 
 class Case(NamedTuple):
-    """What a function is compiled for: a step, and how points and starts are laid out."""
+    """What a function is compiled for: a step, and the layout of points and starts."""
 
     step: Step
-    lanes: int  # starts in the lanes; 1 if the points are there
+    lanes: int  # starts in the lanes; 1 if the lanes hold points
     iterates: bool  # whether the parameters are kept after each step
 
     @property
     def parts(self) -> int:
-        """Points that are taken at once: a pair, or one where there is no other."""
+        """Points computed at once: two, or one if the batch has only one."""
         return min(2, self.step.points)
 
     @property
     def pairs(self) -> int:
-        """As many as hold the points; if more than the lanes hold, a multiple of LANES."""
+        """The number of pairs, rounded up to a multiple of LANES if one start has more than LANES."""
         pairs = -(-self.step.points // self.parts)
         return -(-pairs // LANES) * LANES if self.lanes == 1 and pairs > LANES else pairs
 
@@ -40,24 +40,24 @@ class Case(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """Numbers of a point: its data, and where points are padded a 1, or a 0 for no point."""
+        """Numbers per point: its data and, in a padded batch, 1 for a point or 0 for padding."""
         return sum(self.step.widths) + self.padded
 
     @property
     def batch(self) -> int:
-        """Numbers of a step."""
+        """Numbers in a batch."""
         return self.rows * self.parts * self.pairs * self.lanes
 
 
-# The arguments of a compiled function. It makes `steps` steps, or fewer if the losses of all its
-# starts cease to be finite, and returns how many it made, that with the last loss included.
+# The arguments of a compiled function. It makes `steps` steps, but ends after a step in which no
+# start has a finite loss. It returns the number of steps made, that one included.
 ARGUMENTS = {
-    "first": "i64",  # the first step's number, which chooses its batch
+    "first": "i64",  # the number of the first step, which selects its batch
     "steps": "i64",
     "batches": "i64",
     "numbers": "ptr",  # scale, then those of the update
-    "weights": "ptr",  # (1 + buffers, parameters + LANES, lanes), the last LANES of each unused
-    "data": "ptr",  # (batches, rows, parts, pairs, lanes), and LANES doubles more
+    "weights": "ptr",  # (1 + buffers, parameters + LANES, lanes); the last LANES rows are unused
+    "data": "ptr",  # (batches, rows, parts, pairs, lanes), then LANES unused doubles
     "losses": "ptr",  # (steps, lanes)
     "iterates": "ptr",  # (steps, parameters, lanes)
     "last": "ptr",  # (lanes,), the last losses
@@ -66,7 +66,7 @@ ARGUMENTS = {
 
 @functools.cache
 def compiled(case: Case, *target: str) -> Callable[..., int]:
-    """The function for a case and a processor, by default this one; see ARGUMENTS."""
+    """Compiles the function of a case for a processor (default: this one); see ARGUMENTS."""
     program = Program(ARGUMENTS)
     with program.loop("%steps") as done:
         (_points_in_lanes if case.lanes == 1 else _starts_in_lanes)(program, case, done)
@@ -74,16 +74,15 @@ def compiled(case: Case, *target: str) -> Callable[..., int]:
 
 
 def terms(case: Case, parameters: list, data: list) -> list[Vector]:
-    """Forward and backward pass over two points, one in each part of the Vectors, or over one.
+    """Forward and backward pass over one or two points, one in each part of the Vectors.
 
     Args:
-        parameters: a Vector each, in rows and matrices as their shapes say.
-        data: lists of Vectors; perhaps a mask as the last, 1 where there is a point and 0 where
-            there is none.
+        parameters: lists of Vectors, nested as their shapes are.
+        data: lists of Vectors; in a padded batch, the last is 1 for a point and 0 for padding.
 
     Returns:
-        The derivative of the sum over both points that the loss is a multiple of, by each
-        parameter; then that sum.
+        The gradient of the sum over these points with respect to each parameter, then that sum;
+        the loss is a multiple of the sum over all points.
     """
     operations = case.step.operations
     values: list[Any] = []
@@ -125,7 +124,7 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def _both(entry: Any) -> Vector:
-    """The sum over both points of a Vector, or of a product that is given by its factors."""
+    """The sum over both points of a Vector, or of the product of a pair of Vectors."""
     if isinstance(entry, tuple):
         return dot(*(factor.split() for factor in entry))
     first, *rest = entry.split()
@@ -159,7 +158,7 @@ def _points_in_lanes(program: Program, case: Case, done: str) -> None:
 def _starts_in_lanes(program: Program, case: Case, done: str) -> None:
     """A step of LANES starts, a pair of points at a time.
 
-    Those whose last loss is not finite stay as they are.
+    Starts whose last loss was not finite stay unchanged.
     """
     count = case.step.parameters
     sums = [program.accumulator(-0.0) for _ in range(count + 1)]
@@ -168,7 +167,7 @@ def _starts_in_lanes(program: Program, case: Case, done: str) -> None:
             program.store(program.load(total) + term, total)
 
     last = program.load("%last")
-    running = last - last < math.inf  # 0 where it was finite, else a NaN
+    running = last - last < math.inf  # x - x is 0 if x is finite, else NaN
     loss = where(running, program.load(sums[-1]) * program.load_spread("%numbers", 0), math.nan)
     program.store(loss, "%last")
     program.store(loss, "%losses", program.scaled(done, LANES))
@@ -183,7 +182,7 @@ def _starts_in_lanes(program: Program, case: Case, done: str) -> None:
 def _updated(
     program: Program, case: Case, total: Vector, place: int, running: Vector | None = None
 ) -> Vector:
-    """LANES parameters, updated with their sums; they and their buffers are stored."""
+    """Updates and stores LANES parameters and their buffers; `total` is their unscaled gradient."""
     size = (case.step.parameters + LANES) * case.lanes
     addresses = {"p": place} | {f"b{k}": (k + 1) * size + place for k in range(case.step.buffers)}
     old = {name: program.load("%weights", index) for name, index in addresses.items()}
@@ -200,7 +199,7 @@ def _updated(
             values[target] = a / others[0]
         elif name == "neg":
             values[target] = -a
-        else:  # add and sub, perhaps with a factor of the second operand
+        else:  # add or sub, perhaps with a factor (alpha) for the second operand
             b = others[0] if name == "add" else -others[0]
             values[target] = fma(b, others[1], a) if len(others) > 1 else a + b
     for name, index in addresses.items():
@@ -211,7 +210,7 @@ def _updated(
 
 
 def _operands(program: Program, case: Case, done: str, pair: str) -> tuple[list, list]:
-    """What `terms` works on, from memory: the parameters, and the data from a pair of points on."""
+    """Loads the arguments of `terms`: the parameters, and the data of the points from `pair` on."""
     load = program.load_spread if case.lanes == 1 else program.load
     numbers = (
         join([load("%weights", case.lanes * place)] * case.parts) for place in itertools.count()

@@ -1,6 +1,4 @@
-"""A loop that compiles itself: its first steps are recorded, and the others made by a compiled
-copy.
-"""
+"""A loop that compiles itself: after two recorded steps, compiled code makes the others."""
 
 from engine.record import Recorded, Refused, Tape, understand
 from engine.source import Watch, check_python
@@ -15,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RECORDED = 2  # steps: the first is special, since optimizers make their buffers in it
+RECORDED = 2  # steps; the first differs, since optimizers create their buffers in it
 
 
 class Loop:
-    """Goes over items, a training step each.
+    """Iterates over items, with one training step for each.
 
-    Write the step as ever; where it can be compiled it is.
+    The step is written as usual, and compiled if it can be:
 
         loop = engine.steps(data)
         for x, y in loop:
@@ -31,17 +29,17 @@ class Loop:
             optimizer.step()
         print(loop.how)
 
-    The first two steps run as they stand and are recorded. The second is made again by the compiled
-    function, from the state before it; if loss and parameters agree to 1e-12, the compiled function
-    makes the other steps, all but the last, which runs as it stands again, so that every name has
-    its value. Else the loop goes on uncompiled.
+    The loop's body makes the first two steps, which are recorded. The compiled function repeats the
+    second from the state before it. If loss and parameters agree to 1e-12, the compiled function
+    makes all other steps but the last. The body makes that one, so that every name in it has its
+    final value. If they do not agree, the body makes all steps.
 
     Attributes:
-        losses: every step's loss, shape (steps,); in a loop that is not compiled, those that
-            `record` was told.
+        losses: the loss of every step, shape (steps,); without compilation, only the losses that
+            were passed to `record`.
         done: the number of steps made.
         how: what was compiled, or why nothing was.
-        compiled: whether steps were.
+        compiled: whether any steps were.
         diverged: whether the last step's loss was not finite, which ends the loop.
     """
 
@@ -62,24 +60,24 @@ class Loop:
     ):
         """
         Args:
-            items: a step each.
-            count: how many there are (default: their length).
-            done: the steps that were made before, whose items are passed over.
-            compile: False leaves the loop as it is.
-            losses: room for the losses, shape (count,).
-            parameters: with `iterates`, those that are kept, in this order.
-            iterates: shape (count, number of parameters), filled in with the parameters after each
-                step.
-            stops: numbers of steps after which `after` is called in any case, in ascending order.
-            restore: with `done`, goes back to the state before the first step; called if recording
-                it was in vain.
-            after: called after each step, and after the compiled ones about ten times a second;
-                True ends the loop.
-            own: functions of who makes this loop for others: those that make it, and those that
-                record a step's loss.
+            items: one for each step.
+            count: the number of items (default: their length).
+            done: the number of steps made by an earlier loop; their items are skipped.
+            compile: False means never.
+            losses: an array to fill with the losses, shape (count,) (default: a new one).
+            parameters: those to store in `iterates`, in this order.
+            iterates: an array to fill with the parameters after each step, shape (count, number of
+                parameters).
+            stops: numbers of steps after which `after` is always called, ascending.
+            restore: with `done`, restores the state in which the loop began; called if the steps
+                that it recorded cannot be compiled.
+            after: called after each step of the body, and about ten times a second during the
+                compiled steps; True ends the loop.
+            own: the functions of a wrapper around this loop, which are not checked: those that
+                create the loop, and those that record a loss.
         """
         self.items = items
-        # Items without a length say so themselves.
+        # Items without a length raise their own error.
         self.count = len(items) if count is None else count  # type: ignore[arg-type]
         self.done = done
         self.losses = np.full(self.count, np.nan) if losses is None else losses
@@ -92,7 +90,7 @@ class Loop:
         self._noted: float | None = None  # the loss of the step
 
     def record(self, value: Tensor) -> None:
-        """Notes the loss of a step; one that is not finite ends the loop after the step."""
+        """Records the loss of a step; if it is not finite, the loop ends after the step."""
         if self._tape:
             self._tape.listening = False
         self._note(value.item())
@@ -101,15 +99,15 @@ class Loop:
 
     def _note(self, loss: float) -> None:
         self._noted = loss
-        self.losses[self.done : self.done + 1] = loss  # a slice, empty where all steps are made
+        self.losses[self.done : self.done + 1] = loss  # a slice, which is empty after the last step
         self.diverged = not np.isfinite(loss)
 
     def __iter__(self) -> Iterator[Any]:
         items = iter(self.items)
         if not self.how and self.count <= RECORDED + 1:
-            self.how = "not compiled: there are few steps"
+            self.how = "not compiled: too few steps"
         elif not self.how and sys.getprofile():
-            self.how = "not compiled: a profiler is at work"
+            self.how = "not compiled: a profiler is running"
         if self.how:
             _pass_over(items, self.done)
         else:
@@ -123,7 +121,7 @@ class Loop:
                 return
 
     def _taped(self, item: Any) -> Generator[Any, None, tuple[Tape, Watch]]:
-        """Lets the loop make a step. Notes the loss of backward() if none was recorded."""
+        """Records a step of the body; takes its loss from backward() if `record` was not called."""
         self._noted = None
         with Tape() as self._tape, Watch(self.own) as watch:
             yield item
@@ -135,7 +133,7 @@ class Loop:
         return tape, watch
 
     def _made(self) -> bool:
-        """Counts a step that ran as it stands; tells whether the loop ends."""
+        """Counts a step of the body; returns whether the loop ends."""
         if self.iterates is not None:
             vector = torch.cat([p.detach().flatten() for p in self.parameters])
             self.iterates[self.done] = vector.cpu().numpy()
@@ -148,10 +146,10 @@ class Loop:
         return self.done == self.count
 
     def _recorded(self, items: Iterator[Any]) -> Generator[Any, None, Iterator[Any]]:
-        """Records steps, makes the others but the last compiled if it can, returns the items left.
+        """Records two steps, makes the others but the last if they compile, returns the items left.
 
-        A resumed loop makes steps only to record them. Their effect is undone, so that the bits are
-        those of a loop that was never stopped.
+        A resumed loop makes these two steps only to record them, and undoes them, so that it ends
+        with the same bits as a loop that was never stopped.
         """
         frame, own = sys._getframe(), {function.__code__ for function in self.own}
         while frame.f_back and (frame.f_globals.get("__name__") == __name__ or frame.f_code in own):
@@ -164,17 +162,17 @@ class Loop:
                 tape, watch = yield from self._taped(item)
                 tapes.append(tape)
                 if not resumed and self._made():
-                    raise Refused("it ended before")
+                    raise Refused("the loop ended during recording")
             if len(drawn) < RECORDED:
-                raise Refused("there are few items")
+                raise Refused("too few items")
             check_python(watch, frame, self, item, tapes)
             recorded = understand(tape, item, (tapes[0], drawn[0]))
             if self._noted != recorded.loss:
-                raise Refused("record() is told another loss than backward()")
+                raise Refused("record() and backward() are given different losses")
             if self.iterates is not None and list(map(id, self.parameters)) != list(
                 map(id, recorded.parameters)
             ):
-                raise Refused("the parameters that are to be kept are not those that are updated")
+                raise Refused("the parameters to store are not the ones that are updated")
             check(recorded, tape, item)
         except Refused as reason:
             self.how = f"not compiled: {reason}"
@@ -200,7 +198,7 @@ class Loop:
         return items
 
     def _make_compiled(self, recorded: Recorded, items: Iterator[Any], last: int) -> Iterator[Any]:
-        """Makes all steps but the last; items are drawn only where the step looks at them."""
+        """Makes all steps but the last; draws items only if the step uses them, returns the rest."""
         starts = starts_of(recorded, iterates=self.iterates is not None)
         fresh = any(place is not None for place in recorded.places)
         data = starts.laid_out({}) if not fresh else np.empty(0)
@@ -229,6 +227,6 @@ class Loop:
 
 
 def _pass_over(items: Iterator[Any], count: int) -> None:
-    """Draws items that were used before."""
+    """Skips items that were used before."""
     for _ in itertools.islice(items, max(0, count)):
         pass

@@ -1,8 +1,8 @@
-"""Recording: what PyTorch does in the body of a loop becomes a `Step`, which can be compiled.
+"""Records what PyTorch does in the body of a loop as a `Step`, which can be compiled.
 
-A `TorchFunctionMode` is handed every operation of PyTorch while it is entered. `backward()` names
-the loss; walking back from it gives the operations that lead there. What follows `backward()` is
-the update.
+While a `TorchFunctionMode` is active, it receives every operation of PyTorch. The tensor that calls
+`backward()` is the loss; walking back from it gives the operations that lead to it. What follows
+`backward()` is the update.
 """
 
 from engine.rules import RULES
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-LARGEST = 2000  # parameters: docs/generated/benchmarks.md has the seconds to compile
+LARGEST = 2000  # parameters; docs/generated/benchmarks.md has the time to compile so many
 
 
 class Refused(Exception):
-    """A loop that is not compiled; the message says why, in a line."""
+    """Raised for a loop that cannot be compiled; the message says why, in one line."""
 
 
 class Call(NamedTuple):
-    """An operation as PyTorch made it."""
+    """A call of a PyTorch operation."""
 
     name: str
     args: tuple
@@ -37,14 +37,14 @@ class Call(NamedTuple):
 
 
 class Tape(TorchFunctionMode):
-    """Notes down every operation of PyTorch, and tensors before they are changed in place."""
+    """Records every PyTorch operation, and a copy of each tensor before it is changed in place."""
 
     def __init__(self) -> None:
         super().__init__()
         self.listening = True
         self.calls: list[Call] = []
         self.before: dict[int, tuple[Tensor, Tensor]] = {}  # by id: a tensor, and a copy
-        self.versions: dict[int, int] = {}  # by id: PyTorch's count of changes of an operand
+        self.versions: dict[int, int] = {}  # by id: how often an operand was changed
 
     # The signature is PyTorch's.
     def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
@@ -65,24 +65,24 @@ class Tape(TorchFunctionMode):
         """The calls before backward(), the loss, and the calls after it."""
         at = [k for k, call in enumerate(self.calls) if call.name == "backward"]
         if len(at) != 1:
-            raise Refused(f"{len(at)} calls of backward() in a step; it takes one")
+            raise Refused(f"{len(at)} calls of backward() in a step, instead of one")
         return self.calls[: at[0]], self.calls[at[0]].args[0], self.calls[at[0] + 1 :]
 
     def undo(self) -> None:
-        """Makes the tensors what they were before."""
+        """Restores the tensors that were changed in place."""
         for tensor, copy in self.before.values():
             tensor.detach().copy_(copy)
 
 
 NAMES = {"get T": "t", "get mT": "t", "__rsub__": "rsub", "__rdiv__": "rdiv"}
-# Operations that change nothing and tell no value, beside those that read an attribute.
+# Operations that change no tensor and reveal no value, as reading an attribute does not either.
 HARMLESS = {
     "__set__", "_set_grad_enabled", "_record_function_enter_new", "_RecordFunction", "__len__",
     "size", "dim", "numel", "is_complex", "is_floating_point", "requires_grad_", "backward",
 }  # fmt: skip
 
-# An operand of the loss: "parameter", "data" or "value" with its place among those, or "number"
-# with the number itself.
+# An operand of the loss: "parameter", "data" or "value" with its index, or "number" with the number
+# itself.
 Operand = tuple[str, float]
 
 
@@ -94,12 +94,12 @@ class Operation(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a step does, apart from its numbers: all that its code depends on."""
+    """What a step does, without its numbers; the compiled code depends on nothing else."""
 
-    # The last one's result, summed over points and features, is the loss / scale.
+    # The loss is the scale times the last result, summed over points and features.
     operations: tuple[Operation, ...]
     shapes: tuple[tuple[int, ...], ...]  # of the parameters
-    widths: tuple[int, ...]  # of the data: features
+    widths: tuple[int, ...]  # the features of each data tensor
     points: int
     # Operation, target, operands: parameters "p", gradients "g", buffers "b0", temporary "t0", or
     # "number"
@@ -111,7 +111,7 @@ class Step(NamedTuple):
 
     @property
     def buffers(self) -> int:
-        """How many numbers an update keeps for each parameter, such as momentum's."""
+        """How many numbers the update keeps for each parameter, such as its momentum."""
         return len({word for _, *words in self.update for word in words if word[0] == "b"})
 
 
@@ -120,21 +120,21 @@ class Recorded(NamedTuple):
 
     step: Step
     parameters: list[Tensor]
-    buffers: list[list[Tensor]]  # for each buffer of the update those of all parameters
+    buffers: list[list[Tensor]]  # for each buffer of the update, one tensor per parameter
     data: list[Tensor]
-    places: list[int | None]  # where in the loop's item the data stand; None: a constant
+    places: list[int | None]  # the index of each data tensor in the item; None for a constant
     numbers: np.ndarray  # scale, then those of the update
     loss: float
 
 
 def understand(tape: Tape, item: Any, earlier: tuple[Tape, Any] | None = None) -> Recorded:
-    """The step on a tape; `item` is what the loop handed to it.
+    """The step on a tape, whose item in the loop was `item`.
 
     Args:
-        earlier: tape and item of the step before, which is to be the same but for its item.
+        earlier: tape and item of the previous step, which may differ only in its item.
 
     Raises:
-        Refused: it has something that cannot be compiled.
+        Refused: something in the step cannot be compiled.
     """
     before, loss, after = tape.parts()
     grads = {id(call.result) for call in before if call.name == "get grad"}
@@ -153,12 +153,12 @@ def understand(tape: Tape, item: Any, earlier: tuple[Tape, Any] | None = None) -
     if any(p.dim() > 2 for p in parameters):
         raise Refused("a parameter with more than two dimensions")
     if (count := sum(p.numel() for p in parameters)) > LARGEST:
-        raise Refused(f"{count:,} parameters would take long to compile; at most {LARGEST:,} are")
+        raise Refused(f"{count:,} parameters would take long to compile; the limit is {LARGEST:,}")
     kept = [t for column in buffers for t in column if id(t) not in tape.before]
     graph, scale, fixed, rates = _graph(tape, item, parameters, kept)
     _, _, was_fixed, first_rates = _graph(*(earlier or (tape, item)), parameters, kept)
     if was_fixed != fixed or first_rates - rates:  # in the first step momentum has no rate yet
-        raise Refused("more changes from step to step than what the loss takes of the item")
+        raise Refused("more than the tensors of the item changes from step to step")
     step = Step(
         operations=tuple(graph.operations),
         shapes=tuple(tuple(p.shape) for p in parameters),
@@ -174,8 +174,9 @@ def understand(tape: Tape, item: Any, earlier: tuple[Tape, Any] | None = None) -
 def _graph(
     tape: Tape, item: Any, parameters: list[Tensor], kept: list[Tensor]
 ) -> tuple["_Graph", float, list, set]:
-    """The graph of a step's loss, its scale, what else is the same in all steps, and the numbers
-    of the update. `kept` are tensors that the update takes and leaves as they are.
+    """The graph of a step's loss, its scale, what else all steps share, and the update's numbers.
+
+    `kept` are tensors that the update reads and does not change.
     """
     before, loss, after = tape.parts()
     graph = _Graph(before, parameters, item)
@@ -194,14 +195,16 @@ class _Graph:
     """The operations that lead to the loss, and their operands."""
 
     def __init__(self, calls: list[Call], parameters: list[Tensor], item: Any):
-        self.made_by = {  # by the ids of results; `to` may have handed back what it was given
+        self.made_by = {  # by the ids of results; `to` may return its operand, and then made nothing
             id(call.result): call
             for call in calls
             if isinstance(call.result, Tensor) and all(a is not call.result for a in call.args)
         }
         self.item = [id(part) for part in (item if isinstance(item, (tuple, list)) else [item])]
         self.operands: dict[int, Operand] = {}  # by the ids of tensors
-        self.axes: dict[Operand, str] = {}  # "p": one for each point, "f": for each feature
+        self.axes: dict[
+            Operand, str
+        ] = {}  # the axes of an operand: "p" for points, "f" for features
         for k, p in enumerate(parameters):
             self.operands[id(p)] = ("parameter", k)
             self.axes["parameter", k] = ("", "f", "matrix")[p.dim()]
@@ -212,7 +215,7 @@ class _Graph:
         self.points = 1
 
     def follow(self, loss: Tensor) -> float:
-        """Notes down what leads to the loss; returns its factor after the sum over the points."""
+        """Records the operations that lead to the loss; returns the factor after its last sum."""
         if loss.numel() != 1:
             raise Refused("the loss is not one number")
         scale, tensor = 1.0, loss
@@ -240,20 +243,20 @@ class _Graph:
             tensor = args[0]
         last = ("value", len(self.operations) - 1)
         if not self.operations or (self.points > 1 and "p" not in self.axes[last]):
-            raise Refused("the loss is no sum over the points")
+            raise Refused("the loss is not a sum over the points")
         if self.unused:
-            raise Refused("a parameter that is updated is not in the loss")
+            raise Refused("the loss does not depend on a parameter that is updated")
         return scale
 
     def find(self, tensor: Any) -> Operand:
-        """The operand that a tensor or number is; what leads to it is noted down before."""
+        """The operand of a tensor or number; first records the operations that lead to it."""
         if isinstance(tensor, (int, float)) and not isinstance(tensor, bool):
             return ("number", float(tensor))
         if not isinstance(tensor, Tensor):
             raise Refused(f"an operand of type {type(tensor).__name__}")
         if tensor._backward_hooks or tensor._post_accumulate_grad_hooks:
             raise Refused("a tensor has a hook")
-        if id(tensor) not in self.operands:  # one that is used twice is computed once
+        if id(tensor) not in self.operands:  # a tensor that is used twice is computed once
             call = self.made_by.get(id(tensor))
             self.operands[id(tensor)] = self.compute(call) if call else self.datum(tensor)
         return self.operands[id(tensor)]
@@ -279,7 +282,7 @@ class _Graph:
         return operand
 
     def compute(self, call: Call) -> Operand:
-        """Notes down an operation, and before it what leads to its operands."""
+        """Records an operation, after the operations that lead to its operands."""
         name, args, kwargs, result = call
         if any(torch.is_tensor(a) and a.requires_grad for a in args) > result.requires_grad:
             raise Refused(f"{name} without a gradient")
@@ -299,7 +302,7 @@ class _Graph:
         return self.note(name, *map(self.find, args))
 
     def reduce(self, call: Call) -> Operand:
-        """A sum or mean over the features, inside of the loss."""
+        """Records a sum or mean over the features."""
         (tensor, *rest), kwargs = call.args, call.kwargs
         operand = self.find(tensor)
         dim, keepdim = (
@@ -311,7 +314,7 @@ class _Graph:
         )
         axes = self.axes[operand]
         if "f" not in axes or ("p" in over and "p" in axes):
-            raise Refused(f"{call.name} over the points, and then more than a factor")
+            raise Refused(f"{call.name} over the points, followed by more than a factor")
         reduced = self.note("sum", operand)
         if call.name == "mean":
             reduced = self.note("mul", reduced, ("number", call.result.numel() / tensor.numel()))
@@ -343,9 +346,9 @@ Update = tuple[tuple[str, ...], ...]
 def _update(
     before: list[Call], calls: list[Call]
 ) -> tuple[Update, list[Tensor], list[list[Tensor]], list[float]]:
-    """What is done with the gradients: the update's operations, parameters, buffers and numbers."""
+    """What a step does with its gradients: operations, parameters, buffers and numbers."""
     parameters: list[Tensor] = []
-    places: dict[int, int] = {}  # of the parameter that a tensor belongs to, by the tensor's id
+    places: dict[int, int] = {}  # by a tensor's id: the index of its parameter
     names: dict[int, str] = {}
     changes = []
     for call in calls:
@@ -362,9 +365,8 @@ def _update(
             if call.name not in UPDATES or set(call.kwargs) - {"alpha"} or not plain:
                 raise Refused(f"{call.name} in the update is not known to the engine")
             changes.append((call, operands, [o for o in operands if isinstance(o, Tensor)]))
-    for call, _, tensors in (
-        changes * 2
-    ):  # twice: a buffer may be changed before it meets a gradient
+    # Twice, since a buffer may be changed before an operation connects it with a gradient
+    for call, _, tensors in changes * 2:
         found = {places[id(t)] for t in tensors if id(t) in places}
         if len(found) > 1 or (found and len({t.shape for t in tensors}) > 1):
             raise Refused(f"{call.name} in the update mixes parameters")
@@ -377,7 +379,7 @@ def _update(
     for call, operands, tensors in changes:
         if id(call.result) not in places:
             if call.in_place:
-                raise Refused("a tensor is changed that the update does not know")
+                raise Refused("the update changes a tensor that belongs to no parameter")
             continue
         place = places[id(call.result)]
         for tensor in tensors:
@@ -393,7 +395,7 @@ def _update(
     if not any(updates):
         raise Refused("no parameter is updated")
     if not all(updates):
-        raise Refused("a parameter has a gradient and no update")
+        raise Refused("a parameter that has a gradient is not updated")
     if any(u != updates[0] for u in updates) or any(n != numbers[0] for n in numbers):
-        raise Refused("the parameters are not all updated alike")
+        raise Refused("the parameters are not all updated in the same way")
     return tuple(updates[0]), parameters, [list(column) for column in zip(*buffers)], numbers[0]

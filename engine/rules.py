@@ -1,10 +1,10 @@
 """The operations that the engine knows, each with its derivative beside it.
 
 A value is a list of Vectors, one for each feature; a matrix of parameters is a list of such lists,
-its rows. A rule takes the operands (a number stands in a list of its own) and returns the result
-and, for each operand, a function that turns dL/d(result) into dL/d(operand). The derivative by a
-weight is a product for each point, summed over the points later; it is returned as the pair of its
-factors.
+its rows. A rule takes the operands (a number is a list of one) and returns the result and, for each
+operand, a function that turns dL/d(result) into dL/d(operand). The derivative with respect to a
+weight is a product at each point, to be summed over the points; the function returns the pair of
+its factors.
 """
 
 from engine.vector import LANES, Vector, dot, fma, where
@@ -20,7 +20,7 @@ _INTEGERS = f"<{LANES} x i64>"
 
 
 def rule(function: Rule) -> Rule:
-    """Adds a rule to RULES, under PyTorch's name of the operation."""
+    """Adds a rule to RULES, under PyTorch's name for the operation."""
     RULES[function.__name__.rstrip("_")] = function
     return function
 
@@ -78,7 +78,7 @@ def tanh(x: Value) -> tuple[Value, list]:
 
 @rule
 def relu(x: Value) -> tuple[Value, list]:
-    """max(x, 0), whose derivative at 0 is taken as 0; a NaN stays one."""
+    """max(x, 0), whose derivative at 0 is taken as 0; a NaN stays a NaN."""
     return [where(v < 0.0, 0.0, v) for v in x], [
         lambda d: [where(v > 0.0, delta, 0.0) for delta, v in zip(d, x)]
     ]
@@ -123,11 +123,11 @@ def neg(x: Value) -> tuple[Value, list]:
     return [-v for v in x], [lambda d: [-delta for delta in d]]
 
 
-# Functions of two, feature by feature; one feature, or a number, goes with all of the other's.
+# Elementwise functions of two operands; a number or a single feature is broadcast.
 
 
 def elementwise(value: Callable, by_x: Callable, by_y: Callable) -> Rule:
-    """The rule of an operation of two numbers, of its value and its derivative by each times d."""
+    """The rule of f(x, y), given f, d * df/dx and d * df/dy."""
 
     def apply(x: Value, y: Value) -> tuple[Value, list]:
         width = max(len(x), len(y))
@@ -159,23 +159,23 @@ def sum_(x: Value) -> tuple[Value, list]:
     return [sum(x[1:], x[0])], [lambda d: d * len(x)]
 
 
-# The functions in Vectors, the same bits on every processor.
+# exp and log of Vectors, with the same bits on every processor.
 
 
 # 2^f = (even(f^2) + f odd(f^2)) / (even(f^2) - f odd(f^2)) within 2e-17 for |f| <= 1/2: odd / even
 # interpolates tanh(f ln(2) / 2) / f at the five Chebyshev points of f^2.
 _EVEN = (1.0, 0.05338222200402479, 0.00022893359916127378)
 _ODD = (0.34657359027997264, 0.004624841170852369, 5.287083987433538e-06)
-# Added to t, this makes of the lowest bits the nearest integer plus the bias of an exponent.
+# Adding this to t leaves in the lowest bits the nearest integer plus the bias of an exponent.
 _ROUND = 1.5 * 2**52 + 1023
 
 
 def exponential(x: Vector, factor: float, limit: float = 700) -> tuple[Vector, Vector]:
     """exp(factor x) as the fraction above / below.
 
-    It is within 1e-15 of it for |factor x| < 40 and within 1e-14 beyond. factor x = (k + f) ln 2
-    with a whole k and |f| <= 1/2, so it is 2^k 2^f. Clipped where |factor x| > limit. A NaN stays
-    one.
+    The result is within 1e-15 for |factor x| < 40 and within 1e-14 beyond. With an integer k and
+    |f| <= 1/2 such that factor x = (k + f) ln 2, it is 2^k 2^f. factor x is clipped to
+    [-limit, limit]; a NaN stays a NaN.
     """
     limit, scale = abs(limit / factor), factor / math.log(2)
     x = where(x > limit, limit, x)
@@ -194,10 +194,10 @@ def exponential(x: Vector, factor: float, limit: float = 700) -> tuple[Vector, V
 
 
 def logarithm(x: Vector) -> Vector:
-    """log(x) within 1e-15 of it.
+    """log(x), within 1e-15.
 
-    x = 2^k m with m near 1, and log(m) = 2 artanh(s) with s = (m - 1) / (m + 1). NaN below 0, minus
-    infinity at 0; numbers below 1e-307 count as 0.
+    x = 2^k m with m near 1, and log(m) = 2 artanh(s) with s = (m - 1) / (m + 1). The
+    result is NaN for x < 0 and minus infinity at 0; numbers from 0 to 1e-307 count as 0.
     """
     bits = x.each(f"bitcast {{0}} {{1}} to {_INTEGERS}")
     # The exponent of x / sqrt(1/2) is k, so that m lies between sqrt(1/2) and sqrt(2).

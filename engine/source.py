@@ -1,9 +1,9 @@
-"""Python that PyTorch does not see: is there any in a step?
+"""Finds Python code in a step that has effects which PyTorch does not record.
 
-A compiled loop does not run its body any more: what that does beside PyTorch's operations would be
-lost. So while a step is recorded, a profile function is told of every call. Then the source of the
-body, and of each function of the user's that ran, is read with `ast`: it may be no more than
-assignments and calls.
+A compiled loop no longer runs its body, so whatever the body does besides PyTorch's operations
+would be lost. Therefore a profile function sees every call while a step is recorded, and `ast`
+parses the source of the body and of every user function that ran: only assignments and calls are
+allowed there.
 """
 
 from engine.record import Refused, Tape
@@ -26,15 +26,15 @@ PLAIN = (
     ast.Name, ast.Attribute, ast.Constant, ast.BinOp, ast.UnaryOp, ast.Tuple, ast.operator,
     ast.unaryop, ast.expr_context,
 )  # fmt: skip
-# PyTorch's functions beside these do other things, such as torch.save.
+# PyTorch's other functions may have side effects, as torch.save has.
 OF_TORCH = re.compile(r"torch(\._C|\._tensor|\.functional|\.(nn|optim|autograd)\b.*|$)")
 
 
 class Watch:
-    """While entered, notes which of the user's functions run, and the C functions that these call.
+    """While active, notes which functions of the user run, and which C functions they call.
 
     Args:
-        trusted: functions that are taken to do nothing which the step depends on.
+        trusted: functions assumed to have no effect on the step.
     """
 
     def __init__(self, trusted: Sequence[Any]):
@@ -46,7 +46,7 @@ class Watch:
         if sys.getprofile():
             raise Refused("a profiler is at work")
         self.collects = gc.isenabled()
-        gc.disable()  # what is done when an object goes belongs to no step
+        gc.disable()  # finalizers of garbage belong to no step
         sys.setprofile(self.on_event)
         return self
 
@@ -63,9 +63,7 @@ class Watch:
                 self.calls.append(called)
 
     def is_users(self, frame: FrameType) -> bool:
-        """Whether it is neither PyTorch's nor the engine's, nor called by these in Python's
-        library.
-        """
+        """Whether a frame is neither PyTorch's nor the engine's, nor a library call of theirs."""
         name = frame.f_globals.get("__name__", "").split(".")[0]
         if name in ("torch", "engine") or frame.f_code in self.trusted:
             return False
@@ -79,14 +77,14 @@ def check_python(
     """Refuses a step in which Python does more than PyTorch has recorded.
 
     Args:
-        watch: was entered while the step ran.
-        frame: where the loop stands, after the step.
-        loop: the object that is gone over.
-        item: what was handed to this step.
-        tapes: of the step before and of this one.
+        watch: was active while the step ran.
+        frame: of the function with the loop, after the step.
+        loop: the object that the loop iterates over.
+        item: of this step.
+        tapes: of the previous step and of this one.
 
     Raises:
-        Refused: it names what was found.
+        Refused: the message names what was found.
     """
     node = _loop(frame)
     over = node.iter.value if isinstance(node.iter, ast.NamedExpr) else node.iter
@@ -100,9 +98,8 @@ def check_python(
         for statement in _definition(other).body:
             _read(statement, other)
             if any(isinstance(node, ast.AugAssign) for node in ast.walk(statement)):
-                _refuse(
-                    statement
-                )  # in place, perhaps on what stays; the body's names are looked at
+                # It may change in place what outlives the step; names of the body are checked below
+                _refuse(statement)
     if watch.calls:
         raise Refused(f"PyTorch does not see the call of {watch.calls[0].__name__}")
 
@@ -123,16 +120,16 @@ def check_python(
     for name in sorted(used):
         value = id(frame.f_locals.get(name, frame.f_globals.get(name)))
         if name in targets and value not in tensors:
-            raise Refused(f"{name} changes from step to step and is no tensor of the item")
+            raise Refused(f"{name} changes from step to step and is not a tensor of the item")
         if (
             any(n.id == name and isinstance(n.ctx, ast.Store) for n in body)
             and value not in tensors
         ):
-            raise Refused(f"{name} is given a value that is no tensor of this step")
+            raise Refused(f"{name} is given a value that is not a tensor of this step")
 
 
 def _loop(frame: FrameType) -> ast.For:
-    """The innermost loop whose head a frame is at."""
+    """The innermost `for` loop at whose head a frame is."""
     source = "".join(linecache.getlines(frame.f_code.co_filename))
     found = [
         node
@@ -140,7 +137,7 @@ def _loop(frame: FrameType) -> ast.For:
         if isinstance(node, ast.For) and node.lineno <= frame.f_lineno <= node.body[0].lineno
     ]
     if not found:
-        raise Refused("the source of the loop is not at hand")
+        raise Refused("the source of the loop is not available")
     return max(found, key=lambda node: node.lineno)
 
 
@@ -148,14 +145,14 @@ def _definition(frame: FrameType) -> ast.FunctionDef:
     try:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(frame.f_code))).body
     except (OSError, ValueError, SyntaxError):
-        raise Refused(f"the source of {frame.f_code.co_name} is not at hand") from None
+        raise Refused(f"the source of {frame.f_code.co_name} is not available") from None
     if not isinstance(tree, ast.FunctionDef):
         raise Refused(f"{frame.f_code.co_name} is not written with def")
     return tree
 
 
 def _read(statement: ast.stmt, frame: FrameType) -> None:
-    """Refuses a statement unless it is PLAIN and a profile function is told of its calls."""
+    """Refuses a statement unless it is PLAIN and a profile function sees all its calls."""
     for node in ast.walk(statement):
         if not isinstance(node, PLAIN):
             _refuse(node)
@@ -170,16 +167,16 @@ def _read(statement: ast.stmt, frame: FrameType) -> None:
 
 
 def _is_followed(function: ast.expr, frame: FrameType) -> bool:
-    """Whether a call is one of PyTorch, or of what a profile function is told of."""
+    """Whether a call is one of PyTorch's, or one that a profile function sees."""
     called = _known(function, frame)
     if called is None:
-        return isinstance(function, ast.Attribute)  # a method of a value on the way
+        return isinstance(function, ast.Attribute)  # a method of an intermediate value
     owner = getattr(called, "__self__", None)
     if isinstance(called, (BuiltinFunctionType, type)):
         return called is len or _of_torch(called) or _of_torch(owner)
     if (getattr(called, "__module__", None) or "").startswith("torch."):
         plain = owner is None or isinstance(owner, (nn.Module, Tensor, optim.Optimizer))
-        return plain and _of_torch(called)  # a schedule's step, for one, is not
+        return plain and _of_torch(called)  # unlike the step of a learning-rate schedule
     return isinstance(called, (FunctionType, MethodType, nn.Module))
 
 
@@ -188,13 +185,13 @@ def _refuse(node: ast.AST) -> None:
 
 
 def _known(expression: ast.expr, frame: FrameType) -> Any:
-    """What a name, perhaps with attributes, stands for; of a class's call the class; else None."""
+    """The object that a name or attribute refers to, the class of a constructor call, or None."""
     if isinstance(expression, ast.Name):
         names = {**frame.f_builtins, **frame.f_globals, **frame.f_locals}
         return names.get(expression.id)
     if isinstance(expression, ast.Attribute):
         return getattr(_known(expression.value, frame), expression.attr, None)
-    if isinstance(expression, ast.Call):  # as of a module's class, which makes a module
+    if isinstance(expression, ast.Call):  # such as nn.Linear(2, 3)
         made_by = _known(expression.func, frame)
         return made_by if isinstance(made_by, type) else None
     return None

@@ -1,4 +1,4 @@
-"""Starts of one step: their parameters and data in memory, and calls of compiled functions."""
+"""Starts that share a step: their memory layout, and the calls of compiled functions."""
 
 from engine.compile import Case, compiled
 from engine.record import Recorded, Refused, Tape
@@ -15,28 +15,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CHUNK_SECONDS = (
-    0.1  # a compiled function returns this often, so that a bar moves and Ctrl-C is heard
-)
-FIRST_CHUNK = 100  # steps of its first call; how long they took tells how many the next one makes
+CHUNK_SECONDS = 0.1  # of a call of compiled code, so that a bar moves and Ctrl-C is handled
+FIRST_CHUNK = 100  # steps of the first call, whose time sets the number of steps of the next
 
 
 class Starts:
     """Starts that make the same steps, each from its own parameters; LANES of them are a group.
 
     Attributes:
-        running: the numbers of the groups with a start whose last loss was finite.
+        running: the groups in which at least one start's last loss was finite.
     """
 
     def __init__(self, recorded: Recorded, weights: np.ndarray, *, iterates: bool = False):
-        """weights: (starts, 1 + buffers, parameters), buffers being what the update keeps."""
+        """weights: (starts, 1 + buffers, parameters): parameters, then buffers of the update."""
         starts, arrays, count = weights.shape
         # LANES starts in the lanes cost about as much as four starts one after another.
         lanes = LANES if starts > LANES // 2 * cores() else 1
         self.case = Case(recorded.step, lanes, iterates)
         self.function = compiled(self.case)
         groups = -(-starts // lanes)
-        # The last start fills up the last group.
+        # Copies of the last start fill up the last group.
         self.members = np.arange(groups * lanes).clip(max=starts - 1).reshape(groups, lanes)
         self.memory = np.zeros((groups, arrays, count + LANES, lanes))
         self.memory[:, :, :count] = weights[self.members].transpose(0, 2, 3, 1)
@@ -46,17 +44,16 @@ class Starts:
 
     @property
     def weights(self) -> np.ndarray:
-        """As they are now, shape (starts, 1 + buffers, parameters)."""
+        """The current parameters and buffers, shape (starts, 1 + buffers, parameters)."""
         found = self.memory[:, :, : self.case.step.parameters].transpose(0, 3, 1, 2)
         return found.reshape(-1, *found.shape[2:])[: self.members.max() + 1]
 
     def laid_out(self, parts: dict[int, np.ndarray]) -> np.ndarray:
-        """The data of some steps for each group, or once for all, as a compiled function reads
-        them.
+        """The data of some steps in the layout of compiled code, for each group or once for all.
 
         Args:
-            parts: what the steps take from their items, by its place there: (starts or 1, batches,
-                points, features).
+            parts: the tensors of the items that the steps use, by their index in the item, each
+                (starts or 1, batches, points, features).
         """
         _, _, _, data, places, *_ = self.recorded
         case, points = self.case, self.case.step.points
@@ -72,8 +69,7 @@ class Starts:
         memory = np.zeros((len(members), batches * case.batch + LANES))
         shape = batches, case.rows, case.parts, case.pairs, case.lanes
         for group, taken in zip(memory[:, :-LANES].reshape(len(members), *shape), members):
-            # Where there is no point the last one stands, so that nothing becomes infinite there
-            # alone.
+            # Copies of the last point are the padding, so that it alone can never become infinite.
             group[:] = table[taken].transpose(1, 3, 2, 0)[:, :, point.clip(max=points - 1)]
             if case.padded:
                 group[:, -1] = (point < points)[..., None]
@@ -86,7 +82,7 @@ class Starts:
 
         Args:
             steps: how many.
-            data: from `laid_out`; step number k takes batch k modulo their number.
+            data: from `laid_out`; step k uses batch k modulo the number of batches.
             first: the number of the first step.
 
         Returns:
@@ -124,7 +120,7 @@ class Starts:
 
 
 def starts_of(recorded: Recorded, tape: Tape | None = None, *, iterates: bool = False) -> Starts:
-    """One start: parameters and buffers of a recorded step as they are, or were before a tape."""
+    """One start with a recorded step's parameters and buffers, as they are or before `tape`."""
     before = tape.before if tape else {}
     rows = [
         torch.cat([before.get(id(t), (t, t))[1].detach().flatten() for t in tensors])
@@ -134,9 +130,9 @@ def starts_of(recorded: Recorded, tape: Tape | None = None, *, iterates: bool = 
 
 
 def check(recorded: Recorded, tape: Tape, item: Any) -> None:
-    """Refuses a step unless its compiled copy, from the state before it, does the same to 1e-12.
+    """Refuses a step unless its compiled form agrees with it to 1e-12.
 
-    That is, has the same loss and leads to the same parameters and buffers.
+    Both start from the state before the step; loss, parameters and buffers must agree.
     """
     try:
         again = starts_of(recorded, tape)
@@ -146,11 +142,11 @@ def check(recorded: Recorded, tape: Tape, item: Any) -> None:
     now = starts_of(recorded).weights
     near: Any = {"rtol": 1e-12, "atol": 1e-12}
     if not (np.allclose(losses, recorded.loss, **near) and np.allclose(again.weights, now, **near)):
-        raise Refused("the compiled step is not the one that was recorded")
+        raise Refused("the compiled step differs from the recorded one")
 
 
 def chunks(first: int, last: int, stops: Sequence[int] = ()) -> Iterator[slice]:
-    """Steps `first` to before `last` in parts of a tenth of a second, none beyond a stop."""
+    """The steps from `first` to before `last`, a tenth of a second each, none beyond a stop."""
     count = FIRST_CHUNK
     while first < last:
         end = min([first + count, last, *(stop for stop in stops if stop > first)])
@@ -161,7 +157,7 @@ def chunks(first: int, last: int, stops: Sequence[int] = ()) -> Iterator[slice]:
 
 
 def put_into(tensors: Sequence[Tensor], numbers: np.ndarray) -> None:
-    """Puts numbers, one after another, into tensors."""
+    """Copies numbers into tensors, one tensor after another."""
     parts = torch.from_numpy(numbers.copy()).split([tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts):
         tensor.detach().copy_(part.reshape(tensor.shape))
@@ -170,11 +166,11 @@ def put_into(tensors: Sequence[Tensor], numbers: np.ndarray) -> None:
 def draw(
     items: Iterable[Any], count: int, recorded: Recorded
 ) -> tuple[dict[int, np.ndarray], list[Any]]:
-    """Draws up to `count` items, and copies what the step takes, as they may share one tensor.
+    """Draws up to `count` items and copies the tensors that the step uses: items may share them.
 
     Returns:
-        By its place in an item, (1, items, points, features); and a list that is empty, or has the
-        item that ended it because its shapes are others.
+        The tensors by their index in the item, each (1, items, points, features), and a list that
+        is empty or holds the item whose different shapes ended the drawing.
     """
     taken = {place: d for d, place in zip(recorded.data, recorded.places) if place is not None}
     points, others = recorded.step.points, []

@@ -1,4 +1,4 @@
-"""Many starts at once: the plain loop's steps of each, side by side in lanes and on all cores."""
+"""Trains many starts at once, side by side in lanes and on all cores."""
 
 from engine.record import Recorded, Tape, understand
 from engine.starts import Starts, check, chunks, put_into
@@ -25,11 +25,10 @@ def train(
     iterates: np.ndarray | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> np.ndarray:
-    """Makes steps of gradient descent with every model.
+    """Trains every model by gradient descent, with one batch per step, cycling through them.
 
-    They cycle through the batches, one a step, in order. Each start ends as this loop would end it
-    (within rounding), with the same bits alone and among others, on any
-    number of threads, and in one call or in several without momentum::
+    Each start ends as in this loop (within rounding), with the same bits alone and among others, on
+    any number of threads and, without momentum, in one call or in several::
 
         for x_batch, y_batch in itertools.islice(itertools.cycle(zip(x, y)), steps):
             value = loss(model, x_batch, y_batch)
@@ -38,32 +37,32 @@ def train(
             optimizer.step()
 
     Args:
-        models: alike in their layers, in float64; their parameters are updated in place.
-        loss: of a model on a batch; one that ignores x and y may use tensors of its own.
+        models: with the same layers, in float64; their parameters are updated in place.
+        loss: of a model on a batch; it may ignore x and y and use tensors of its own.
         x, y: shape (batches, points, features), or (starts, batches, points, features) with each
-            start's own.
+            start's own batches.
         lr, momentum: of `torch.optim.SGD`.
-        steps: how many.
-        iterates: float64, shape (starts, steps, parameters), filled in with the parameters after
-            each step.
-        advance: called about ten times a second with the number of steps of all starts made since.
+        steps: the number of steps.
+        iterates: float64, shape (starts, steps, parameters), filled with the parameters after each
+            step.
+        advance: called about ten times a second with the number of new steps of all starts.
 
     Returns:
-        Every step's loss, before its update: float64, shape (starts, steps). NaN after a loss that
-        is not finite, which ends its start.
+        Every step's loss, before its update: float64, shape (starts, steps). A loss that is not
+        finite ends its start, and NaN follows it.
 
     Raises:
-        Refused: the step is one that the engine does not compile.
+        Refused: the engine cannot compile the step.
         ValueError: models that differ, or shapes that do not fit.
     """
     if len({str(model) for model in models}) != 1:
-        raise ValueError("models that differ, or none")
+        raise ValueError("the models differ in their layers, or there is none")
     batches = [b if b.dim() == 4 else b[None] for b in (x, y)]
     fit = all(b.dim() == 4 and b.numel() and len(b) in (1, len(models)) for b in batches)
     if not fit or batches[0].shape[1:3] != batches[1].shape[1:3]:
         raise ValueError(
-            "x and y are to have the shape (batches, points, features), or one more before these "
-            f"for {len(models)} starts: {tuple(x.shape)} and {tuple(y.shape)} do not fit"
+            "expected x and y of shape (batches, points, features), or with one more dimension in "
+            f"front for {len(models)} starts; {tuple(x.shape)} and {tuple(y.shape)} do not fit"
         )
     recorded = record(models[0], loss, batches[0][0, 0], batches[1][0, 0], lr, momentum)
     parameters = [list(model.parameters()) for model in models]
@@ -89,9 +88,9 @@ def train(
 def record(
     model: nn.Module, loss: Loss, x: Tensor, y: Tensor, lr: float, momentum: float
 ) -> Recorded:
-    """The second step of a copy of a model, recorded, and checked against its compiled form.
+    """Records the second step of a copy of a model and checks it against its compiled form.
 
-    The copy has small parameters: those of the model may overflow.
+    The copy has small parameters, since those of the model may overflow.
     """
     model = copy.deepcopy(model)
     for parameter in model.parameters():

@@ -1,14 +1,13 @@
-"""Vectors whose arithmetic writes a program: an operator notes down an LLVM instruction.
+"""Vectors whose arithmetic writes a program: each operator appends an LLVM instruction.
 
     program = Program({"numbers": "ptr"})
     x = program.load("%numbers")
     program.store(fma(x, 2.0, x * x), "%numbers")
     function = program.compile("0", *host())
 
-Run once over Vectors, ordinary arithmetic leaves straight-line code behind, which LLVM compiles for
-a processor. Every operation rounds as IEEE 754 says, none may be reordered, and a product and a sum
-are rounded as one only where `fma` says so: that is why the results are the same bits on every
-processor.
+Ordinary arithmetic, applied once to Vectors, produces straight-line code, which LLVM compiles for a
+processor. Every operation rounds as IEEE 754 requires, none is reordered, and a product and a sum
+are fused only where `fma` says so. Therefore results have the same bits on every processor.
 """
 
 import contextlib
@@ -25,16 +24,15 @@ _C_TYPES = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64}  # a C long may have 
 class Vector:
     """One or two parts of LANES doubles, named in the program; an operator acts on every lane.
 
-    Two parts are two computations that do not wait for each other, which keeps the processor busy.
-    A number beside a Vector stands in every lane. A comparison gives a mask for `where`; it is
-    false where there is a NaN.
+    Two parts are independent computations, which keeps the processor busy. A number as an operand
+    counts for every lane. A comparison gives a mask for `where`, and is false for a NaN.
     """
 
     def __init__(self, program: "Program", *parts: str):
         self.program, self.parts = program, parts
 
     def each(self, instruction: str, *others: "Vector | float") -> "Vector":
-        """An instruction a part: {0} is a part's type, {1} this Vector's, {2} ... the others'."""
+        """An instruction per part: {0} is the part's type, {1} this operand, {2} ... the others."""
         rows = [
             other.parts if isinstance(other, Vector) else (_constant(other),) * len(self.parts)
             for other in (self, *others)
@@ -57,16 +55,16 @@ class Vector:
     __gt__ = functools.partialmethod(each, "fcmp ogt {0} {1}, {2}")
 
     def constant(self, number: float) -> "Vector":
-        """A number in every lane of as many parts."""
+        """A Vector with as many parts and a number in every lane."""
         return Vector(self.program, *[_constant(number)] * len(self.parts))
 
     def split(self) -> list["Vector"]:
-        """Its parts, a Vector each."""
+        """Its parts, each as a Vector."""
         return [Vector(self.program, part) for part in self.parts]
 
 
 def _constant(number: float) -> str:
-    """A number in every lane, by its bits: so LLVM reads every double exactly."""
+    """LLVM's text for a number in every lane, by its bits, so that it is read exactly."""
     return f"splat (double 0x{struct.pack('>d', number).hex()})"
 
 
@@ -97,7 +95,7 @@ def dot(a: Sequence[Vector], b: Sequence[Vector], start: Vector | None = None) -
 
 
 def transpose(rows: Sequence[Vector]) -> list[Vector]:
-    """The columns of a square of LANES rows, of one part each; the last rows may be missing."""
+    """The columns of a square of LANES rows, each of one part; the last rows may be missing."""
     program, step = rows[0].program, 1
     parts = [row.parts[0] for row in rows] + ["poison"] * (LANES - len(rows))
     while step < LANES:  # squares of `step` by `step` change places across the diagonal
@@ -111,10 +109,10 @@ def transpose(rows: Sequence[Vector]) -> list[Vector]:
 
 
 class Program:
-    """The text of an LLVM function that grows as Vectors are computed with; it returns an int64.
+    """The text of an LLVM function, which returns an int64; operations on Vectors add to it.
 
-    Arguments are arrays ("ptr", none over another) and integers ("i64"). In the text, values have
-    a name that begins with a %; an index or a count is such a name or a number.
+    Arguments are arrays ("ptr", which do not overlap) and integers ("i64"). Values have names that
+    begin with %; an index or a count is such a name or a number.
     """
 
     def __init__(self, arguments: dict[str, str]):
@@ -123,12 +121,12 @@ class Program:
         self.accumulators: list[str] = []
 
     def value(self, instruction: str) -> str:
-        """Notes down an instruction; returns the name of its result."""
+        """Appends an instruction; returns the name of its result."""
         self.lines.append(f"%v{len(self.lines)} = {instruction}")
         return f"%v{len(self.lines) - 1}"
 
     def address(self, array: str, index: str | int) -> str:
-        """Where an element of an array lies, which is an array that begins there."""
+        """The address of an element, to be used as an array that begins there."""
         return self.value(f"getelementptr double, ptr {array}, i64 {index}")
 
     def scaled(self, index: str | int, factor: int) -> str:
@@ -136,41 +134,41 @@ class Program:
         return self.value(f"mul i64 {index}, {factor}")
 
     def accumulator(self, number: float) -> str:
-        """An array of LANES doubles inside the function, here filled with a number."""
+        """A local array of LANES doubles, each initialized with a number."""
         name = f"%sum{len(self.accumulators)}"
         self.accumulators.append(f"{name} = alloca {_PART}")
         self.lines.append(f"store {_PART} {_constant(number)}, ptr {name}")
         return name
 
     def load(self, array: str, index: str | int = 0) -> Vector:
-        """LANES elements side by side."""
+        """Loads LANES consecutive elements."""
         return Vector(self, self.value(f"load {_PART}, ptr {self.address(array, index)}, align 8"))
 
     def load_spread(self, array: str, index: str | int = 0) -> Vector:
-        """One element in every lane."""
+        """Loads one element into every lane."""
         number = self.value(f"load double, ptr {self.address(array, index)}")
         first = self.value(f"insertelement {_PART} poison, double {number}, i32 0")
         return self.spread_lane(Vector(self, first), 0)
 
     def store(self, vector: Vector, array: str, index: str | int = 0, count: int = LANES) -> None:
-        """The first `count` lanes, side by side."""
+        """Stores the first `count` lanes as consecutive elements."""
         part = self.shuffle(vector.parts[0], "poison", range(count))
         self.lines.append(
             f"store <{count} x double> {part}, ptr {self.address(array, index)}, align 8"
         )
 
     def spread_lane(self, vector: Vector, lane: int) -> Vector:
-        """One lane in every lane."""
+        """Copies one lane to every lane."""
         return Vector(self, self.shuffle(vector.parts[0], "poison", [lane] * LANES))
 
     def shuffle(self, a: str, b: str, lanes: Sequence[int]) -> str:
-        """These lanes of two parts; those of the second count on from LANES."""
+        """Selects lanes of two parts; the lanes of the second have numbers from LANES on."""
         picks = ", ".join(f"i32 {lane}" for lane in lanes)
         return self.value(f"shufflevector {_PART} {a}, {_PART} {b}, <{len(lanes)} x i32> <{picks}>")
 
     @contextlib.contextmanager
     def loop(self, count: str | int) -> Iterator[str]:
-        """Repeats what its body notes down, `count` times, at least once; gives the index."""
+        """Repeats the instructions of its body `count` times, at least once; yields the index."""
         if count == 1:
             yield "0"
             return
@@ -188,7 +186,7 @@ class Program:
         ]
 
     def leave_unless(self, mask: Vector, result: str) -> None:
-        """Ends the function where the mask is false in every lane."""
+        """Returns `result` from the function if the mask is false in every lane."""
         name = len(self.lines)
         none = self.value(
             f"icmp eq i{LANES} {self.value(f'bitcast {_MASK} {mask.parts[0]} to i{LANES}')}, 0"
@@ -201,10 +199,9 @@ class Program:
         ]
 
     def compile(self, result: str, cpu: str, features: str) -> Callable[..., int]:
-        """The function for a processor; it returns `result`, and other threads run while it does.
+        """Compiles the function for a processor; it returns `result` and releases the GIL.
 
-        The text is as good as LLVM's own passes over it would make it, and the code as its higher
-        levels'.
+        LLVM's passes over the text and its higher optimization levels would not make it faster.
         """
         arguments = (
             f"{'ptr noalias' if kind == 'ptr' else kind} %{name}"
@@ -218,7 +215,7 @@ class Program:
             f"ret i64 {result}",
             "}",
         ]
-        import llvmlite.binding as llvm  # here, so that runs of the plain loop do without it
+        import llvmlite.binding as llvm  # here, so that the plain loop runs without it
 
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
@@ -229,13 +226,13 @@ class Program:
         engine.finalize_object()
         kinds = (_C_TYPES[kind] for kind in self.arguments.values())
         function = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(engine.get_function_address("main"))
-        function.engine = engine  # type: ignore[attr-defined]  # the code is gone with it
+        function.engine = engine  # type: ignore[attr-defined]  # keeps the code alive
         return function
 
 
 @functools.cache
 def host() -> tuple[str, str]:
-    """This processor, as LLVM names it, and what it has or lacks, as in "+avx2,-avx512f"."""
+    """LLVM's name of this processor, and its features, such as "+avx2,-avx512f"."""
     import llvmlite.binding as llvm
 
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()

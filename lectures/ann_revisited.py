@@ -33,7 +33,7 @@ LABELS = one_hot(torch.tensor([0] * 5 + [1] * 5), classes=2, dtype=torch.float64
 def random_pairs(
     count: int, kind: str, generator: torch.Generator, device: str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields `count` pairs of random x and y, each of shape (2,), drawn by torch's `kind`."""
+    """Yields `count` random pairs (x, y), both of shape (2,), from torch.randn or torch.rand."""
     draw = {"randn": torch.randn, "rand": torch.rand}[kind]
     for _ in range(count):
         x, y = draw(2, 2, generator=generator, dtype=torch.float64).to(device)
@@ -41,12 +41,9 @@ def random_pairs(
 
 
 def build_model(generator: torch.Generator) -> nn.Sequential:
-    """The 2-2-3-2 network in float64, weights and biases 0.5 * randn.
-
-    L2 to L4 are the lecture's names.
-    """
+    """The 2-2-3-2 network in float64, with weights and biases drawn as 0.5 * randn."""
     model = nn.Sequential(
-        nn.Linear(2, 2), nn.Sigmoid(),  # L2
+        nn.Linear(2, 2), nn.Sigmoid(),  # L2 in the lecture
         nn.Linear(2, 3), nn.Sigmoid(),  # L3
         nn.Linear(3, 2), nn.Sigmoid(),  # L4
     ).double()  # fmt: skip
@@ -58,7 +55,7 @@ def build_model(generator: torch.Generator) -> nn.Sequential:
 def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """The mean over the ten points of 1/2 ||label - model(point)||^2.
 
-    As in the lecture, the values of x and y are not used: every step is on all ten points, and the
+    As in the lecture, the values of x and y are not used: every step uses all ten points, and the
     training pairs only count the steps.
     """
     points, labels = POINTS.to(x.device), LABELS.to(y.device)
@@ -95,10 +92,9 @@ def main() -> None:
     args = parse_args()
     run = Run("ann_revisited", args)
 
-    # Step 1, the task: separate the first five points from the other five (POINTS and LABELS,
-    # above).
+    # Step 1, the task: separate the first five points from the other five: POINTS, LABELS above
 
-    # Step 2, the training data: a million random pairs, one for each step
+    # Step 2, the training data: a million random pairs, one per step
     train_data = random_pairs(args.steps, args.train_data, run.generator("pairs"), run.device)
 
     # Step 3, the model
@@ -110,17 +106,16 @@ def main() -> None:
     # Step 5, the optimizer: gradient descent
     optimizer = optim.SGD(model.parameters(), lr=args.lr)
 
-    # Step 6, training: one step for each pair. `run` saves, can resume, and keeps some parameters.
+    # Step 6, training: one step per pair. `run` saves checkpoints, and the parameters at `keep`.
     keep = plotting.eval_steps(args.steps)
     for x, y in run.steps(train_data, args.steps, model=model, optimizer=optimizer, keep=keep):
         value = loss(model, x, y)
-        optimizer.zero_grad()  # forget the gradients of the step before
-        value.backward()  # the derivative of the loss by each parameter
+        optimizer.zero_grad()  # clear the gradients of the previous step
+        value.backward()  # the derivative of the loss with respect to each parameter
         optimizer.step()  # parameter -= learning rate * derivative
         run.record(value)
 
-    # Results: which of the ten points are classified correctly, and the outputs over the unit
-    # square
+    # Results: which points are classified correctly, and the outputs over the unit square
     model = model.cpu()
     final_loss = loss(model, POINTS, LABELS).item()
     results = {

@@ -1,6 +1,6 @@
 """Getting Started with Flux: recover a 2x5 matrix and a 2-vector from noisy samples.
 
-The training is stochastic gradient descent: a step on one pair (x, y) after the other.
+Training is stochastic gradient descent: each step uses one pair (x, y).
 """
 
 import sys
@@ -31,10 +31,9 @@ def f_true(x: Tensor) -> Tensor:
 def training_data(
     samples: int, low: float, high: float, noise: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Inputs x, shape (N, 5), uniform in [low, high), and y = F_true(x) + noise * randn, shape (N,
-    2).
+    """Inputs x (N, 5), uniform in [low, high), and targets y (N, 2) = F_true(x) + noise * randn.
 
-    The lecture has inputs 5 + 5 * rand, which are in [5, 10), and a noise of 0.2.
+    The lecture's inputs are 5 + 5 * rand, so they lie in [5, 10), and its noise is 0.2.
     """
     x = low + (high - low) * torch.rand(samples, 5, generator=generator, dtype=torch.float64)
     return x, f_true(x) + noise * torch.randn(samples, 2, generator=generator, dtype=torch.float64)
@@ -54,7 +53,7 @@ def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def fold(parameters: Tensor, centre: Tensor) -> Tensor:
-    """Parameters for centred inputs as parameters for the inputs themselves; shape (..., 12).
+    """Converts parameters for centred inputs to parameters for uncentred inputs; shape (..., 12).
 
     W (x - centre) + c = W x + b with b = c - W centre.
     """
@@ -94,11 +93,10 @@ def main() -> None:
     args = parse_args()
     run = Run("linear_recovery", args)
 
-    # Step 1, the task: recover W_TRUE and B_TRUE, above, from pairs (x, y) with y = F_true(x) +
-    # noise.
+    # Step 1, the task: recover W_TRUE and B_TRUE from pairs (x, y) with y = F_true(x) + noise.
 
-    # Step 2, the training data. The inputs are centred: otherwise the lecture's learning rate is
-    # beyond the largest that is stable, and the parameters overflow.
+    # Step 2, the training data. Without centred inputs, the lecture's learning rate would exceed
+    # the largest stable one, and the parameters would overflow.
     generator = run.generator("pairs")
     x_train, y_train = training_data(args.samples, args.low, args.high, args.noise, generator)
     centre = torch.zeros(5, dtype=x_train.dtype) if args.raw else x_train.mean(dim=0)
@@ -112,21 +110,20 @@ def main() -> None:
 
     # Step 4, the loss function: `loss`, above.
 
-    # Step 5, the optimizer: gradient descent
+    # Step 5, the optimizer: stochastic gradient descent
     optimizer = optim.SGD(model.parameters(), lr=args.lr)
 
-    # Step 6, training: one step for each pair. `run` saves, can resume, and keeps all parameters.
+    # Step 6, training: one step per pair. `run` saves checkpoints, and the parameters at `keep`.
     keep = range(args.samples + 1)
     for x, y in run.steps(train_data, args.samples, model=model, optimizer=optimizer, keep=keep):
         value = loss(model, x, y)
-        optimizer.zero_grad()  # forget the gradients of the step before
-        value.backward()  # the derivative of the loss by each parameter
+        optimizer.zero_grad()  # clear the gradients of the previous step
+        value.backward()  # the derivative of the loss with respect to each parameter
         optimizer.step()  # parameter -= learning rate * derivative
         run.record(value)
 
-    # Results: the parameters after the last step, averaged over the second half of the steps, and
-    # by least squares, which is the best that these pairs allow; all for inputs that are not
-    # centred
+    # Results, for uncentred inputs: the last iterate, the Polyak-Ruppert average (the mean of the
+    # second half of the iterates), and the least-squares solution, the best that these pairs allow
     iterates = fold(torch.from_numpy(run.kept), centre)  # (steps + 1, 12)
     steps = torch.from_numpy(plotting.eval_steps(run.done))
     curves = {
@@ -136,7 +133,7 @@ def main() -> None:
     }
     results: dict = {name: reports.compare(curve[-1], TRUE) for name, curve in curves.items()}
     results["final_loss"] = loss(model.cpu(), inputs, y_train).item() / args.samples
-    results["noise_floor"] = 2 * args.noise**2  # the expected loss of the true W and b: two outputs
+    results["noise_floor"] = 2 * args.noise**2  # expected loss of the true W and b, two outputs
     results["stable_lr_limit"] = limit
     files = {"train_data.npz": {"x": x_train, "y": y_train}} | reports.models(iterates)
     run.finish(results, reports.linear_recovery(run, results, TRUE, steps, curves, files))

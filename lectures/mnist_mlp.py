@@ -23,11 +23,11 @@ def as_vectors(images: Tensor) -> Tensor:
 
 
 def build_model(hidden: int, generator: torch.Generator) -> nn.Sequential:
-    """The 784-hidden-10 network, with ReLU between, and Flux's default initialization.
+    """The 784-hidden-10 network with a ReLU after the first layer and Flux's initialization.
 
     Glorot uniform weights, in [-a, a] with a = sqrt(6 / (inputs + outputs)), and zero biases
-    (Glorot & Bengio 2010). The softmax that ends the lecture's network is in `loss` and `predict`:
-    PyTorch's cross_entropy takes the outputs before it, so that it never has the logarithm of 0.
+    (Glorot & Bengio 2010). The softmax at the end of the lecture's network is in `predict` and
+    `loss`: PyTorch's cross_entropy takes the outputs before the softmax, which avoids log(0).
     """
     first, second = nn.Linear(28 * 28, hidden), nn.Linear(hidden, 10)
     for layer in (first, second):
@@ -37,9 +37,7 @@ def build_model(hidden: int, generator: torch.Generator) -> nn.Sequential:
 
 
 def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """The mean over the images of -sum_k y_k log(softmax(model(x))_k), for one-hot y of shape (n,
-    10).
-    """
+    """The mean over n images of -sum_k y_k log(softmax(model(x))_k); y is one-hot, (n, 10)."""
     return functional.cross_entropy(model(x), y)
 
 
@@ -55,21 +53,18 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
-    """The fraction of the images, of n, whose most probable class is the label.
-
-    probabilities has the shape (n, 10), labels (n,).
-    """
+    """The fraction of n images whose most probable class is the label; shapes (n, 10) and (n,)."""
     return (probabilities.argmax(dim=1) == labels).double().mean().item()
 
 
 def evaluate(
     run: Run, model: nn.Module, data: datasets.Dataset, images: Tensor, labels: Tensor
 ) -> tuple[dict, int, list[Tensor]]:
-    """The results for metrics.json of a model trained on images (n, 784) with one-hot labels (n,
-    10).
+    """Evaluates a model that was trained on images (n, 784) with one-hot labels (n, 10).
 
-    Also the number of a training image, drawn at random, and the probabilities, of shape (m, 10),
-    for the first five training images, for those that were trained on, and for the test images.
+    Returns the results for metrics.json, the index of a random training image, and the
+    probabilities, each of shape (m, 10), for the first five images, the images trained on, and the
+    test images.
     """
     first_five = predict(model, as_vectors(data.train_images[:5]))
     train, test = predict(model, images), predict(model, as_vectors(data.test_images))
@@ -116,7 +111,7 @@ def main() -> None:
     count = options.images_to_use(args, data)
     run = Run("mnist_mlp", args, dataset=data.name, images=count)
 
-    # Step 1, representing the labels as vectors: 5 becomes [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+    # Step 1, representing the labels as one-hot vectors: 5 becomes [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
     labels = one_hot(data.train_labels[:count]).to(run.device)  # (100, 10)
 
     # Step 2, representing the images as vectors
@@ -137,12 +132,11 @@ def main() -> None:
     # its own step size (Kingma & Ba 2015).
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
 
-    # Step 6, training: an epoch is one step on all images. `run` shows a bar, saves, and can
-    # resume.
+    # Step 6, training: an epoch is one step on all images. `run` shows a bar, saves checkpoints.
     for _epoch in run.steps(range(args.epochs), model=model, optimizer=optimizer):
         value = loss(model, images, labels)
-        optimizer.zero_grad()  # forget the gradients of the step before
-        value.backward()  # the derivative of the loss by each parameter
+        optimizer.zero_grad()  # clear the gradients of the previous step
+        value.backward()  # the derivative of the loss with respect to each parameter
         optimizer.step()
         run.record(value)
 

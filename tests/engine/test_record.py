@@ -172,9 +172,9 @@ SEEN_BY_PYTHON_ALONE = {
             body=BODY.replace("loss(model, x, y)", "step()"),
         ),
     ),
-    "a number that the iterator changes": ("more changes from step", dict(CHANGED)),
+    "a number that the iterator changes": ("more than the tensors of the item changes", dict(CHANGED)),
     "a rate that the iterator changes": (
-        "more changes from step",
+        "more than the tensors of the item changes",
         CHANGED
         | dict(
             setup=CHANGED["setup"].replace("state.k =", "optimizer.param_groups[0]['lr'] ="),
@@ -182,7 +182,7 @@ SEEN_BY_PYTHON_ALONE = {
         ),
     ),
     "a tensor that the iterator fills anew": (
-        "more changes from step",
+        "more than the tensors of the item changes",
         CHANGED
         | dict(
             setup=CHANGED["setup"]
@@ -192,7 +192,7 @@ SEEN_BY_PYTHON_ALONE = {
         ),
     ),
     "the item of the step before": (
-        "more changes from step",
+        "more than the tensors of the item changes",
         dict(setup="last = X[0]", body=BODY.replace("x, y", "last, y"), after="last = x"),
     ),
     "a hook of a parameter": (
@@ -288,7 +288,7 @@ UNKNOWN_OPERATIONS = {
         by_hand("0.1 * (w.grad + decay)", "decay = 0.1 * w.detach()"),
     ),
     "an item in the update": (
-        "more changes from step",
+        "more than the tensors of the item changes",
         dict(
             setup="""
             w = torch.randn(2, dtype=torch.float64, requires_grad=True)
@@ -298,7 +298,7 @@ UNKNOWN_OPERATIONS = {
         ),
     ),
     "a gradient under another name": (
-        "more changes from step",
+        "more than the tensors of the item changes",
         dict(
             setup=by_hand("")["setup"] + "old = w.grad.detach()",
             body=HAND.format("0.1 * (w.grad + old)"),
@@ -434,4 +434,4 @@ def test_a_loop_in_a_string():
     names = {"engine": engine, "torch": torch, "w": torch.ones(2, 2, requires_grad=True)}
     step = "w.square().sum().backward()"
     exec(f"loop = engine.steps(range(9))\nfor _ in loop:\n    {step}", names)
-    assert names["loop"].how == "not compiled: the source of the loop is not at hand"
+    assert names["loop"].how == "not compiled: the source of the loop is not available"
