@@ -30,7 +30,7 @@ class Case(NamedTuple):
 
     @property
     def pairs(self) -> int:
-        """The number of pairs, rounded up to a multiple of LANES if one start has more than LANES."""
+        """The number of pairs; if one start has more than LANES, rounded up to a multiple."""
         pairs = -(-self.step.points // self.parts)
         return -(-pairs // LANES) * LANES if self.lanes == 1 and pairs > LANES else pairs
 

@@ -198,7 +198,7 @@ class Loop:
         return items
 
     def _make_compiled(self, recorded: Recorded, items: Iterator[Any], last: int) -> Iterator[Any]:
-        """Makes all steps but the last; draws items only if the step uses them, returns the rest."""
+        """Makes all steps but the last; draws items only if the step uses them."""
         starts = starts_of(recorded, iterates=self.iterates is not None)
         fresh = any(place is not None for place in recorded.places)
         data = starts.laid_out({}) if not fresh else np.empty(0)

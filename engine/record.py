@@ -195,7 +195,7 @@ class _Graph:
     """The operations that lead to the loss, and their operands."""
 
     def __init__(self, calls: list[Call], parameters: list[Tensor], item: Any):
-        self.made_by = {  # by the ids of results; `to` may return its operand, and then made nothing
+        self.made_by = {  # by the ids of results; without a `to` that returned its operand
             id(call.result): call
             for call in calls
             if isinstance(call.result, Tensor) and all(a is not call.result for a in call.args)

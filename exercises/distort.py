@@ -1,6 +1,4 @@
-"""Copies of images of digits as other people might write them: slanted, wider, bent, with another
-pen.
-"""
+"""Copies of images of digits as other people might write them: slanted, wider, bent, bolder."""
 
 from typing import NamedTuple
 
@@ -9,21 +7,18 @@ from torch import Tensor
 from torch.nn import functional
 
 SIDE = 28
-KNOTS = 4  # along each side: where a copy is bent
+KNOTS = 4  # along each side, whose shifts bend a copy
 
 
 class Distortions(NamedTuple):
-    """The largest of each kind; the least are their negatives.
-
-    All but `bend` are uniform between them.
-    """
+    """The largest distortion of each kind; all but `bend` are uniform from minus this to this."""
 
     turn: float = 0.15  # radians
-    scale: float = 0.1  # of width and height, each on its own, as a share
-    slant: float = 0.15  # rows' shift to the side by their distance from the middle
+    scale: float = 0.1  # of width and height independently, as a fraction
+    slant: float = 0.15  # sideways shift of a row, divided by its distance from the middle
     shift: float = 1.0  # pixels
-    bend: float = 0.3  # pixels: standard deviation of the shifts at 4x4 knots, between them smooth
-    pen: float = 0.4  # share of the way to strokes a pixel wider, or narrower, on each side
+    bend: float = 0.3  # pixels: standard deviation of the shifts at 4x4 knots
+    pen: float = 0.4  # fraction of the way to strokes a pixel wider, or narrower, on each side
 
 
 MOST = Distortions()
@@ -34,11 +29,10 @@ def distorted(
     generator: torch.Generator,
     most: Distortions = MOST,
 ) -> Tensor:
-    """A copy of each image (LeCun et al. 1998, section III.A; Simard et al. 2003), at random.
+    """A random copy of each image (LeCun et al. 1998, section III.A; Simard et al. 2003).
 
-    First the strokes become thicker, by a dilation, or thinner, by an erosion. Then each pixel of
-    the copy has the value of a place in that image, between pixels in proportion (bilinear),
-    outside 0.
+    First a dilation or an erosion makes the strokes thicker or thinner. Then each pixel of the copy
+    takes the value at a place in that image, by bilinear interpolation, or 0 outside.
 
     Args:
         images: (n, 784), as vectors, on any device.
@@ -49,7 +43,7 @@ def distorted(
     knots = torch.randn(count, 2, KNOTS, KNOTS, generator=generator).to(device)
     pixels = images.reshape(count, 1, SIDE, SIDE)
     pen = most.pen * random[6].reshape(-1, 1, 1, 1)
-    signed = pen.sign() * pixels  # negative ones grow thinner
+    signed = pen.sign() * pixels  # dilating the negative image is an erosion
     pixels = pixels + pen * (grown(signed) - signed)
 
     turn, slant = most.turn * random[0], most.slant * random[1]
@@ -81,16 +75,14 @@ def distorted(
 
 
 def grown(pixels: Tensor) -> Tensor:
-    """The largest of the 3x3 pixels around each; faster than max_pool2d."""
+    """The maximum over the 3x3 pixels around each pixel; faster than max_pool2d."""
     for dim in (-2, -1):
         pixels = torch.maximum(pixels, torch.maximum(pixels.roll(1, dim), pixels.roll(-1, dim)))
     return pixels
 
 
 def bases() -> Tensor:
-    """How much of the shift at each knot reaches each pixel, (16, 784): smooth (bicubic) between
-    knots.
-    """
+    """The weight of each knot's shift at each pixel, (16, 784), by bicubic interpolation."""
     knots = torch.eye(KNOTS**2).reshape(-1, 1, KNOTS, KNOTS)
     size = (SIDE, SIDE)
     return functional.interpolate(knots, size=size, mode="bicubic", align_corners=True).reshape(

@@ -22,8 +22,11 @@ from tqdm import trange
 STARTS, PAIRS, NOISE, RATE = 1_000, 10_000, 0.2, 0.01
 LEAST = 6  # pairs that least squares needs
 AT_ONCE = 50  # starts trained in one call: their iterates take 48 MB
-NEAR, MOST = (0.1, 0.05), 0.95  # errors to stay below, and the share of starts that must
-SWEEP_STEPS = 1_000  # and pairs, at each learning rate of the search for the edge
+NEAR, MOST = (
+    (0.1, 0.05),
+    0.95,
+)  # bounds on the errors, and the fraction of starts that must meet them
+SWEEP_STEPS = 1_000  # and as many pairs, at each learning rate
 ESTIMATES = ("last iterate", "averaged iterate", "least squares")
 
 
@@ -32,7 +35,7 @@ class Recipe(NamedTuple):
 
     name: str
     low: float  # they are uniform in [low, low + 5)
-    centred: bool  # their mean is subtracted before training
+    centred: bool  # whether their mean is subtracted before training
 
     def __str__(self) -> str:
         return f"{self.name}: x in [{self.low:g}, {self.low + 5:g})"
@@ -44,7 +47,7 @@ QUICKSTART = Recipe("quickstart", 0, False)
 
 
 class Runs(NamedTuple):
-    """Runs of ``lectures/linear_recovery.py``, in the coordinates that they were trained in."""
+    """Runs of ``lectures/linear_recovery.py``, in the coordinates of their training."""
 
     x: Tensor  # (starts, N, 5), centred if the recipe says so
     y: Tensor  # (starts, N, 2)
@@ -83,7 +86,7 @@ def least_squares(x: Tensor, y: Tensor, counts: np.ndarray) -> Tensor:
 
     x has shape (starts, N, 5), y (starts, N, 2), the result (starts, counts, 12).
     """
-    centres = x.mean(dim=1, keepdim=True)  # with them the equations lose half of their digits
+    centres = x.mean(dim=1, keepdim=True)  # uncentred, the equations lose half of their digits
     z = torch.cat([x - centres, torch.ones_like(x[..., :1]), y], dim=2)  # (starts, N, 8)
     parts = [z[:, a:b, :6].mT @ z[:, a:b] for a, b in itertools.pairwise([0, *counts.tolist()])]
     sums = torch.stack(parts, dim=1).cumsum(dim=1)  # (starts, counts, 6, 8)
@@ -104,7 +107,7 @@ def estimates(runs: Runs, counts: np.ndarray) -> Tensor:
 
 
 def eval_steps(first: int) -> np.ndarray:
-    """Numbers of steps from `first` to PAIRS, evenly spaced in their logarithms."""
+    """Numbers of steps from `first` to PAIRS, logarithmically spaced."""
     return np.unique(np.geomspace(first, PAIRS, 120).astype(int))
 
 
@@ -126,7 +129,7 @@ def history(recipe: Recipe) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]
 
 
 def steps_needed(steps: np.ndarray, errors: np.ndarray, near: float) -> int | None:
-    """The first of `steps` from which on MOST of the starts are within `near`, or None.
+    """The first of `steps` from which on at least MOST of the starts are within `near`, or None.
 
     `errors` has shape (starts, points).
     """
@@ -136,15 +139,15 @@ def steps_needed(steps: np.ndarray, errors: np.ndarray, near: float) -> int | No
 
 
 def mean_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """The lecture's loss, averaged over the pairs; 2 / lambda_max belongs to its Hessian."""
+    """The lecture's loss, averaged over the pairs; the edge is 2 / lambda_max of its Hessian."""
     return linear.loss(model, x, y) / len(x)
 
 
 def sweep(recipe: Recipe) -> dict[str, dict]:
     """Learning rates around the predicted edge, for steps on "all pairs" and on "one pair".
 
-    For each: `predicted`, the edge; `shares`, the rates as multiples of it; `growth`, the last
-    losses divided by the first for each rate; `measured`, the largest rate before one that grows.
+    Each dict has `predicted`, the edge; `shares`, the rates as multiples of it; `growth`, the last
+    losses divided by the first, for each rate; `measured`, the largest rate up to which none grows.
     """
     x, y, _ = draw_pairs(recipe, SWEEP_STEPS, seed=0)
     hessian = 2 * append_one(x).T @ append_one(x) / len(x)  # (6, 6)
@@ -156,7 +159,7 @@ def sweep(recipe: Recipe) -> dict[str, dict]:
 
 
 def rates_around(predicted: float, loss: Callable, x: Tensor, y: Tensor) -> dict:
-    """One of the two parts of `sweep`; x and y have a batch for each step."""
+    """The dict of `sweep` for one kind of step; x and y have a batch for each step."""
     shares, growth = np.union1d(np.geomspace(0.25, 2, 31), np.linspace(0.9, 1.1, 21)), []
     for lr in predicted * shares:
         (losses,) = train([initial_model(0)], loss, x, y, lr=lr, steps=SWEEP_STEPS)
@@ -169,7 +172,7 @@ def rates_around(predicted: float, loss: Callable, x: Tensor, y: Tensor) -> dict
 def draw(
     histories: dict[Recipe, tuple], losses: dict[Recipe, np.ndarray], sweeps: dict[Recipe, dict]
 ) -> dict[str, Figure]:
-    """The figures by file name; `losses` are those of seed 0, as far as they are finite."""
+    """The figures by file name; `losses` are the finite losses of seed 0."""
     settings = f"learning rate {RATE}, noise {NOISE}"
     starts = f"mean of {STARTS:,} starts and 10-90 %"
     drawn = {

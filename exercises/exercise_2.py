@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 STARTS, STEPS, RATE = 1_000, 1_000_000, 0.01
 FEW = 200  # starts, for settings other than gradient descent
-SLOW_STEPS = 5_000  # of PyTorch's optimizers: twice what MOST of the starts need
+SLOW_STEPS = 5_000  # for PyTorch's optimizers: twice what MOST of the starts need
 GROWTH = 0.05  # of the number of steps from one evaluation to the next
-MOST = 0.9  # the share of the starts that is asked for
+MOST = 0.9  # the fraction of the starts that must reach ten of ten
 SEEDS_SHOWN = 5
 
 # One batch, all points at every step, shape (1, 10, 2)
@@ -39,7 +39,7 @@ def point_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return 0.5 * ((model(x) - y) ** 2).sum()
 
 
-# Ways to train many starts: each makes `counts` more steps in turn and yields the states then.
+# Ways to train many starts: for each of `counts`, makes that many steps and yields the states.
 
 
 def gradient_descent(models: list[nn.Sequential], counts: list[int], lr: float) -> Iterator[States]:
@@ -50,7 +50,7 @@ def gradient_descent(models: list[nn.Sequential], counts: list[int], lr: float) 
 
 
 def one_point(models: list[nn.Sequential], counts: list[int], lr: float) -> Iterator[States]:
-    """Stochastic gradient of Higham & Higham: one point drawn at random for each step.
+    """Stochastic gradient descent as in Higham & Higham: a random point for each step.
 
     All starts take the same points in the same order.
     """
@@ -65,12 +65,14 @@ def one_point(models: list[nn.Sequential], counts: list[int], lr: float) -> Iter
 def optimizer(
     models: list[nn.Sequential], counts: list[int], make: Callable, **options: float
 ) -> Iterator[States]:
-    """One of PyTorch's optimizers on all starts as one model, as these work elementwise."""
+    """A PyTorch optimizer on all starts as one model, since it works elementwise."""
     states, _ = stack_module_state(models)
     step = make(states.values(), **options)
     for count in counts:
         for _ in range(count):
-            value = losses_of(models[0], states).sum()  # its gradient by a start is the start's own
+            value = losses_of(
+                models[0], states
+            ).sum()  # a start's gradient of it is that of its own loss
             step.zero_grad()
             value.backward()
             step.step()
@@ -93,7 +95,7 @@ def losses_of(model: nn.Sequential, states: States) -> Tensor:
 
 
 class Setting(NamedTuple):
-    """A way to train, and how much of it."""
+    """A way to train, and its numbers of starts and steps."""
 
     name: str
     starts: int
@@ -117,21 +119,23 @@ SETTINGS = [
 
 
 class History(NamedTuple):
-    """Some starts in the course of training."""
+    """Evaluations of some starts during training."""
 
-    steps: np.ndarray  # (points,), see `eval_steps`
-    correct: np.ndarray  # (points, starts, 10), which of the ten points are classified correctly
-    losses: np.ndarray  # (points, starts)
+    steps: np.ndarray  # (evals,), see `eval_steps`
+    correct: np.ndarray  # (evals, starts, 10), which of the ten points are classified correctly
+    losses: np.ndarray  # (evals, starts)
 
     @property
     def all_correct(self) -> np.ndarray:
-        """Whether all ten points are, shape (points, starts)."""
+        """Whether all ten points are classified correctly, shape (evals, starts)."""
         return np.asarray(self.correct.all(axis=2))
 
 
 def eval_steps(steps: int) -> np.ndarray:
-    """Numbers of steps to evaluate at: a thousandth of `steps`, and from a hundredth on evenly in
-    their logarithms, about GROWTH apart; a tenth is among them."""
+    """Numbers of steps to evaluate at: a thousandth of `steps`, then a hundredth to all of them.
+
+    The latter are logarithmically spaced, about GROWTH apart, and a tenth is among them.
+    """
     late = np.geomspace(max(1, steps // 100), steps, 1 + 2 * int(np.log(10) / GROWTH))
     return np.unique([max(1, steps // 1000), *np.round(late)]).astype(int)
 
@@ -150,8 +154,8 @@ def history(setting: Setting) -> History:
 
 
 def steps_until(seen: History, share: float) -> int | None:
-    """The first evaluation by which that share of the starts has had all ten points correct."""
-    reached = np.maximum.accumulate(seen.all_correct, axis=0).mean(axis=1)  # (points,)
+    """The first evaluation by which a fraction of the starts has had all points correct once."""
+    reached = np.maximum.accumulate(seen.all_correct, axis=0).mean(axis=1)  # (evals,)
     enough = np.flatnonzero(reached >= share)
     return int(seen.steps[enough[0]]) if len(enough) else None
 
@@ -167,7 +171,7 @@ def names(points: np.ndarray) -> list[str]:
 
 
 def failures(seen: History) -> list[dict]:
-    """The starts that end with points misclassified, by these points, the most frequent first."""
+    """The starts that end with misclassified points, grouped by these, the largest group first."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for start in np.flatnonzero(~seen.all_correct[-1]).tolist():
         groups.setdefault(tuple(names(~seen.correct[-1, start])), []).append(start)
@@ -220,7 +224,7 @@ def plateau(seen: History) -> dict:
 def draw(histories: list[History], losses: np.ndarray) -> dict[str, Figure]:
     """The figures by file name; `losses` are those of the lecture's setting with seed 0."""
     lecture, settings = histories[0], SETTINGS[:6]  # those without momentum and Adam
-    correct = lecture.correct.sum(axis=2)  # (points, starts)
+    correct = lecture.correct.sum(axis=2)  # (evals, starts)
 
     def marks(counts: np.ndarray) -> dict[int, str]:
         return plotting.milestones(lecture.steps[1:], counts[1:])

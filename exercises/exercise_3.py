@@ -19,7 +19,7 @@ KINDS = ("randn", "rand")
 
 
 def lecture_weights(kind: str) -> Tensor:
-    """The weights, shape (23,), after LECTURE_STEPS steps of the lecture on pairs of a kind."""
+    """The parameters (23,) after LECTURE_STEPS of the lecture's steps on pairs of a kind."""
     (model,) = initial_models(1)
     optimizer = optim.SGD(model.parameters(), lr=RATE)
     for x, y in ann.random_pairs(LECTURE_STEPS, kind, generator(0, "pairs")):
@@ -36,7 +36,7 @@ def mean_pair_loss(prediction: Tensor, y: Tensor) -> float:
 
 
 def train_on_pairs(kind: str) -> tuple[dict, np.ndarray]:
-    """Trains on the pairs themselves, one a step: the results, and the losses, (starts, PAIRS)."""
+    """Trains on the pairs themselves, one per step; the results, and the losses (starts, PAIRS)."""
     draw = {"randn": torch.randn, "rand": torch.rand}[kind]
     x, y = draw(2, PAIRS, 2, generator=generator(0, "pairs"), dtype=torch.float64)
     models = initial_models(STARTS)

@@ -1,4 +1,4 @@
-"""Exercise 4: a random image that is not in the training data, ten such, and the whole test set."""
+"""Exercise 4: random images that are not in the training data, and the whole test set."""
 
 from common import datasets, plotting
 from common.onehot import one_hot
@@ -22,7 +22,7 @@ from tqdm import tqdm
 FEW, EPOCHS, RATE, HIDDEN = 100, 100, 0.001, 40  # the lecture's
 RUNS = 10  # of the lecture
 SIZES, SEEDS = (100, 300, 1_000, 3_000, 10_000, 30_000, 60_000), 5
-# How more images are trained on: `epochs` or `least_steps`, whichever is more.
+# Settings for more images; training takes `epochs` or `least_steps`, whichever is more.
 TUNED = {"batch_size": 128, "lr": 0.015, "weight_decay": 1e-4, "epochs": 20, "least_steps": 600}
 # Test errors of networks on MNIST's 60,000 images, from LeCun, Bottou, Bengio & Haffner,
 # Proceedings of the IEEE 86(11), 1998, section III.
@@ -45,7 +45,7 @@ def lecture_model(data: datasets.Dataset, seed: int) -> nn.Sequential:
 
 
 def tuned_model(data: datasets.Dataset, images: int, seed: int, tuned: dict) -> nn.Sequential:
-    """A model of the first `images` images, trained as by mnist_all; `tuned` has TUNED's keys."""
+    """A model trained on the first `images` images, as by mnist_all; `tuned` is like TUNED."""
     x, y = mnist.as_vectors(data.train_images[:images]), one_hot(data.train_labels[:images])
     model = mnist.build_model(HIDDEN, generator(seed, "model"))
     tuned = tuned.copy()
@@ -71,10 +71,10 @@ def _start_worker() -> None:
 def tuned_probabilities(
     name: str, data_dir: Path, tasks: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], Tensor]:
-    """What models with TUNED settings say of the test images of a data set, each (n, 10).
+    """The probabilities, (n, 10), that models with TUNED settings give n test images, by task.
 
-    The tasks are numbers of training images and seeds; each core takes one at a time. A Pool
-    ends with its `with`, where tqdm's process_map would wait for the tasks begun, after Ctrl-C too.
+    A task is a number of training images and a seed; each core takes one at a time. Leaving `with`
+    ends a Pool at once; tqdm's process_map would wait for running tasks, even after Ctrl-C.
     """
     tasks = sorted(tasks, reverse=True)  # the longest first
     work = functools.partial(_answer, name, data_dir, TUNED)
@@ -84,7 +84,7 @@ def tuned_probabilities(
 
 
 def unseen_image(data: datasets.Dataset, seed: int) -> dict:
-    """The random test image of ``mnist_mlp.py --seed SEED``, and what the model says of it."""
+    """The random test image of ``mnist_mlp.py --seed SEED``, and the model's prediction."""
     probabilities = mnist.predict(lecture_model(data, seed), mnist.as_vectors(data.test_images))
     index = int(torch.randint(len(data.test_images), (), generator=generator(seed, "unseen image")))
     return {
@@ -100,7 +100,7 @@ def unseen_image(data: datasets.Dataset, seed: int) -> dict:
 def draw(
     data: datasets.Dataset, runs: list[dict], accuracies: dict[int, list[float]]
 ) -> dict[str, Figure]:
-    """The figures by file name; `accuracies` on the test set by number of training images."""
+    """The figures by file name; `accuracies` are by number of training images."""
     errors = 100 * (1 - np.array(list(accuracies.values()))).T  # (seeds, sizes)
     sizes = np.array(list(accuracies))
     curves = {f"784-40-10, mean of {SEEDS} seeds and 10-90 %": (sizes, errors)}

@@ -1,4 +1,4 @@
-"""Exercise 5: the lecture's project topic: Flux, and not MNIST but a similar good data set."""
+"""Exercise 5: the lecture's project topic: Flux, and a good data set similar to MNIST."""
 
 from common import datasets, plotting
 from exercises.exercise_4 import FEW, lecture_model, load, tuned_probabilities
@@ -25,9 +25,9 @@ def confusion(probabilities: Tensor, labels: Tensor) -> np.ndarray:
 
 
 def confused(counts: np.ndarray, classes: list[str]) -> list[dict]:
-    """The CONFUSED largest shares of a label's images that are taken for one other class.
+    """The CONFUSED largest fractions of a label's images that are classified as one other class.
 
-    `counts` are those of each seed's model, shape (seeds, 10, 10).
+    `counts` are the confusion matrices of the seeds, shape (seeds, 10, 10).
     """
     shares = counts / counts.sum(axis=2, keepdims=True)
     shares[:, range(10), range(10)] = 0
@@ -64,7 +64,7 @@ def evaluate(name: str, data_dir: Path) -> tuple[dict, Figure]:
 
 
 def measure(data_dir: Path) -> tuple[dict, dict[str, Figure]]:
-    """The results, and the figures by file name, of the data sets that are on the disk."""
+    """The results and the figures, by file name, of the data sets that are on the disk."""
     names = [name for name in DATASETS if name == "digits" or datasets.on_disk(name, data_dir)]
     rows, figures = zip(*(evaluate(name, data_dir) for name in names))
     return {

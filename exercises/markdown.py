@@ -13,22 +13,22 @@ def count(number: int) -> str:
 
 
 def digits(number: float, significant: int) -> str:
-    """A number with so many significant digits: "0.041"."""
+    """A number with a given number of significant digits: "0.041"."""
     return f"{number:.{significant}g}"
 
 
 def percent(share: float, decimals: int | None = None) -> str:
-    """A share as a percentage, "95 %", or with so many decimals, "95.0 %"."""
+    """A fraction as a percentage, "95 %", or with a given number of decimals, "95.0 %"."""
     return f"{100 * share:g} %" if decimals is None else f"{100 * share:.{decimals}f} %"
 
 
 def mean_std(shares: Sequence[float]) -> str:
-    """Mean and standard deviation of shares: "97.81 ± 0.13 %"."""
+    """Mean and standard deviation of fractions: "97.81 ± 0.13 %"."""
     return f"{100 * np.mean(shares):.2f} ± {100 * np.std(shares):.2f} %"
 
 
 def steps(number: int | None, given: int) -> str:
-    """A number of steps, or, for None, that it was not reached in the steps given."""
+    """A number of steps, "10,000", or for None "not by 20,000", the steps given."""
     return f"not by {given:,}" if number is None else f"{number:,}"
 
 
@@ -42,5 +42,5 @@ _TEMPLATES.filters |= {f.__name__: f for f in (count, digits, percent, mean_std,
 
 
 def render(template: str, results: dict) -> str:
-    """A template filled in with results; a name that is not among them is an error."""
+    """Fills in a template with results; raises an error for a name that is not among them."""
     return _TEMPLATES.get_template(template).render(results)

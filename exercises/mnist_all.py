@@ -1,4 +1,4 @@
-"""The lecture's network on all of MNIST: shuffled batches, a one-cycle rate, distorted copies."""
+"""The lecture's network on all of MNIST: shuffled batches, one-cycle learning rate, distortions."""
 
 import sys
 from pathlib import Path
@@ -28,14 +28,14 @@ def batches(
     most: Distortions | None,
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The images, (size, 784), and labels, (size, 10), of each step: shuffled anew in every epoch.
+    """Yields images (size, 784) and labels (size, 10) for each step, shuffled anew in every epoch.
 
-    Each image is distorted anew, up to `most`, unless that is None.
+    Unless `most` is None, each image is distorted anew, up to `most`.
     """
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator).to(images.device)
         for batch in order.split(size):
-            x = images.index_select(0, batch)  # in a third of the time of images[batch]
+            x = images.index_select(0, batch)  # three times as fast as images[batch]
             yield (distorted(x, generator, most) if most else x), labels[batch]
 
 
@@ -52,10 +52,10 @@ def train(
     most: Distortions | None = None,
     run: Run | None = None,
 ) -> None:
-    """Trains on images (n, 784) and one-hot labels (n, 10) by Adam, in `batches`.
+    """Trains on images (n, 784) and one-hot labels (n, 10) with Adam, in `batches`.
 
     In the first 12 % of the steps the learning rate rises to `lr`, then it falls to nearly 0
-    (one-cycle, Smith & Topin 2018); Adam's means keep their memory. `run` records the steps.
+    (one-cycle, Smith & Topin 2018); Adam's betas are constant. `run` records the steps.
     """
     steps = epochs * math.ceil(len(images) / batch_size)
     optimizer = optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
@@ -86,13 +86,13 @@ def parse_args() -> argparse.Namespace:
         "--batch-size",
         type=options.whole_number(1, 60_000),
         default=128,
-        help="images a step, 1 to 60000",
+        help="images per step, 1 to 60000",
     )
     parser.add_argument(
         "--weight-decay",
         type=options.real_number(0, 1),
         default=0.0,
-        help="share of the weights added to their gradients, 0 to 1",
+        help="fraction of the parameters added to their gradients, 0 to 1",
     )
     parser.add_argument("--no-distort", action="store_true", help="train on the images as they are")
     options.add_hidden_option(parser)

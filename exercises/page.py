@@ -1,10 +1,10 @@
-"""Answers the lecture's exercises: runs what they ask for and writes docs/generated/exercises.md.
+"""Answers the lecture's exercises: makes their runs and writes docs/generated/exercises.md.
 
-    python exercises/page.py          all of them, in some minutes
-    python exercises/page.py 1 3      these; the others' sections stay as they are
+    python exercises/page.py          all exercises, in some minutes
+    python exercises/page.py 1 3      exercises 1 and 3; the other sections stay unchanged
 
-Each exercise is a module whose `measure` returns results and figures, and a template of the page's
-section. The results are also in outputs/exercises/exercise_N/metrics.json.
+Each exercise is a module whose `measure` returns results and figures, and a template for its
+section of the page. The results are also in outputs/exercises/exercise_N/metrics.json.
 """
 
 import io
@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # common/ is found from any folder
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's folder
 
 from common import files, options, program
 from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
@@ -35,7 +35,7 @@ Written by `make exercises`; every number and figure comes from its runs.
 
 
 def run(number: int, data_dir: Path) -> None:
-    """Does an exercise: writes results to OUTPUTS and figures to DOCS, in place of older ones."""
+    """Runs an exercise; writes its results to OUTPUTS and figures to DOCS, replacing old ones."""
     begin = time.perf_counter()
     results, figures = EXERCISES[number].measure(data_dir)
     python, cores = platform.python_version(), os.cpu_count()
@@ -54,7 +54,7 @@ def run(number: int, data_dir: Path) -> None:
 
 
 def small_png(figure: Figure) -> bytes:
-    """A figure with 256 colours, which take a third of the bytes."""
+    """A figure as a PNG with 256 colours, which takes a third of the bytes."""
     full, small = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png")
     picture = Image.open(full).convert("RGB").quantize(dither=Image.Dither.NONE)
@@ -73,7 +73,7 @@ def section(number: int) -> str:
 
 
 def publish(number: int) -> None:
-    """Writes an exercise's section of the page; the others stay as they are."""
+    """Writes an exercise's section of the page; the others stay unchanged."""
     path = DOCS / "exercises.md"
     page = path.read_text(encoding="utf-8") if path.exists() else ""
     old = re.split(r"^(?=## \d\. )", page, flags=re.MULTILINE)[1:]
@@ -88,14 +88,14 @@ def main() -> None:
         type=options.whole_number(1, len(EXERCISES)),
         nargs="*",
         default=list(EXERCISES),
-        help="their numbers, 1 to 5",
+        help="their numbers, 1 to 5 (default: all)",
     )
     parser.add_argument(
         "--data-dir",
         type=options.folder,
         metavar="DIR",
         default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
-        help="the folder of MNIST/raw/; the variable MNIST_ROOT sets it",
+        help="the folder with MNIST/raw/ (default: MNIST_ROOT, or data/)",
     )
     args = parser.parse_args()
     torch.set_num_threads(1)  # no step here is large enough to gain from more

@@ -1,4 +1,4 @@
-"""The figure of the pictures in which digits were read: tiles in rows."""
+"""Draws pictures and the digits that were read in them, as rows of tiles."""
 
 from common import plotting
 from common.plotting import BLUE, GREY, ORANGE, SMALL, styled
@@ -14,8 +14,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 TILE, COLUMNS = 1.7, 6  # inches, tiles in a row
-LETTERS = 16  # in a line of a caption, which is as wide as a tile
-PIXELS = 250  # of a picture, across a tile
+LETTERS = 16  # per line of a caption, which is as wide as a tile
+PIXELS = 250  # across a tile, to which a larger picture is shrunk
 
 
 class Reading(NamedTuple):
@@ -32,10 +32,9 @@ class Reading(NamedTuple):
 
 @styled
 def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
-    """Each picture with its digits framed, then for each digit the image, the ten probabilities and
-    the answer.
+    """Draws each picture, then for each of its digits the image, the probabilities and the answer.
 
-    A picture begins a new row where it does not fit with its digits.
+    A picture begins a new row if its tiles do not all fit into the current one.
     """
     rows: list[list[tuple[Reading, int]]] = [[]]
     for picture in pictures:
@@ -79,9 +78,7 @@ def readings(pictures: Sequence[Reading], *, title: str) -> Figure:
 
 
 def draw_picture(axes: Axes, reading: Reading, left: float, top: float) -> float:
-    """The picture, one tile wide or two high, with a frame around each digit; returns where it
-    ends, in inches.
-    """
+    """Draws a picture within one tile by two, with its digits framed; returns its lower end."""
     height, width = reading.picture.shape[:2]
     scale = min((TILE - 0.15) / width, (2 * TILE - 0.1) / height)  # inches a pixel
     left += (TILE - width * scale) / 2
@@ -110,9 +107,7 @@ def draw_picture(axes: Axes, reading: Reading, left: float, top: float) -> float
 def draw_digit(
     axes: Axes, image: np.ndarray, probabilities: np.ndarray, left: float, top: float
 ) -> float:
-    """The image as the network sees it, and below it ten bars, the likeliest filled; returns where
-    they end.
-    """
+    """Draws the network's input and, below it, ten bars, the largest filled; returns their lower end."""
     side = TILE - 0.25
     axes.imshow(
         image,

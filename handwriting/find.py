@@ -1,6 +1,4 @@
-"""Finds the digits in a picture: the ink, its pieces, their lines; and makes each digit as MNIST's
-images are.
-"""
+"""Finds the digits in a picture, line by line, and turns each into an image like MNIST's."""
 
 from typing import NamedTuple
 
@@ -8,18 +6,18 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-# Lengths are in pixels of the working picture, whose longer side has 240 to 1000 of them.
+# Lengths are in pixels of the resized picture, whose longer side has 240 to 1000.
 LARGE, SMALL = 1000, 240  # a longer picture is shrunk to LARGE, a shorter one enlarged to SMALL
-WIDEST = 0.25  # of the picture's shorter side: no stroke is as wide; what is, is paper or desk
+WIDEST = 0.25  # of the picture's shorter side: strokes are narrower, paper and desk are wider
 LEAST_CONTRAST = 14  # between ink and paper, of 255
 LEAST_SHARE = 0.3  # of the strongest ink's contrast
 GRAINS = 5  # times the paper's grain, which is about one standard deviation
 RULE_LENGTH = 0.15  # of the picture's width: a ruled line is longer, and ends at the picture's edge
 RULE_WIDTH = 9 / 800  # of the picture's longer side: a ruled line is thinner
-FAINT = 0.45  # of the strongest ink: a piece with none stronger is dust, or a bit of a line
+FAINT = 0.45  # of the strongest ink: a piece without stronger ink is dust, or part of a ruled line
 SPECK = 0.2  # of the tallest piece: a shorter one is dust
-LOW, NEAR = 0.36, 0.25  # of the tallest: a lower piece is a part of a digit no further away
-LINK = 0.1  # of the tallest: pieces less far above each other are one digit
+LOW, NEAR = 0.36, 0.25  # of the tallest: a piece lower than LOW belongs to a digit nearer than NEAR
+LINK = 0.1  # of the tallest: pieces with a smaller vertical gap are one digit
 THINNEST = 0.11  # of a digit's longer side: nine of ten digits of MNIST have wider strokes
 FIELD, SIDE = 20, 28  # a digit fills 20x20 of 28x28
 
@@ -28,20 +26,18 @@ class Digit(NamedTuple):
     """A digit's place in the picture, and its ink."""
 
     box: tuple[int, ...]  # top, left, bottom, right
-    ink: np.ndarray  # 1 where ink is in the box; from `prepare` (28, 28) of uint8, bright on 0
+    ink: np.ndarray  # the box's mask; in the result of `prepare` an image (28, 28), uint8, ink 255
 
 
 def prepare(picture: np.ndarray) -> list[list[Digit]]:
-    """The lines of digits in a picture (height, width, 3), each from left to right; none where
-    there is no ink.
-    """
+    """The lines of digits in a picture (height, width, 3), each from left to right."""
     longest = max(picture.shape[:2])
     scale = min(LARGE, max(SMALL, longest)) / longest
     size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     ink = ink_in(cv2.resize(picture, size, interpolation=kind))
     mask = above_threshold(ink)
-    for _ in range(2):  # lines across, then lines upright
+    for _ in range(2):  # horizontal rules, then vertical ones
         mask = np.ascontiguousarray(without_rules(mask).T)
     digits = digits_in(cut_apart(mask, digits_in(mask, ink)), ink)
     digits = [
@@ -52,17 +48,17 @@ def prepare(picture: np.ndarray) -> list[list[Digit]]:
 
 
 def ink_in(picture: np.ndarray) -> np.ndarray:
-    """How much ink is at each pixel, dark or light, of any colour: about 0 on paper and desk;
-    (height, width).
+    """The amount of ink at each pixel, of any colour, (height, width); about 0 on paper and desk.
 
-    Paper and desk are what a square of WIDEST fits into: a closing leaves these, and fills dark
-    strokes with the paper around. What is at the picture's edge goes on beyond it, so that a strip
-    of a desk is wide; but a small picture is a drawing, whose strokes may lie along the edge, and
-    has paper there.
+    A closing with a square of side WIDEST keeps paper and desk and fills strokes with the paper
+    around them; the difference is ink. Beyond its edges the picture is continued, so that a strip
+    of desk counts as wide, or, if it is a small drawing with strokes along its edge, by paper.
     """
     height, width = picture.shape[:2]
     small = cv2.resize(picture, (160, 160), interpolation=cv2.INTER_AREA).reshape(-1, 3)
-    direction = np.linalg.eigh(np.cov(small, rowvar=False))[1][:, -1]  # of most difference
+    direction = np.linalg.eigh(np.cov(small, rowvar=False))[1][
+        :, -1
+    ]  # the first principal component
     direction *= np.copysign(1, direction.sum()) / np.abs(direction).sum()
     value = cv2.GaussianBlur(picture, (0, 0), 1) @ direction
     value = (value - value.min()).round().astype(np.uint8)
@@ -70,7 +66,7 @@ def ink_in(picture: np.ndarray) -> np.ndarray:
     square = np.ones((side, side), np.uint8)
     edge = np.median(np.concatenate([value[0], value[-1], value[:, 0], value[:, -1]]))
     lightest = cv2.erode(value, square, borderType=cv2.BORDER_CONSTANT, borderValue=0).max()
-    if max(edge, lightest) < value.max() / 2:  # neither paper at the edge nor a sheet on a desk
+    if max(edge, lightest) < value.max() / 2:  # no light paper, at the edge or on a desk
         value, edge = 255 - value, 255 - edge
     paper = {"constant_values": edge} if max(height, width) <= SMALL else {"mode": "edge"}
     value = np.pad(value, side, **paper)
@@ -79,16 +75,14 @@ def ink_in(picture: np.ndarray) -> np.ndarray:
 
 
 def above_threshold(ink: np.ndarray) -> np.ndarray:
-    """1 where ink stands out from the paper's grain and beside the strongest ink; elsewhere 0."""
+    """A mask, 1 where ink exceeds the paper's grain and a fraction of the strongest ink."""
     low, paper, strongest = np.percentile(ink, (5, 25, 99.8))
     least = max(GRAINS * (paper - low), LEAST_SHARE * (strongest - paper), LEAST_CONTRAST)
     return (ink > paper + least).astype(np.uint8)
 
 
 def without_rules(mask: np.ndarray) -> np.ndarray:
-    """The mask without thin lines that go across to the picture's edge; strokes that cross one are
-    mended.
-    """
+    """Removes thin lines that reach the picture's edge, and mends the strokes that cross them."""
     width = mask.shape[1]
     if max(mask.shape) <= SMALL:
         return mask
@@ -106,16 +100,12 @@ def without_rules(mask: np.ndarray) -> np.ndarray:
 
 
 def changed(mask: np.ndarray, change: int, height: int, width: int) -> np.ndarray:
-    """A mask after an opening, a closing or a dilation with a rectangle of odd sides, which shifts
-    nothing.
-    """
+    """Opens, closes or dilates a mask with a rectangle, whose odd sides keep it from shifting."""
     return cv2.morphologyEx(mask, change, np.ones((height | 1, width | 1), np.uint8))
 
 
 def digits_in(mask: np.ndarray, ink: np.ndarray) -> list[Digit]:
-    """The connected components of a mask that are digits; a low one belongs to the nearest, as the
-    bar of a 5 does.
-    """
+    """The digits of a mask: tall components, joined by low ones nearby, such as the bar of a 5."""
     _, label, stats, _ = cv2.connectedComponentsWithStats(mask)
     inked = ink * mask
     strong = np.zeros(len(stats), bool)
@@ -138,7 +128,7 @@ def digits_in(mask: np.ndarray, ink: np.ndarray) -> list[Digit]:
 
 
 def cut_apart(mask: np.ndarray, digits: list[Digit]) -> np.ndarray:
-    """The mask with digits that touch cut apart, where one is clearly wider than its neighbours."""
+    """Cuts touching digits apart: components that are clearly wider than the median."""
     mask = mask.copy()
     usual = np.median([box[3] - box[1] for box, _ in digits]) if len(digits) > 1 else np.inf
     for (top, left, bottom, right), _ in digits:
@@ -154,9 +144,7 @@ def cut_apart(mask: np.ndarray, digits: list[Digit]) -> np.ndarray:
 
 
 def lines_of(digits: list[Digit]) -> list[list[Digit]]:
-    """The lines from top to bottom: a digit that shares rows with a line's last digit goes on with
-    that line.
-    """
+    """The lines, top to bottom; a digit continues the line whose last digit shares its rows."""
     lines: list[list[Digit]] = []
     for digit in sorted(digits, key=lambda digit: digit.box[1]):
         top, _, bottom, _ = digit.box
@@ -171,11 +159,10 @@ def lines_of(digits: list[Digit]) -> list[list[Digit]]:
 
 
 def thickened(digit: np.ndarray) -> np.ndarray:
-    """The mask with strokes at least THINNEST of its longer side wide: pixels within a radius of
-    the ink become ink.
+    """Dilates a mask until its strokes have a width of at least THINNEST of its longer side.
 
-    A band of width w has pixels w / 4 from its outline, on average. The radius r solves
-    width + 2 r = THINNEST (side + 2 r).
+    The pixels of a stroke are, on average, a quarter of its width from its outline. The radius r
+    solves width + 2 r = THINNEST (side + 2 r).
     """
     inner = cv2.distanceTransform(np.pad(digit, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     width = 4 * inner[inner > 0].mean() - 1
@@ -186,10 +173,9 @@ def thickened(digit: np.ndarray) -> np.ndarray:
 
 
 def as_mnist(ink: np.ndarray) -> np.ndarray:
-    """A digit's ink (height, width), 0 to 1, as MNIST's images are: (28, 28), ink 255.
+    """Turns a digit's ink (height, width), 0 to 1, into an image like MNIST's: (28, 28), ink 255.
 
-    The longer side is scaled to 20 pixels by area means; the centre of mass is in pixel (14, 14),
-    counted from 0.
+    The longer side becomes 20 pixels (area averages), the centre of mass pixel (14, 14), from 0.
     """
     height, width = (max(1, int(FIELD * side / max(ink.shape) + 0.5)) for side in ink.shape)
     small = cv2.resize(ink.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
@@ -197,7 +183,7 @@ def as_mnist(ink: np.ndarray) -> np.ndarray:
     corner = []
     for axis, size in enumerate(small.shape):
         middle = np.average(np.arange(size) + 0.5, weights=small.sum(axis=1 - axis))
-        place = SIDE / 2 + 1 - middle + 1e-4  # so that no rounding decides about a whole number
+        place = SIDE / 2 + 1 - middle + 1e-4  # 1e-4: rounding cannot change a whole number
         corner.append(min(max(int(place), 0), SIDE - size))
     top, left = corner
     image[top : top + height, left : left + width] = (255 * small + 0.5).astype(np.uint8)

@@ -1,10 +1,10 @@
-"""How many pictures of a folder are read right: by kind, then those that are read wrongly.
+"""Counts the pictures of a folder that are read correctly, by kind, and lists the others.
 
     python handwriting/measure.py FOLDER
 
-FOLDER has the pictures and labels.tsv, whose columns are `file`, `digits` (as `4 2`, in the order
-of reading), `kind` and perhaps `layout`. A picture is right if all its digits are; it is answered
-surely if none of them is unsure.
+FOLDER holds the pictures and labels.tsv, with the columns `file`, `digits` (such as `4 2`, in
+reading order), `kind` and, optionally, `layout`. A picture is right if all its digits are; it is
+sure if none of its digits is unsure.
 """
 
 import csv
@@ -28,7 +28,7 @@ def labels(folder: Path) -> list[dict[str, str]]:
     """The rows of a folder's labels.tsv.
 
     Raises:
-        RunError: there is none, or it lacks a column.
+        RunError: the file is missing, or lacks a column.
     """
     path = folder / "labels.tsv"
     try:
@@ -45,7 +45,10 @@ def main() -> None:
     parser = options.parser(__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="pictures and labels.tsv")
     parser.add_argument(
-        "--half", choices=("all", "odd", "even"), default="all", help="only each second picture"
+        "--half",
+        choices=("all", "odd", "even"),
+        default="all",
+        help="which pictures, counted from 1",
     )
     read.add_model_option(parser)
     args = parser.parse_args()

@@ -1,13 +1,11 @@
-"""How many of 100 digits of MNIST are read right from photos composed of them, with noise, shade,
-dust, lines, a desk.
+"""Counts the MNIST digits that are read correctly in composed photos with noise, shade, dust, ...
 
-    python handwriting/photos.py              # test images 5000 to 5099, from which no setting was
-    chosen python handwriting/photos.py --tuning     # training images 55000 to 55099, from which
-    they were
+    python handwriting/photos.py             # test images 5000 to 5099, which chose no setting
+    python handwriting/photos.py --tuning    # training images 55000 to 55099, which chose settings
 
-A photo has 800x800 pixels; the digit is enlarged 14 to 20 times and put anywhere on paper, in dark,
-blue or grey ink, and the photo goes through a JPEG file of quality 85. The model is that of `make
-lectures`, or --model.
+A photo has 800x800 pixels. The digit is enlarged 14 to 20 times and placed at random on paper, in
+dark, blue or grey ink; then the photo is saved as JPEG with quality 85 and read again. The model is
+that of `make lectures`, unless --model names another.
 """
 
 import argparse
@@ -36,15 +34,15 @@ LINES = ((150, 175, 215), (100, 105, 130))  # the palest and the darkest
 
 
 class Photo(NamedTuple):
-    """What is wrong with a photo."""
+    """The defects of a photo."""
 
     noise: float = 1.5  # standard deviation, of 255
-    fall: float = 0  # of the light, from one edge to the other, of 255
-    shadow: float = 0  # of a hand over a part of it: the share of the light that is taken
-    corners: float = 0  # the share of the light that is missing there
-    specks: int = 0  # of dust, of radius 2 to 6
+    fall: float = 0  # of brightness from one edge to the other, of 255
+    shadow: float = 0  # of a hand over a part of the photo: the fraction of light that it takes
+    corners: float = 0  # the fraction of light that is missing there
+    specks: int = 0  # of dust, with a radius of 2 to 6
     rules: int = 0  # 1: lines, 2: squares; turned by up to 2 degrees
-    desk: bool = False  # the paper is seen whole, on a dark desk, turned by up to 8 degrees
+    desk: bool = False  # the whole sheet lies on a dark desk, turned by up to 8 degrees
     pen: float | None = None  # the width of all strokes in pixels
 
 
@@ -66,7 +64,7 @@ KINDS = {
 
 
 def compose(image: NDArray[np.uint8], kind: Photo, draw: np.random.Generator) -> NDArray[np.uint8]:
-    """A photo of a digit, (28, 28), ink bright on 0: (800, 800, 3)."""
+    """Composes a photo (800, 800, 3) of a digit's image (28, 28), with bright ink on 0."""
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
     scene = np.full((SIDE, SIDE, 3), PAPER, float)
     for axis in range(kind.rules):
@@ -87,9 +85,8 @@ def compose(image: NDArray[np.uint8], kind: Photo, draw: np.random.Generator) ->
     if kind.desk:
         scene = on_desk(scene, draw)
     angle = draw.uniform(0, 2 * np.pi)
-    across = x * np.cos(angle) + y * np.sin(
-        angle
-    )  # -0.5 to 0.5 between two edges, up to 0.71 to corners
+    # From -0.5 to 0.5 between two edges, at most 0.71 at corners
+    across = x * np.cos(angle) + y * np.sin(angle)
     scene -= kind.fall * (across[..., None] / (abs(np.cos(angle)) + abs(np.sin(angle))) + 0.5)
     scene *= 1 - kind.shadow / (1 + np.exp(-(across + draw.uniform(-0.1, 0.1)) / 0.03))[..., None]
     scene *= 1 - 2 * kind.corners * (x**2 + y**2)[..., None]
@@ -100,14 +97,12 @@ def compose(image: NDArray[np.uint8], kind: Photo, draw: np.random.Generator) ->
 
 
 def mixed(scene: NDArray, colour: tuple[float, ...], share: NDArray) -> NDArray:
-    """`scene` with that share of a colour at each pixel."""
+    """Blends a colour into `scene`; `share` is its fraction at each pixel."""
     return scene * (1 - share[..., None]) + np.array(colour) * share[..., None]
 
 
 def strokes(image: NDArray[np.uint8], times: int, pen: float | None) -> NDArray:
-    """A digit enlarged: the share of ink at each pixel; with a pen along the middles of its
-    strokes.
-    """
+    """A digit enlarged: the fraction of ink at each pixel; with `pen`, drawn along centre lines."""
     size = (times * image.shape[1], times * image.shape[0])
     large = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
     if pen is None:
@@ -116,7 +111,7 @@ def strokes(image: NDArray[np.uint8], times: int, pen: float | None) -> NDArray:
 
 
 def thinned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The middles of a mask's strokes, by Zhang and Suen (1984)."""
+    """The centre lines of a mask's strokes, by the method of Zhang and Suen (1984)."""
     mask = np.pad(mask, 1)
     around = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
     before = -1
@@ -137,7 +132,7 @@ def thinned(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def on_field(ink: NDArray, margin: int, draw: np.random.Generator) -> NDArray:
-    """The ink somewhere on the paper, `margin` from its edge."""
+    """Puts ink at a random place on the paper, at least `margin` from its edge."""
     field = np.zeros((SIDE, SIDE))
     top, left = (int(draw.integers(margin, SIDE - margin - side + 1)) for side in ink.shape)
     field[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
@@ -145,7 +140,7 @@ def on_field(ink: NDArray, margin: int, draw: np.random.Generator) -> NDArray:
 
 
 def ruled(scene: NDArray, axis: int, rules: int, draw: np.random.Generator) -> NDArray:
-    """`scene` with lines of 1.5 to 3 pixels along an axis; squares are closer than lines."""
+    """Adds lines 1.5 to 3 pixels wide along an axis to `scene`, closer together for squares."""
     tilt = np.radians(draw.uniform(-2, 2))
     places = np.mgrid[:SIDE, :SIDE]
     gap = draw.uniform(36, 64) if rules == 1 else draw.uniform(24, 40)
@@ -158,7 +153,7 @@ def ruled(scene: NDArray, axis: int, rules: int, draw: np.random.Generator) -> N
 
 
 def on_desk(scene: NDArray, draw: np.random.Generator) -> NDArray:
-    """The middle of a scene as a sheet of paper, turned and moved, on a dark desk with a grain."""
+    """Puts the middle of a scene, as a sheet of paper, at a random angle on a dark, grainy desk."""
     height, width = (int(draw.integers(560, 700)) for _ in range(2))
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
     sheet = Image.fromarray(scene.astype(np.uint8)).convert("RGBA")
@@ -182,16 +177,16 @@ def arguments() -> argparse.Namespace:
         "--data-dir",
         type=options.folder,
         default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
-        help="the folder of MNIST/raw/ with IDX files; the variable MNIST_ROOT sets it",
+        help="the folder with MNIST/raw/ (default: MNIST_ROOT, or data/)",
     )
     parser.add_argument(
-        "--tuning", action="store_true", help="training images, from which the settings were chosen"
+        "--tuning", action="store_true", help="use the training images that chose the settings"
     )
     parser.add_argument(
         "--count", type=options.whole_number(1, 5000), default=100, help="photos of each kind"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="where the table is written, too"
+        "--output", type=Path, metavar="FILE", help="also write the table to a file"
     )
     return parser.parse_args()
 
@@ -210,8 +205,8 @@ def main() -> None:
     images, labels = images[first : first + args.count], labels[first : first + args.count]
     plain = mnist_mlp.accuracy(mnist_mlp.predict(model, mnist_mlp.as_vectors(images)), labels)
     rows = [
-        f"The {'training' if args.tuning else 'test'} images {first} to {first + len(images) - 1} of MNIST; "
-        f"{plain * len(images):.0f} of {len(images)} are right as they are.\n",
+        f"{'Training' if args.tuning else 'Test'} images {first} to {first + len(images) - 1}; "
+        f"{plain * len(images):.0f} of {len(images)} are classified correctly without a photo.\n",
         "| photo | right | exactly one digit found |",
         "|---|---|---|",
     ]

@@ -1,9 +1,8 @@
-"""Reads the digits in pictures with the network that was trained on MNIST.
+"""Reads the digits in pictures with the network trained on MNIST.
 
     python handwriting/read.py photo.jpg drawing.png
 
-prints a line a picture, and draws what it found into outputs/handwriting/classified.png. Lines of
-digits are read from top to bottom, each from left to right.
+prints a line per picture, digits in reading order; draws outputs/handwriting/classified.png.
 """
 
 import argparse
@@ -13,7 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project's folder
 
 from common import files, options, program
 from common.datasets import TITLES
@@ -29,19 +28,14 @@ from PIL import Image, ImageOps
 
 FORMATS = "PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"  # not EPS: Pillow runs a program for it
 LARGEST_PICTURE = 50_000_000  # pixels
-MOST_DIGITS = 50  # in a picture: more pieces of ink are no digits
-UNSURE, NO_DIGIT = 0.6, 0.25  # less probable answers are said to be unsure, and marked "?"
-DRAWN = 60  # pictures, at most
+MOST_DIGITS = 50  # per picture; more pieces of ink are not digits
+UNSURE, NO_DIGIT = 0.6, 0.25  # an answer less probable is called unsure, or replaced by "?"
+DRAWN = 60  # pictures at most
 MODELS = tuple(PROJECT / "outputs" / run / "model.pt" for run in ("mnist_all", "mnist_mlp"))
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A file's picture as the camera was held, (height, width, 3); RunError if it cannot be read,
-    or is too large.
-
-    What is transparent becomes white, or black around light ink, with a margin, for it may be cut
-    to the ink.
-    """
+    """Reads a picture, upright, (height, width, 3); RunError if it cannot be read or is too large."""
     if not path.is_file():
         raise RunError(f"{path}: {'not a file' if path.exists() else 'there is no such file'}")
     try:
@@ -49,12 +43,12 @@ def read_picture(path: Path) -> np.ndarray:
             if picture.width * picture.height > LARGEST_PICTURE:
                 raise Image.DecompressionBombError
             upright = ImageOps.exif_transpose(picture)
-        if upright.mode[0] in "IF":  # greys of 16 bits, which Pillow would cut off
+        if upright.mode[0] in "IF":  # 16-bit greys, which Pillow would clip
             grey = np.nan_to_num(np.asarray(upright, np.float64))
             grey = np.interp(grey, (grey.min(), grey.max()), (0, 255))
             upright = Image.fromarray(grey.astype(np.uint8))
         upright = upright.reduce(max(1, max(upright.size) // LARGE)).convert("RGBA")
-    except Exception as error:  # what a damaged file makes of Pillow's readers has no common class
+    except Exception as error:  # for a damaged file Pillow raises errors of many classes
         why = f"not a picture that can be read ({type(error).__name__}); expected {', '.join(FORMATS)}"
         if isinstance(error, Image.DecompressionBombError):
             why = f"more than {LARGEST_PICTURE:,} pixels; make the picture smaller"
@@ -62,7 +56,7 @@ def read_picture(path: Path) -> np.ndarray:
             why = "HEIC or AVIF, as iPhones write it; export it as JPEG from a photo app, or on a Mac: "
             why += "sips -s format jpeg FILE --out photo.jpg"
         raise RunError(f"{path}: {why}") from None
-    if np.asarray(upright)[..., 3].min() < 255:
+    if np.asarray(upright)[..., 3].min() < 255:  # transparent: put on white, or light ink on black
         upright = ImageOps.expand(upright, max(upright.size) // 4)
         mean = np.asarray(upright.resize((1, 1), Image.Resampling.BOX).convert("L"))  # of ink
         colour = "black" if mean.item() > 127 else "white"
@@ -71,41 +65,35 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def load_model(path: Path) -> torch.nn.Sequential:
-    """The network in a file, as wide as the file says, not executing anything; RunError if there is
-    none in it.
-    """
+    """Loads a network of any width, without executing code; RunError if the file holds none."""
     state = files.load(path)
     try:
-        hidden = min(max(len(state["0.bias"]), 1), 10_000)  # a stranger may say anything
+        hidden = min(max(len(state["0.bias"]), 1), 10_000)  # a file may claim any width
         model = mnist_mlp.build_model(hidden, torch.Generator())
         model.load_state_dict(state)
     except (KeyError, TypeError, IndexError, AttributeError, RuntimeError):
         raise RunError(f"{path} is not a network of mnist_mlp.py or mnist_all.py") from None
     if not all(part.isfinite().all() for part in model.parameters()):
-        raise RunError(f"{path} has numbers that are infinite or none")
+        raise RunError(f"{path} has parameters that are infinite or NaN")
     return model
 
 
 def origin(path: Path) -> str:
-    """What a model was trained on, from the metrics.json beside it; a warning if that is not MNIST,
-    or not known.
-    """
+    """What a model was trained on, from its metrics.json; warns if that is not known as MNIST."""
     try:
         results = json.loads((path.parent / "metrics.json").read_bytes())["results"]
         title = TITLES[results["dataset"]]
         said = f"trained on {results['train_images']:,d} images of {title}, "
-        said += f"right for {100 * results['test_accuracy']:.1f} % of its test images"
+        said += f"test accuracy {100 * results['test_accuracy']:.1f} %"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        said, title = "of unknown origin", "unknown images (no whole metrics.json is beside it)"
+        said, title = "of unknown origin", "unknown images (no complete metrics.json is beside it)"
     if title != TITLES["mnist"]:
         print(f"warning: the model was trained on {title}, not on MNIST", file=sys.stderr)
     return said
 
 
 def read(path: Path, model: torch.nn.Sequential) -> figure.Reading:
-    """A file's digits and what is said of each; RunError if it is no picture, or has no digits, or
-    too many.
-    """
+    """Reads a file's digits; RunError if it is not a picture, or has no digits or too many."""
     picture = read_picture(path)
     lines = prepare(picture)
     found = [digit for line in lines for digit in line]
@@ -121,11 +109,9 @@ def read(path: Path, model: torch.nn.Sequential) -> figure.Reading:
 
 
 def probabilities(model: torch.nn.Sequential, images: np.ndarray) -> np.ndarray:
-    """The probability of each digit for each image, (n, 10): the mean over the image and copies of
-    it.
+    """The probability of each digit for each image, (n, 10): a mean over the image and copies.
 
-    A copy is turned (in radians), slanted, wider or narrower, around the middle. Doubtful digits
-    change with it.
+    Copies are turned (in radians), slanted and stretched; a doubtful digit changes the answer then.
     """
     copies = []
     for turn, slant, wide in itertools.product((-0.15, 0, 0.15), (-0.2, 0, 0.2), (-0.15, 0, 0.15)):
@@ -139,7 +125,7 @@ def probabilities(model: torch.nn.Sequential, images: np.ndarray) -> np.ndarray:
 
 
 def answer(chances: np.ndarray, image: np.ndarray) -> str:
-    """``7 (98.3 %)``; below 60 % ``unsure: 4 (52 %) or 9 (41 %)``; ``?`` of what is no digit."""
+    """``7 (98.3 %)``; below 60 % ``unsure: 4 (52 %) or 9 (41 %)``; ``?`` if it is not a digit."""
     first, second = np.argsort(-chances, kind="stable")[:2]
     if chances[first] < NO_DIGIT or is_sign(image):
         return "?"
@@ -149,9 +135,7 @@ def answer(chances: np.ndarray, image: np.ndarray) -> str:
 
 
 def is_sign(image: np.ndarray) -> bool:
-    """Whether an image is a minus sign, flat, or a plus sign: ink near a row and a column that
-    cross in the middle.
-    """
+    """Whether an image is flat, as a minus sign, or ink around a central cross, as a plus sign."""
     ink = image.astype(float)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if len(rows) < 0.45 * len(columns):
@@ -164,12 +148,12 @@ def is_sign(image: np.ndarray) -> bool:
 
 
 def digits_of(reading: figure.Reading) -> list[str]:
-    """The digits in the order of reading, ``?`` for each that is none."""
+    """The digits in reading order, ``?`` for what is not a digit."""
     return [said.removeprefix("unsure: ")[0] for said in reading.answers]
 
 
 def sentence(reading: figure.Reading) -> str:
-    """The answers in one: ``4 2 / 7 (97.0 %, 88.1 %, 99.0 %)``; what is unsure stays as it is."""
+    """All answers in a line: ``4 2 / 7 (97.0 %, 88.1 %, 99.0 %)``, unsure ones unabridged."""
     if len(reading.answers) == 1:
         return reading.answers[0]
     digits = iter(digits_of(reading))
@@ -185,7 +169,7 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_model(path: Path | None) -> torch.nn.Sequential:
-    """The network that ``--model`` names, or the best there is; what it is, is said."""
+    """Loads the network that ``--model`` names, or else the best one, and prints its origin."""
     path = path or next((path for path in MODELS if path.exists()), None)
     if path is None:
         raise RunError("no model yet: run python exercises/mnist_all.py, or name one with --model")
@@ -201,7 +185,7 @@ def main() -> None:
     folder, said = PROJECT / "outputs" / "handwriting", "where classified.png is written"
     parser.add_argument("--output-dir", type=options.folder, default=folder, help=said)
     args = parser.parse_args()
-    warnings.simplefilter("ignore")  # Pillow's of what surrounds pixels, the font's of odd names
+    warnings.simplefilter("ignore")  # Pillow's about metadata, the font's about missing letters
     model = chosen_model(args.model)
     lock = files.open_folder(args.output_dir)
     readings = []
@@ -212,7 +196,7 @@ def main() -> None:
         except RunError as error:
             print(f"error: {error}", file=sys.stderr)
     if readings:
-        title = "What was found, what the network sees of it, and what it says"
+        title = "The digits found, the network's input, and its answer"
         if len(readings) > DRAWN:
             title += f"\nThe first {DRAWN} of {len(readings)} pictures"
         sheet = figure.readings(readings[:DRAWN], title=title)

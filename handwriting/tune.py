@@ -1,12 +1,13 @@
-"""How the settings of distorted copies were chosen, and how sure the reader may be.
+"""Evaluates settings of the distorted copies, and the accuracy of the reader's sure answers.
 
     python handwriting/tune.py --pen 0.3 --bend 0.5 --output model.pt
     python handwriting/measure.py --half odd --model model.pt FOLDER
 
-The first trains on the first 55,000 training images, and asks the last 5,000; then copies of these,
-distorted twice as much, as people's hands are further from MNIST: of the answers given as sure at
-least 95 % must be right, and at most 1 in 500 digits may be called none. The second tries half of
-the pictures that people made. The test set is not used.
+The first command trains on the first 55,000 training images. It evaluates the network on the last
+5,000, then on copies distorted twice as much as in training, since people's handwriting differs
+more from MNIST: at least 95 % of the sure answers must be correct, and at most 1 digit in 500 may
+be taken for no digit. The second command evaluates half of the pictures that people made. The test
+set is not used.
 """
 
 import sys
@@ -40,7 +41,7 @@ def main() -> None:
     parser = options.parser(__doc__.splitlines()[0])
     for name, value in MOST._asdict().items():
         parser.add_argument(f"--{name}", type=float, default=value, help="see exercises/distort.py")
-    parser.add_argument("--output", type=Path, default="model.pt", help="where the model goes")
+    parser.add_argument("--output", type=Path, default="model.pt", help="the model's file")
     options.add_dataset_options(parser, images=KEPT)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -50,14 +51,14 @@ def main() -> None:
     model = train(images[:KEPT], labels[:KEPT], most)
     torch.save(model.state_dict(), args.output)
     held, truth = images[KEPT:], labels[KEPT:]
-    print(f"{most}\nright of the held-out images: {accuracy(predict(model, held), truth):.2%}")
+    print(f"{most}\naccuracy on the held-out images: {accuracy(predict(model, held), truth):.2%}")
     twice = distorted(held, generator(0, "held out"), Distortions(*(2 * value for value in most)))
     copies = (255 * twice).round().clamp(0, 255).to(torch.uint8).reshape(-1, SIDE, SIDE).numpy()
     chances = read.probabilities(model, copies)
     first, right = chances.max(axis=1), chances.argmax(axis=1) == truth.numpy()
     sure, none = first >= read.UNSURE, first < read.NO_DIGIT
-    print(f"of copies: {sure.mean():.1%} sure, {right[sure].mean():.1%} of these right")
-    print(f"called no digit: {none.mean():.2%}")
+    print(f"distorted copies: {sure.mean():.1%} sure, {right[sure].mean():.1%} of these correct")
+    print(f"taken for no digit: {none.mean():.2%}")
 
 
 if __name__ == "__main__":

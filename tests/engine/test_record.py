@@ -73,7 +73,7 @@ SEEN_BY_PYTHON_ALONE = {
         ),
     ),
     "a tensor summed up in place": (
-        "a tensor is changed",
+        "the update changes a tensor",
         dict(setup="total = torch.zeros((), dtype=torch.float64)", after="total += value.detach()"),
     ),
     "a function that counts": (

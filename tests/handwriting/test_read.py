@@ -107,7 +107,7 @@ def test_what_is_said_of_one_and_of_several_digits(say):
     done = say("my seven.png", "lines.png")
     assert (done.code, done.err) == (0, [])
     assert done.out == [
-        "model: model.pt, trained on 60,000 images of MNIST, right for 98.4 % of its test images",
+        "model: model.pt, trained on 60,000 images of MNIST, test accuracy 98.4 %",
         "my seven.png: 7 (94.3 %)",
         "lines.png: 7 7 / 7 (94.3 %, 94.3 %, 94.3 %)",
     ]
