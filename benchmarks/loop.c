@@ -1,5 +1,5 @@
-/* The lecture's 2-2-3-2 sigmoid network, its loss and plain gradient descent as C loops: what the engine is
-   measured against. Values are kept node by node, a number for each of the ten points. */
+/* The lecture's 2-2-3-2 sigmoid network, its loss and plain gradient descent as C loops, to compare the
+   engine with. Values are stored node by node, with a number for each of the ten points. */
 #include <math.h>
 
 enum { POINTS = 10, LAYERS = 3, WIDEST = 3 };

@@ -1,9 +1,9 @@
-"""The speed claims, measured side by side in one run: `make bench`, some four minutes.
+"""Measures the speed claims side by side in one run: `make bench`, about four minutes.
 
-Rivals take turns, so that a slow spell of the machine meets all of them, and the median is what is
-shown. That they do the same work is checked before. Writes docs/generated/benchmarks.md and
-outputs/benchmarks/benchmarks.json. JAX is measured where it is installed, the C loop and
-torch.compile where there are compilers for C and C++, MNIST where it is found or can be downloaded.
+Rivals take turns, so that a slow spell of the machine affects all of them, and medians are shown. A
+check before makes sure that they do the same work. Writes docs/generated/benchmarks.md and
+outputs/benchmarks/benchmarks.json. JAX is measured if it is installed, the C loop and torch.compile
+if there are compilers for C and C++, MNIST if it is found or can be downloaded.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # common/ is found from any folder
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project's folder
 
 import engine
 from common import datasets, files, options, program
@@ -67,15 +67,15 @@ assert loop.compiled, loop.how
 print(ends[3] - begin)
 """
 
-BESIDE_THE_ENGINE = ("plain", "torch.compile", "JAX")  # in PyTorch, or nearly
+BESIDE_THE_ENGINE = ("plain", "torch.compile", "JAX")  # compared with the engine, each in a column
 FIRST = "engine.steps, to the first compiled step"
 
-# Makes so many steps of some starts; returns their losses, shape (starts, steps)
+# Makes a number of steps of its starts; returns their losses, shape (starts, steps)
 Loop = Callable[[int], np.ndarray]
 
 
 class Rival(NamedTuple):
-    """A loop, and how much of it is timed at once."""
+    """A loop, and the starts and steps of one timed call."""
 
     loop: Loop
     starts: int
@@ -83,19 +83,19 @@ class Rival(NamedTuple):
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
+    """The time that a call takes."""
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
 
 
 def medians(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each; they take turns in every round, and the first round is not counted."""
+    """The median seconds of each; they take turns, and the first round does not count."""
     times = [{name: seconds(work) for name, work in works.items()} for _ in range(rounds + 1)][1:]
     return {name: statistics.median(row[name] for row in times) for name in works}
 
 
-# The rivals at the lecture's network.
+# The rivals, on the lecture's network.
 
 
 def models(starts: int) -> list[nn.Sequential]:
@@ -122,7 +122,7 @@ def by_plain_loop(model: nn.Module, loss: Callable, steps: int) -> np.ndarray:
     """The losses of the plain loop's steps, shape (1, steps)."""
     optimizer, losses = torch.optim.SGD(model.parameters(), lr=RATE), np.empty(steps)
     for step in range(steps):
-        value = loss(model, ann.POINTS[0], ann.LABELS[0])  # a pair that the loss does not look at
+        value = loss(model, ann.POINTS[0], ann.LABELS[0])  # a pair that the loss does not use
         losses[step] = value.item()
         optimizer.zero_grad()
         value.backward()
@@ -131,13 +131,13 @@ def by_plain_loop(model: nn.Module, loss: Callable, steps: int) -> np.ndarray:
 
 
 def compiled_starts(starts: int) -> Loop:
-    """The engine; it goes on with the same networks from call to call."""
+    """The engine; each call continues to train the same networks."""
     networks, batch = models(starts), (ann.POINTS[None], ann.LABELS[None])
     return lambda steps: engine.train(networks, ann.loss, *batch, lr=RATE, steps=steps)
 
 
 def numpy_loop(steps: int) -> np.ndarray:
-    """Forward and backward pass in matrix form, as one writes them by hand."""
+    """Forward and backward pass in matrix form, written by hand."""
     network, losses = [(matrix[0], bias[0]) for matrix, bias in layers(1)], np.empty(steps)
     for step in range(steps):
         values = [POINTS]
@@ -186,11 +186,11 @@ def jax_loop(starts: int) -> Loop | None:
     return lambda steps: np.asarray(together(network, steps))
 
 
-def c_loop(room: str) -> Loop | None:
+def c_loop(folder: str) -> Loop | None:
     """loop.c, compiled into a folder; None without a compiler."""
     if not (compiler := shutil.which("cc")):
         return None
-    library = Path(room) / "loop.so"
+    library = Path(folder) / "loop.so"
     flags = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
     subprocess.run([compiler, *flags, HERE / "loop.c", "-o", library, "-lm"], check=True)
     sgd = ctypes.CDLL(str(library)).sgd
@@ -211,14 +211,14 @@ def cpp_compiler() -> str | None:
     return next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
 
 
-def compiled_loop(room: str) -> Loop | None:
+def compiled_loop(folder: str) -> Loop | None:
     """The lecture's loop with its loss through torch.compile; None without a C++ compiler.
 
-    What it compiles goes into a folder, so that it compiles anew; the first call does.
+    Its cache is a new folder, so that the first call compiles.
     """
     if not cpp_compiler():
         return None
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = room
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
     model, loss = models(1)[0], torch.compile(ann.loss)
     start = copy.deepcopy(model.state_dict())
 
@@ -229,35 +229,35 @@ def compiled_loop(room: str) -> Loop | None:
     return loop
 
 
-# What is made of the times.
+# What is computed from the times.
 
 
 def microseconds(took: dict[str, float], rivals: dict[str, Rival]) -> dict[str, float]:
-    """Microseconds of a step of one start of each rival, from the seconds that it took."""
+    """Each rival's microseconds for a step of one start, from the seconds that it took."""
     return {
         name: 1e6 * took[name] / (starts * steps) for name, (_, starts, steps) in rivals.items()
     }
 
 
 def compared(row: dict[str, float], starts: int, cores: int) -> dict[str, float]:
-    """The rivals beside the engine, from microseconds of a step, where `starts` share the cores."""
+    """The rivals' times relative to the engine's; `starts` share the cores."""
     columns = {
         f"{name} / engine": row[name] / row["engine"] for name in BESIDE_THE_ENGINE if name in row
     }
-    if "C" in row:  # which has one core and one start
+    if "C" in row:  # which runs one start on one core
         columns["a core's engine / C"] = row["engine"] * min(starts, cores) / row["C"]
     return columns
 
 
 def pays_after(compiling: float, plain: float, compiled: float) -> int:
-    """The steps after which `compiling` seconds have paid; a step takes so many microseconds."""
+    """The steps after which `compiling` seconds pay off; the others are microseconds per step."""
     return math.ceil(1e6 * compiling / (plain - compiled))
 
 
 def first_and_warm(times: list[dict[str, float]]) -> list[dict]:
-    """A row for each work: its seconds in the first round, and the median of the other rounds.
+    """A row for each program: its seconds in the first round, and the median of the others.
 
-    The last column is the median's ratio to that of the first work.
+    The last column is the ratio of this median to that of the first program.
     """
     warm = {name: statistics.median(row[name] for row in times[1:]) for name in times[0]}
     least = next(iter(warm.values()))
@@ -273,15 +273,15 @@ def first_and_warm(times: list[dict[str, float]]) -> list[dict]:
 
 
 def check(name: str, loop: Loop, starts: int) -> None:
-    """Ends the benchmark if some of a rival's starts have other losses than the plain loop."""
+    """Ends the benchmark if a rival's losses differ from those of the plain loop."""
     losses = loop(200)
     for start in {0, starts // 2, starts - 1}:
-        expected, message = plain(200, start)[0], f"{name} does other work"
+        expected, message = plain(200, start)[0], f"{name} does different work"
         np.testing.assert_allclose(losses[start], expected, rtol=1e-9, err_msg=message)
 
 
 def table(rows: list[dict]) -> str:
-    """Rows as a Markdown table; three digits of a number."""
+    """Rows as a Markdown table, numbers with three digits."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     lines = [columns, ["---"] * len(columns)]
     lines += [[cell(row.get(column, "")) for column in columns] for row in rows]
@@ -295,24 +295,24 @@ def cell(value: float | str) -> str:
     return f"{value:.3g}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
 
 
-# The sections of the page. Each returns its rows; what it is about is its docstring.
+# The sections of the page. Each returns its rows; its docstring is the section's text.
 
 
 def bench_steps(rounds: int) -> list[dict]:
-    """Microseconds of a step of one start: the lecture's 2-2-3-2 network on its ten points.
+    """Microseconds per step and start of the lecture's 2-2-3-2 network on its ten points.
 
-    Plain is the lecture's PyTorch loop, torch.compile the same with its loss compiled; JAX is
-    `lax.scan`, with `vmap` over the starts; C is `loop.c`, compiled with -O3 -march=native
-    -ffast-math. Several starts share the cores. The last column takes their number into account: it
-    is the share of the C loop's time that a core works on a step of one start. "Compiling" are the
-    seconds that torch.compile takes before its first step.
+    Plain is the lecture's PyTorch loop, torch.compile the same loop with its loss compiled, JAX is
+    `lax.scan` with `vmap` over the starts, and C is `loop.c`, compiled with -O3 -march=native
+    -ffast-math. Several starts share the cores: "a core's engine / C" is the engine's core time per
+    step and start, relative to the C loop. "Compiling" has the seconds that torch.compile takes
+    before its first step.
     """
     rows = []
-    with tempfile.TemporaryDirectory() as room:
-        c, compiled = c_loop(room), compiled_loop(room)
+    with tempfile.TemporaryDirectory() as folder:
+        c, compiled = c_loop(folder), compiled_loop(folder)
         compiling = {"compiling": seconds(lambda: compiled(1))} if compiled else {}
         for starts in (1, 8, 64, 512):
-            # Half a second of work, beside which the call itself costs little
+            # Half a second of work, so that the call itself costs little
             steps = 2_000_000 if starts == 1 else 20_000_000 // starts
             loops = {
                 "JAX": (jax_loop(starts), starts, steps // 20),
@@ -335,10 +335,10 @@ def bench_steps(rounds: int) -> list[dict]:
 
 
 def bench_mnist(rounds: int, data: datasets.Dataset) -> list[dict]:
-    """Seconds of an epoch of all 60,000 images, 784-40-10, on one thread.
+    """Seconds per epoch of the 784-40-10 network on all 60,000 images, on one thread.
 
-    Alone, and beside one other busy process. Both train with Adam at 0.001. Their mean losses in
-    the fifth epoch are shown: the starting weights differ.
+    "Alone" and "beside" one other busy process. Both programs train with Adam at 0.001. The loss is
+    the mean over the fifth epoch; the two differ because the initial weights do.
     """
     from sklearn.neural_network import MLPClassifier
 
@@ -370,7 +370,7 @@ def bench_mnist(rounds: int, data: datasets.Dataset) -> list[dict]:
             for work in works.values():
                 work()
         loss = {"mnist_all": losses.mean(), "scikit-learn": rival.loss_}
-        message = "they do other work"
+        message = "they do different work"
         np.testing.assert_allclose(*loss.values(), rtol=0.1, err_msg=message)
         alone = medians(works, rounds)
         with busy():
@@ -380,7 +380,7 @@ def bench_mnist(rounds: int, data: datasets.Dataset) -> list[dict]:
 
 
 def epochs(loss: dict[str, float], alone: dict[str, float], beside: dict[str, float]) -> list[dict]:
-    """A row of `bench_mnist` for each program, with its share of scikit-learn's time."""
+    """A row of `bench_mnist` for each program, with its time relative to scikit-learn's."""
     return [
         {
             "by": name,
@@ -405,16 +405,16 @@ def busy() -> Iterator[None]:
 
 
 def bench_runs(rounds: int, data_dir: Path) -> list[dict]:
-    """Seconds of whole runs, from typing to the last file.
+    """Seconds of whole runs, from the command to the last file.
 
-    The first in this session, and the median of those after it. At the end, what the engine adds to
-    importing PyTorch until it has made the first step of a network.
+    "First" is the first run of this session, "warm" the median of the others. The last row is the
+    time from importing the engine, after PyTorch, to the first compiled step of a network.
     """
     environment = os.environ | {"MNIST_ROOT": str(data_dir)}
-    with tempfile.TemporaryDirectory() as room:
+    with tempfile.TemporaryDirectory() as folder:
         commands = {'-c "import torch"': ["-c", "import torch"]}
         for script in SCRIPTS:
-            path, output = f"lectures/{script}.py", str(Path(room) / script)
+            path, output = f"lectures/{script}.py", str(Path(folder) / script)
             commands[path] = [str(program.PROJECT / path), "--quiet", "--output-dir", output]
 
         def run(command: list[str]) -> None:
@@ -430,8 +430,8 @@ def bench_runs(rounds: int, data_dir: Path) -> list[dict]:
 
 def first_step() -> float:
     """Seconds from importing the engine to its first compiled step, in a process of its own."""
-    with tempfile.TemporaryDirectory() as room:
-        file = Path(room) / "first_step.py"  # a file, because the engine reads the loop's source
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "first_step.py"  # a file, because the engine reads the loop's source
         file.write_text(FIRST_STEP)
         environment = os.environ | {"PYTHONPATH": str(program.PROJECT)}
         done = subprocess.run(
@@ -441,7 +441,7 @@ def first_step() -> float:
 
 
 def bench_limit(rounds: int) -> dict:
-    """A network as large as the engine takes: seconds to compile, then microseconds a step."""
+    """A network close to the engine's limit: seconds to compile, then microseconds per step."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 390), nn.Sigmoid(), nn.Linear(390, 2), nn.Sigmoid()).double()
     batch, steps = (ann.POINTS[None], ann.LABELS[None]), 200
@@ -469,12 +469,12 @@ def bench_limit(rounds: int) -> dict:
 
 
 def limit(row: dict) -> str:
-    """What `bench_limit` measured, in a line."""
+    """What `bench_limit` measured, in words."""
     return (
-        f"The engine takes networks of up to {LARGEST:,} parameters: {row['network']}, which has "
-        f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. A step on ten points "
-        f"takes {row['engine']:.3g} microseconds then, and {row['plain']:.3g} in the plain loop: "
-        f"compiling pays after {row['pays_after']:,} steps."
+        f"The engine takes networks of up to {LARGEST:,} parameters. {row['network']}, which has "
+        f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. Then a step on ten "
+        f"points takes {row['engine']:.3g} microseconds, and {row['plain']:.3g} in the plain loop, so "
+        f"compiling pays off after {row['pays_after']:,} steps."
     )
 
 
@@ -496,7 +496,7 @@ def machine() -> dict[str, object]:
 
 
 def missing() -> list[str]:
-    """The rivals that are not here, each with the reason."""
+    """What cannot be measured here, each with the reason."""
     found = []
     if not importlib.util.find_spec("jax"):
         found.append("JAX: it is not installed")
@@ -511,7 +511,7 @@ def main() -> None:
     parser = options.parser(__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=options.whole_number(1, 100), default=7, help="1 to 100")
     rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)  # what the lectures take for steps so small
+    torch.set_num_threads(1)  # as the lectures do for such small steps
     data_dir = Path(os.environ.get("MNIST_ROOT") or program.PROJECT / "data").resolve()
     benches, left_out = {"A step": bench_steps}, missing()
     try:

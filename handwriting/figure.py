@@ -107,7 +107,7 @@ def draw_picture(axes: Axes, reading: Reading, left: float, top: float) -> float
 def draw_digit(
     axes: Axes, image: np.ndarray, probabilities: np.ndarray, left: float, top: float
 ) -> float:
-    """Draws the network's input and, below it, ten bars, the largest filled; returns their lower end."""
+    """Draws the network's input above ten bars, the largest filled; returns its lower end."""
     side = TILE - 0.25
     axes.imshow(
         image,

@@ -1,10 +1,9 @@
 """Writes outputs/report.html, a page that shows the runs; --check compares them with the lecture.
 
-`python -m report --check` prints a line for each claim and one for each run's settings. It ends
-with 0 where all claims agree or differ for a reason that is known, and with 1 where one differs,
-where a run has other settings than the lecture, or where one of the lecture's three runs is missing
-or damaged. The runs that add to the lecture (the printed recipe, the network on all images) may be
-missing.
+`python -m report --check` prints a line for each claim and one for each run's settings. Its exit
+code is 0 if all claims agree or differ for a known reason; it is 1 if one differs otherwise, if a
+run has other settings than the lecture, or if one of the lecture's three runs is missing or
+damaged. The two runs beyond the lecture (the printed recipe, all images) may be missing.
 """
 
 from common import options, program
@@ -37,8 +36,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="write no page; print what the runs measured beside what the lecture says, and end "
-        "with 1 where they differ beyond the tolerance or a run of the lecture is missing",
+        help="write no page; compare the runs with the lecture, and exit with 1 if they differ by "
+        "more than the tolerance or if a run of the lecture is missing",
     )
     return parser.parse_args()
 

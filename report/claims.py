@@ -1,7 +1,7 @@
-"""The lecture's claims beside what a run computed, and how far the two may be apart.
+"""Compares the lecture's claims with what the runs computed, each with its tolerance.
 
-The claims are the table `CLAIMS`, the lecture's settings the table `SETTINGS`; `facts` says what a
-run computed, `judge` sets the two side by side, `settings` says whether it used these settings.
+`CLAIMS` has the claims, and `SETTINGS` the lecture's settings. `facts` collects what a run used and
+computed, `judge` compares it with a claim, and `settings` with the lecture's settings.
 """
 
 from report.runs import Run, short
@@ -15,7 +15,7 @@ import numpy as np
 AGREES, EXPLAINED, DIFFERS, MISSING = "agrees", "differs, explained", "differs", "not run"
 SIGNS = {AGREES: "✓", EXPLAINED: "≠", DIFFERS: "✗", MISSING: "-"}
 
-# The settings of the lecture, or of a run's own command, by the names of `facts`.
+# The settings of the lecture, or of a run's own command, with the keys of `facts`.
 INPUTS: dict[str, object] = {"low": 5.0, "high": 10.0, "noise": 0.2}
 MNIST: dict[str, object] = {"dataset": "mnist", "hidden": 40}
 AS_GIVEN: dict[str, object] = {"no_distort": False, "weight_decay": 0.0}
@@ -33,15 +33,15 @@ class Claim:
     """One line of the tables.
 
     Attributes:
-        run: the folder that it is measured in.
+        run: the name of the run that it is measured in.
         fact: what is measured, a key of `facts`.
-        text: what the line is about.
-        lecture: what the lecture says; "" where it says nothing.
-        expected: the least and the largest number that agree; or the text that agrees.
+        text: the label of the line.
+        lecture: what the lecture says; "" if it says nothing.
+        expected: the smallest and the largest number that agree, or the text that agrees.
         form: how the measured number is printed, a format specification.
-        wording: what stands around it.
-        note: what to know about it.
-        explained: the lecture's statement does not hold, `note` says why, `expected` what does.
+        wording: a format string for the text around that number.
+        note: an explanation.
+        explained: the lecture's statement does not hold; `expected` does, and `note` says why.
     """
 
     run: str
@@ -72,7 +72,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim with what was measured, as a text, and the mark that it gets."""
+    """A claim, the measured value as text, and the resulting mark."""
 
     claim: Claim
     measured: str
@@ -95,8 +95,8 @@ TRAIN_IMAGES = "the 100 training images, classified correctly"
 TEST_IMAGES = "the 10,000 test images, classified correctly"
 
 CLAIMS = (
-    # Over 500 starts the averaged W was within 0.0095 and b within 0.11, over 2,000 the last W
-    # within 0.085.
+    # The largest errors of the averaged W and b over 500 starts were 0.0095 and 0.11, that of the
+    # last W over 2,000 starts was 0.085.
     Claim(
         "linear_recovery",
         "averaged_weight_error",
@@ -105,7 +105,7 @@ CLAIMS = (
         at_most(0.015),
         ".2g",
         note="The mean of the last half of the iterates. Inputs are centred before training, and "
-        "the centre is folded back into b after it: else the printed recipe diverges, see below.",
+        "the centre is folded back into b after it; without, the recipe diverges, see below.",
     ),
     Claim(
         "linear_recovery",
@@ -114,8 +114,8 @@ CLAIMS = (
         "to recover",
         at_most(0.15),
         ".2g",
-        note="b is the value at x = 0, far from the inputs between 5 and 10, so that least squares "
-        "is not much nearer.",
+        note="b is the value at x = 0, far from the inputs between 5 and 10, so even the "
+        "least-squares solution is not much closer.",
     ),
     Claim(
         "linear_recovery",
@@ -133,12 +133,12 @@ CLAIMS = (
         "",
         (0.06, 0.12),
         ".3g",
-        note="The noise alone makes 2 · 0.2² = 0.08.",
+        note="The noise alone contributes 2 · 0.2² = 0.08.",
     ),
     Claim(
         "linear_recovery_raw",
         "overflow",
-        "the printed recipe: inputs 5 + 5u as they are",
+        "the printed recipe: inputs 5 + 5u, not centred",
         "prints this recipe",
         (150, 400),
         wording="overflows at step {}",
@@ -166,7 +166,7 @@ CLAIMS = (
         "plots as before",
         exactly(10),
         wording="{} of 10",
-        note="One start in ten needs more than a million steps: the page has one.",
+        note="One start in ten needs more than a million steps; the page shows one.",
     ),
     Claim("ann_revisited", "final_loss", "loss at the end", "", at_most(0.08), ".3g"),
     Claim("mnist_mlp", "labels", "the first five labels", "5, 0, 4, 1, 9", "5, 0, 4, 1, 9"),
@@ -191,7 +191,7 @@ CLAIMS = (
         "",
         (0.62, 0.72),
         ".1%",
-        note="Exercise 4. A hundred images are too few to learn all ways of writing ten digits.",
+        note="Exercise 4. A hundred images are too few to learn all ways of writing the digits.",
     ),
     Claim(
         "mnist_all",
@@ -207,7 +207,7 @@ CLAIMS = (
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """What a run used and computed, by the names that `SETTINGS` and `CLAIMS` use."""
+    """What a run used and computed, with the keys that `SETTINGS` and `CLAIMS` use."""
     results = run.metrics["results"]
     found = run.metrics["config"] | results
     for estimate in ("averaged", "last"):
@@ -267,7 +267,7 @@ def settings(run: Run) -> str:
 
 
 def judge(claim: Claim, run: Run) -> Verdict:
-    """A claim's line. A run that is damaged, or lacks the number, differs."""
+    """Compares a claim with a run; a damaged run, or one without the number, differs."""
     if run.state == "missing":
         return Verdict(claim, "", MISSING)
     if run.state == "damaged":

@@ -1,4 +1,4 @@
-"""Puts the page together from runs, claims, template, style, scripts: one file, no network."""
+"""Assembles the page from runs, claims, template, style and scripts in a single file."""
 
 from lectures.ann_revisited import LABELS, POINTS
 from lectures.linear_recovery import B_TRUE, W_TRUE
@@ -18,15 +18,8 @@ from markupsafe import Markup
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("shared", "chart", "network", "train", "rate", "prepare", "digit")  # in this order
-SMALL_NETWORK = [
-    (2, 2),
-    (2,),
-    (3, 2),
-    (3,),
-    (2, 3),
-    (2,),
-]  # shapes of the 2-2-3-2 network's parameters
-HIDDEN_LIMIT = 80  # units of a digit network in the page
+SMALL_NETWORK = [(2, 2), (2,), (3, 2), (3,), (2, 3), (2,)]  # the 2-2-3-2 network's parameters
+HIDDEN_LIMIT = 80  # hidden units at most of a digit network in the page
 
 
 SECTIONS = (  # of the lecture, with the runs that belong to them
@@ -42,7 +35,7 @@ def read_all(runs: Path, *, figures: bool = True) -> dict[str, Run]:
 
 
 def render(runs: dict[str, Run]) -> str:
-    """The page, as HTML in one piece."""
+    """The page as HTML, which needs no other file."""
     lines = claims.verdicts(runs)
     sections = []
     for name, title, names in SECTIONS:
@@ -78,12 +71,12 @@ def render(runs: dict[str, Run]) -> str:
 
 
 def tied(text: str) -> str:
-    """A text with spaces at which no line is broken, in "95 %" and "6 · 64"."""
+    """A text with no-break spaces in "95 %" and "6 · 64"."""
     return text.replace(" %", "\u00a0%").replace(" · ", "\u00a0·\u00a0")
 
 
 def policy(style: str, scripts: list[str]) -> str:
-    """The Content-Security-Policy: these scripts and style, pictures from within, nothing else."""
+    """The Content-Security-Policy: these scripts, this style, images as data URLs, no more."""
     allowed = " ".join(_hash(script) for script in scripts)
     return (
         f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data:; "
@@ -110,7 +103,7 @@ def data(runs: dict[str, Run]) -> dict[str, Any]:
 
 
 def plateau() -> dict[str, Any]:
-    """What `python -m report.plateau` found of other starts."""
+    """What `python -m report.plateau` found about other starts."""
     return json.loads((HERE / "plateau.json").read_text(encoding="utf-8"))
 
 

@@ -1,9 +1,8 @@
-"""Other starts of the 2-2-3-2 network: one that stays on the plateau, and a rate that works.
+"""Other starts of the 2-2-3-2 network: one that stays on a plateau, many at a larger rate.
 
-`python -m report.plateau` writes report/plateau.json, which is part of the project, in a minute at
-most: the first seed whose start has nine points right after the lecture's million steps, with the
-weights that it starts from, and how many of many starts have all ten right after far fewer steps at
-a larger rate.
+`python -m report.plateau` takes at most a minute. It writes report/plateau.json, which is kept in
+git: the first seed with nine points correct after the lecture's million steps, with its initial
+weights, and how many starts have all ten correct after far fewer steps at a larger learning rate.
 """
 
 import engine
@@ -23,19 +22,19 @@ FAST_STEPS, FAST_RATE = 20_000, 5.0  # the page's slider ends at FAST_STEPS for 
 
 
 def train(models: list[nn.Sequential], steps: int, rate: float) -> list[int]:
-    """Trains each model with the lecture's steps; returns how many points it then has right."""
+    """Trains each model with the lecture's steps; returns how many points are then correct."""
     engine.train(models, loss, POINTS[None], LABELS[None], lr=rate, steps=steps)
     return [int(points_correct(model).sum()) for model in models]
 
 
 def starts() -> list[nn.Sequential]:
-    """The starts of the seeds from 0 on."""
+    """The initial networks of the seeds from 0 on."""
     return [build_model(generator(seed, "model")) for seed in range(STARTS)]
 
 
 def main() -> None:
     seed = train(starts(), STEPS, RATE).index(9)
-    fast = sum(right == 10 for right in train(starts(), FAST_STEPS, FAST_RATE))
+    fast = sum(correct == 10 for correct in train(starts(), FAST_STEPS, FAST_RATE))
     content = {
         "seed": seed,
         "weights": parameters_to_vector(starts()[seed].parameters()).tolist(),

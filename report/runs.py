@@ -1,4 +1,4 @@
-"""Reads runs' folders: what is there, what is missing, what is damaged."""
+"""Reads the folders of runs, and says what is missing or damaged."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ CURVE_POINTS = 400  # of a run's losses in the page
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of a run: its file's name without the ending, its caption, a text in its place."""
+    """A figure of a run: its file name without the suffix, its caption, its alternative text."""
 
     name: str
     caption: str
@@ -33,9 +33,9 @@ class Source:
     """A run that the page shows.
 
     Attributes:
-        name: its folder's.
-        command: what makes it.
-        needed: whether it is one of the lecture's three; the others add to them.
+        name: of its folder.
+        command: the command that makes it.
+        needed: whether it is one of the lecture's three runs.
         pictures: the figures to show, in order.
     """
 
@@ -48,7 +48,7 @@ class Source:
 
 @dataclass
 class Figure:
-    """A figure as a data address, its size in pixels if known; `fault` says why there is none."""
+    """A figure as a data URL, its size in pixels if known; `fault` says why it is missing."""
 
     picture: Picture
     file: str
@@ -63,11 +63,11 @@ class Run:
     """What was found in a run's folder.
 
     Attributes:
-        state: "read", "missing", or "damaged", as `fault` says then.
+        state: "read", "missing" or "damaged"; `fault` says what is damaged.
         metrics: the four dicts of metrics.json; empty unless the state is "read".
         losses: every step's loss, shape (steps,), or None.
         initial, model: state_dicts, or None.
-        warnings: what else could not be read.
+        warnings: which other files could not be read.
     """
 
     source: Source
@@ -133,20 +133,20 @@ SOURCES = (
         (
             Picture(
                 "loss",
-                "The loss of each step, one pair (x, y) each, and its mean over some steps.",
+                "The loss of each step, on one pair (x, y), and its mean over some steps.",
                 "Curve of the loss against the step, on a logarithmic scale.",
             ),
             Picture(
                 "parameter_error",
-                "The largest error of W and of b after each number of steps: the last iterate goes "
-                "on jumping with the noise, the mean of the last half of the iterates settles.",
+                "The largest error of W and of b after each number of steps: the last iterate "
+                "keeps jumping with the noise, the mean of the last half of the iterates settles.",
                 "Two panels, for W and for b: the error against the steps, logarithmic scales.",
             ),
         ),
     ),
     Source(
         "linear_recovery_raw",
-        "The recipe as it is printed",
+        "The recipe as printed",
         "python lectures/linear_recovery.py --raw --output-dir outputs/linear_recovery_raw",
         False,
         (
@@ -165,7 +165,7 @@ SOURCES = (
         (
             Picture(
                 "regions",
-                "Where each of the two outputs wins at the end, with the ten points.",
+                "Where each of the two outputs is larger at the end, with the ten points.",
                 "The unit square in two colours, a curved boundary between circles and squares.",
             ),
             Picture(
@@ -180,13 +180,13 @@ SOURCES = (
             ),
             Picture(
                 "loss",
-                "The loss at every step, and from which step on how many points stay right.",
+                "The loss at every step, marked where more points are correct for good.",
                 "Curve of the loss against the step, nearly level for a long time, then falling.",
             ),
             Picture(
                 "training",
-                "The network while it trains: where each output wins, and the loss.",
-                "Animation: the boundary bends until it parts circles and squares; the loss falls.",
+                "The network while it trains: where each output is larger, and the loss.",
+                "Animation: the boundary bends to separate circles and squares; the loss falls.",
             ),
         ),
     ),
@@ -215,7 +215,7 @@ SOURCES = (
 
 
 def short(value: object) -> str:
-    """A value of a metrics.json as a text: numbers with few digits."""
+    """A value of a metrics.json as text, with few digits of a number."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -243,10 +243,10 @@ def read(source: Source, runs: Path, *, figures: bool = True) -> Run:
 
 
 def _kept(run: Run, path: Path, reader: Any) -> Any:
-    """What `reader` makes of a file; if it cannot be read a warning of the run, and None."""
+    """What `reader` returns for a file; if it fails, adds a warning to the run, returns None."""
     try:
         return reader(path)
-    except Exception:  # a damaged pickle or array raises whatever its bytes lead to
+    except Exception:  # a damaged pickle or array can raise any exception
         run.warnings.append(f"{path.name} is missing or damaged")
         return None
 
@@ -275,7 +275,7 @@ def _figure(path: Path, picture: Picture) -> Figure | None:
         if file.suffix != ".svg":
             with Image.open(io.BytesIO(data)) as image:
                 figure.width, figure.height = image.size
-                if file.suffix == ".png":  # lossless WebP takes a third of the room
+                if file.suffix == ".png":  # lossless WebP takes a third of the space
                     buffer = io.BytesIO()
                     image.save(buffer, "WEBP", lossless=True, method=2)
                     data, kind = buffer.getvalue(), "image/webp"
@@ -287,7 +287,7 @@ def _figure(path: Path, picture: Picture) -> Figure | None:
 
 
 def curve(losses: np.ndarray | None) -> list[tuple[int, float]]:
-    """Some (steps, loss) of a run, closer at the start, for the page to draw beside its own."""
+    """Some pairs (step, loss) of a run, denser at the start, for the page to draw."""
     if losses is None or not len(losses):
         return []
     places = np.unique(np.geomspace(1, len(losses), CURVE_POINTS).astype(int)) - 1

@@ -35,7 +35,7 @@ SCROLL = "scrollBy(0, document.getElementById(arguments[0]).getBoundingClientRec
 
 
 def open_browser() -> webdriver.Chrome:
-    """A headless Chromium, the tests' too. Raises a RunError where there is none."""
+    """A headless Chromium, which the tests use too; RunError if there is none."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if not chromium or not driver:
@@ -53,7 +53,7 @@ def open_browser() -> webdriver.Chrome:
 def become(
     browser: webdriver.Chrome, width: int, height: int, scheme: str, scale: float = 1
 ) -> None:
-    """Makes the browser a screen of so many CSS pixels; `scheme` is "light" or "dark"."""
+    """Emulates a screen of width x height CSS pixels; `scheme` is "light" or "dark"."""
     size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     colours = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -68,7 +68,7 @@ def save(browser: webdriver.Chrome, name: str) -> None:
 
 
 def arc(height: float, radius: float, begin: int, end: int) -> list[tuple[float, float]]:
-    """Points of an arc around (0.48, height) in parts of the sheet; clockwise degrees."""
+    """Points on an arc around (0.48, height), as fractions of the sheet; degrees, clockwise."""
     angles = [math.radians(angle) for angle in range(begin, end, 10)]
     return [(0.48 + radius * math.cos(a), height + radius * math.sin(a)) for a in angles]
 
@@ -89,7 +89,7 @@ def main() -> None:
             save(browser, "report_phone")
 
             become(browser, 1280, 900, "light")
-            browser.get("about:blank")  # else another # is no other page
+            browser.get("about:blank")  # otherwise a new fragment reloads nothing
             browser.get(f"{path.as_uri()}#start=run&rate=0.01&steps=170000")
             time.sleep(3)
             browser.execute_script(SCROLL, "train-play")

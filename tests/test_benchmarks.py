@@ -58,9 +58,9 @@ def test_medians_leave_out_the_first_round(monkeypatch):
 def test_the_engine_s_limit_in_words():
     row = {"network": "2-9-2", "parameters": 1234, "compile": 0.75, "pays_after": 5678}
     said = benchmarks.limit(row | {"plain": 222.2, "engine": 11.5})
-    assert said.partition(": ")[2] == (
-        "2-9-2, which has 1,234, takes 0.75 s to compile. A step on ten points takes 11.5 "
-        "microseconds then, and 222 in the plain loop: compiling pays after 5,678 steps."
+    assert said.partition(". ")[2] == (
+        "2-9-2, which has 1,234, takes 0.75 s to compile. Then a step on ten points takes 11.5 "
+        "microseconds, and 222 in the plain loop, so compiling pays off after 5,678 steps."
     )
 
 
@@ -74,7 +74,7 @@ def test_rivals_make_the_lecture_s_steps():
 
 
 def test_a_rival_that_does_other_work_is_noticed():
-    with pytest.raises(AssertionError, match="NumPy does other work"):
+    with pytest.raises(AssertionError, match="NumPy does different work"):
         benchmarks.check("NumPy", lambda steps: 1.001 * benchmarks.numpy_loop(steps), 1)
 
 

@@ -172,7 +172,10 @@ SEEN_BY_PYTHON_ALONE = {
             body=BODY.replace("loss(model, x, y)", "step()"),
         ),
     ),
-    "a number that the iterator changes": ("more than the tensors of the item changes", dict(CHANGED)),
+    "a number that the iterator changes": (
+        "more than the tensors of the item changes",
+        dict(CHANGED),
+    ),
     "a rate that the iterator changes": (
         "more than the tensors of the item changes",
         CHANGED
@@ -256,7 +259,7 @@ UNKNOWN_OPERATIONS = {
     ),
     "float32": ("float64", dict(setup="model.float()\nX, Y = X.float(), Y.float()")),
     "a group with another rate": (
-        "alike",
+        "not all updated in the same way",
         dict(
             setup="""
             optimizer = optim.SGD([
@@ -274,7 +277,7 @@ UNKNOWN_OPERATIONS = {
         dict(body=BODY.replace("optimizer.zero_grad()\n", "")),
     ),
     "another loss that is recorded": (
-        "another loss",
+        "different losses",
         dict(body=BODY.replace("record(value)", "record(value * 2)")),
     ),
     "two losses": (
@@ -340,7 +343,7 @@ UNKNOWN_OPERATIONS = {
         dict(body=BODY.replace("loss(model, x, y)", "torch.mul(loss(model, x, y), other=2)")),
     ),
     "a mean by keyword": (
-        "no sum",
+        "not a sum",
         dict(body=BODY.replace("loss(model, x, y)", "torch.mean(input=model(x))")),
     ),
     "a loss of each point": (

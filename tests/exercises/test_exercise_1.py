@@ -75,15 +75,16 @@ def test_the_page_names_each_estimates_own_numbers():
     results["edges"]["centred"]["one_pair"] = {"predicted": 0.13, "measured": 0.14}
     page = text(1, results)
     for sentence in (
-        "the averaged iterate has every entry of W within 0.3 of the truth in 85 % of 7 starts "
-        "after 201 steps, and within 0.2 after 202. For b, 0.3 takes 203:",
+        "every entry of W in the averaged iterate (the Polyak-Ruppert average) is within 0.3 of the "
+        "truth in 85 % of 7 starts after 201 steps, and within 0.2 after 202. Every entry of "
+        "b is within 0.3 after 203, since",
         "After 20,000 steps the mean errors of W and b are 2.1 and 2.2 for the averaged iterate, "
         "3.1 and 3.2 for least squares on the same pairs, and 1.1 and 1.2 for the last iterate,",
         "| recipe | estimate | W within 0.3 | W within 0.2 | b within 0.3 | b within 0.2 | error "
         "of W | error of b |",
         "| centred | last iterate | 101 | 102 | 103 | not by 20,000 | 1.1 | 1.2 |",
         "| centred | least squares | 301 | 302 | 303 | not by 20,000 | 3.1 | 3.2 |",
-        "| recipe | all pairs a step: 2 / λmax | measured | one pair a step: η\\* | measured |",
+        "| recipe | all pairs per step: 2 / λmax | measured | one pair per step: η\\* | measured |",
         "| centred | 0.11 | 0.12 | 0.13 | 0.14 |",
     ):
         assert sentence in page

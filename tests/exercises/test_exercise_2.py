@@ -134,14 +134,14 @@ def test_the_page_names_each_settings_own_numbers():
     ]
     page = text(2, results)
     for sentence in (
-        "They are 5,000 steps on the same ten points. With the lecture's learning rate 456 of 789 "
-        "starts classify all ten points correctly at some evaluation, 43.2 % after the last step. "
+        "The million data points stand for 5,000 steps on the same ten points. With the lecture's "
+        "learning rate 456 of 789 starts classify all ten points correctly at some evaluation, 43.2 % after the last step. "
         "Half of the starts get there by 321 steps, 85 %: not by 5,000.",
-        "the quick one has half of 90 starts there by 12 steps and 85 % by 34.",
-        "| steps | mean loss | 10 % of the starts are below | 10 % are above |",
+        "with the quick one, half of 90 starts are there by 12 steps and 85 % by 34.",
+        "| steps | mean loss | 10 % of the starts are below | 10 % of the starts are above |",
         "| 70 | 0.5 | 0.25 | 0.75 |",
         "After 500 steps 3 of 789 starts classify all ten points correctly, half of them at "
-        "least 6. The points that most starts get wrong then: (1, 2) (wrong in 77 starts).",
+        "least 6. The points that most starts misclassify then: (1, 2) (in 77 starts).",
         "| points wrong | starts | least loss | largest loss | seeds, for example |",
         "| (1, 2) | 8 | 0.1 | 0.9 | 5, 6 |",
         "| setting, learning rate | steps given | reach ten of ten | half by | 85 % by |",

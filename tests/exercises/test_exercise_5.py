@@ -52,8 +52,8 @@ def test_data_sets_that_are_not_on_the_disk_are_named():
     results = measured(5)
     assert results["missing"] == ["KMNIST"]
     assert [row["name"] for row in results["datasets"]] == ["fashion-mnist", "digits"]
-    assert "Not on this disk, and so not run: KMNIST." in text(5, results)
-    assert "Not on this disk" not in text(5, results | {"missing": []})
+    assert "Not run, because they are not on this disk: KMNIST." in text(5, results)
+    assert "not on this disk" not in text(5, results | {"missing": []})
 
 
 def test_the_page_names_each_data_sets_own_numbers():
@@ -66,7 +66,7 @@ def test_the_page_names_each_data_sets_own_numbers():
         "| data set | training images | test images | trained on 99 | trained on all |",
         "| Fashion-MNIST | 7,000 | 40 | 55.00 ± 5.00 % | 80.00 ± 10.00 % |",
         "### Fashion-MNIST The network classifies 80.00 ± 10.00 % of the test images correctly.",
-        "| label | network says | share |",
+        "| label | network says | fraction |",
         "| Bag | Coat | 30.00 ± 10.00 % |",
     ):
         assert sentence in page

@@ -142,12 +142,12 @@ def test_a_folder_is_measured_by_kind_and_layout(say):
 def test_a_model_of_unknown_or_other_origin_gets_a_warning(say):
     metrics = '{"results": {"dataset": %s, "train_images": %s, "test_accuracy": 0.5}}'
     for content, said in (
-        ("", "no whole metrics.json"),
-        ("[" * 100_000, "no whole metrics.json"),
-        ('{"results": null}', "no whole metrics.json"),
-        (metrics % ('"mnist"', '"\\u001b[2J"'), "no whole metrics.json"),
-        (metrics % ('"mnist"', "Infinity"), "no whole metrics.json"),
-        (metrics % ('["mnist"]', 5), "no whole metrics.json"),
+        ("", "no complete metrics.json"),
+        ("[" * 100_000, "no complete metrics.json"),
+        ('{"results": null}', "no complete metrics.json"),
+        (metrics % ('"mnist"', '"\\u001b[2J"'), "no complete metrics.json"),
+        (metrics % ('"mnist"', "Infinity"), "no complete metrics.json"),
+        (metrics % ('["mnist"]', 5), "no complete metrics.json"),
         (metrics % ('"fashion-mnist"', 5), "Fashion-MNIST, not on MNIST"),
         (metrics % ('"digits"', 5), "scikit-learn digits, not on MNIST"),
     ):
@@ -156,7 +156,7 @@ def test_a_model_of_unknown_or_other_origin_gets_a_warning(say):
         assert done.code == 0 and len(done.out) == 2 and "model.pt" in done.out[0]
         assert len(done.err) == 1 and done.err[0].startswith("warning: ") and said in done.err[0]
     Path("metrics.json").unlink()
-    assert "no whole metrics.json" in say("my seven.png").err[0]
+    assert "no complete metrics.json" in say("my seven.png").err[0]
 
 
 def test_the_model_of_all_images_comes_first(say, tmp_path, monkeypatch):
