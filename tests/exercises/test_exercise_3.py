@@ -37,7 +37,7 @@ def test_starts_are_trained_on_the_pairs():
 
 
 def test_no_weight_differs_unless_the_loss_uses_its_arguments(monkeypatch, tmp_path):
-    assert "0 of the 23 weights differ" in text(3, measured(3))
+    assert "0 of the 23 parameters differ" in text(3, measured(3))
     monkeypatch.setattr(ann, "loss", lambda model, x, y: ((model(x) - y) ** 2).sum())
     results, _ = exercise.measure(tmp_path)
     assert results["weights_that_differ"] > 20
@@ -48,6 +48,7 @@ def test_the_page_names_each_kinds_own_numbers():
     numbers = {"first": 0.3, "final": 0.4, "worst": 0.5, "best_possible": 0.6}
     results["kinds"][1] |= numbers | {"mean_target": [0.1, 0.2]}
     page = text(3, results)
-    heads = "loss of the first steps | final loss, mean of the starts | worst start | best possible"
+    heads = "loss of the first steps | final loss, mean of the starts | final loss, worst "
+        heads += "start | best possible loss"
     assert f"| pairs of | mean of the targets | {heads} |" in page
     assert "| rand | 0.100, 0.200 | 0.3000 | 0.4000 | 0.5000 | 0.6000 |" in page
