@@ -48,7 +48,9 @@ def test_the_page_names_each_kinds_own_numbers():
     numbers = {"first": 0.3, "final": 0.4, "worst": 0.5, "best_possible": 0.6}
     results["kinds"][1] |= numbers | {"mean_target": [0.1, 0.2]}
     page = text(3, results)
-    heads = "loss of the first steps | final loss, mean of the starts | final loss, worst "
-        heads += "start | best possible loss"
+    heads = (
+        "loss of the first steps | final loss, mean of the starts | final loss, worst start "
+        "| best possible loss"
+    )
     assert f"| pairs of | mean of the targets | {heads} |" in page
     assert "| rand | 0.100, 0.200 | 0.3000 | 0.4000 | 0.5000 | 0.6000 |" in page
