@@ -30,7 +30,7 @@ class Case(NamedTuple):
 
     @property
     def pairs(self) -> int:
-        """The number of pairs; if one start has more than LANES, rounded up to a multiple."""
+        """Pairs of points; if one start has more than LANES, rounded up to a multiple of LANES."""
         pairs = -(-self.step.points // self.parts)
         return -(-pairs // LANES) * LANES if self.lanes == 1 and pairs > LANES else pairs
 
@@ -78,7 +78,7 @@ def terms(case: Case, parameters: list, data: list) -> list[Vector]:
 
     Args:
         parameters: lists of Vectors, nested as their shapes are.
-        data: lists of Vectors; in a padded batch, the last is 1 for a point and 0 for padding.
+        data: lists of Vectors; in a padded batch, the last holds 1 for a point, 0 for padding.
 
     Returns:
         The gradient of the sum over these points with respect to each parameter, then that sum;

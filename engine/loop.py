@@ -63,7 +63,7 @@ class Loop:
             items: one for each step.
             count: the number of items (default: their length).
             done: the number of steps made by an earlier loop; their items are skipped.
-            compile: False means never.
+            compile: whether to compile at all.
             losses: an array to fill with the losses, shape (count,) (default: a new one).
             parameters: those to store in `iterates`, in this order.
             iterates: an array to fill with the parameters after each step, shape (count, number of

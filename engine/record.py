@@ -75,7 +75,7 @@ class Tape(TorchFunctionMode):
 
 
 NAMES = {"get T": "t", "get mT": "t", "__rsub__": "rsub", "__rdiv__": "rdiv"}
-# Operations that change no tensor and reveal no value, as reading an attribute does not either.
+# Harmless, as is reading an attribute: operations that change no tensor and reveal no value.
 HARMLESS = {
     "__set__", "_set_grad_enabled", "_record_function_enter_new", "_RecordFunction", "__len__",
     "size", "dim", "numel", "is_complex", "is_floating_point", "requires_grad_", "backward",
@@ -202,9 +202,7 @@ class _Graph:
         }
         self.item = [id(part) for part in (item if isinstance(item, (tuple, list)) else [item])]
         self.operands: dict[int, Operand] = {}  # by the ids of tensors
-        self.axes: dict[
-            Operand, str
-        ] = {}  # the axes of an operand: "p" for points, "f" for features
+        self.axes: dict[Operand, str] = {}  # "p" for an axis of points, "f" of features
         for k, p in enumerate(parameters):
             self.operands[id(p)] = ("parameter", k)
             self.axes["parameter", k] = ("", "f", "matrix")[p.dim()]

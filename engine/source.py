@@ -1,4 +1,4 @@
-"""Finds Python code in a step that has effects which PyTorch does not record.
+"""Refuses steps with Python code whose effects PyTorch does not record.
 
 A compiled loop no longer runs its body, so whatever the body does besides PyTorch's operations
 would be lost. Therefore a profile function sees every call while a step is recorded, and `ast`

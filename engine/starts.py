@@ -120,7 +120,7 @@ class Starts:
 
 
 def starts_of(recorded: Recorded, tape: Tape | None = None, *, iterates: bool = False) -> Starts:
-    """One start with a recorded step's parameters and buffers, as they are or before `tape`."""
+    """One start with a recorded step's parameters and buffers, as now or before `tape`."""
     before = tape.before if tape else {}
     rows = [
         torch.cat([before.get(id(t), (t, t))[1].detach().flatten() for t in tensors])

@@ -22,10 +22,7 @@ from tqdm import trange
 STARTS, PAIRS, NOISE, RATE = 1_000, 10_000, 0.2, 0.01
 LEAST = 6  # pairs that least squares needs
 AT_ONCE = 50  # starts trained in one call: their iterates take 48 MB
-NEAR, MOST = (
-    (0.1, 0.05),
-    0.95,
-)  # bounds on the errors, and the fraction of starts that must meet them
+NEAR, MOST = (0.1, 0.05), 0.95  # bounds on errors, and the fraction of starts to meet them
 SWEEP_STEPS = 1_000  # and as many pairs, at each learning rate
 ESTIMATES = ("last iterate", "averaged iterate", "least squares")
 
@@ -147,7 +144,7 @@ def sweep(recipe: Recipe) -> dict[str, dict]:
     """Learning rates around the predicted edge, for steps on "all pairs" and on "one pair".
 
     Each dict has `predicted`, the edge; `shares`, the rates as multiples of it; `growth`, the last
-    losses divided by the first, for each rate; `measured`, the largest rate up to which none grows.
+    losses divided by the first, for each rate; `measured`, the largest rate up to which they fall.
     """
     x, y, _ = draw_pairs(recipe, SWEEP_STEPS, seed=0)
     hessian = 2 * append_one(x).T @ append_one(x) / len(x)  # (6, 6)

@@ -70,9 +70,8 @@ def optimizer(
     step = make(states.values(), **options)
     for count in counts:
         for _ in range(count):
-            value = losses_of(
-                models[0], states
-            ).sum()  # a start's gradient of it is that of its own loss
+            # The gradient of the sum with respect to a start is that of its own loss
+            value = losses_of(models[0], states).sum()
             step.zero_grad()
             value.backward()
             step.step()

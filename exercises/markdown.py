@@ -28,7 +28,7 @@ def mean_std(shares: Sequence[float]) -> str:
 
 
 def steps(number: int | None, given: int) -> str:
-    """A number of steps, "10,000", or for None "not by 20,000", the steps given."""
+    """A number of steps, "10,000"; for None, not reached in the steps given, "not by 20,000"."""
     return f"not by {given:,}" if number is None else f"{number:,}"
 
 

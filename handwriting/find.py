@@ -51,14 +51,12 @@ def ink_in(picture: np.ndarray) -> np.ndarray:
     """The amount of ink at each pixel, of any colour, (height, width); about 0 on paper and desk.
 
     A closing with a square of side WIDEST keeps paper and desk and fills strokes with the paper
-    around them; the difference is ink. Beyond its edges the picture is continued, so that a strip
-    of desk counts as wide, or, if it is a small drawing with strokes along its edge, by paper.
+    around them; the difference is ink. The picture is first continued beyond its edges, so that a
+    strip of desk counts as wide; around a small drawing, which may touch its edges, paper is added.
     """
     height, width = picture.shape[:2]
     small = cv2.resize(picture, (160, 160), interpolation=cv2.INTER_AREA).reshape(-1, 3)
-    direction = np.linalg.eigh(np.cov(small, rowvar=False))[1][
-        :, -1
-    ]  # the first principal component
+    direction = np.linalg.eigh(np.cov(small, rowvar=False))[1][:, -1]  # the principal axis
     direction *= np.copysign(1, direction.sum()) / np.abs(direction).sum()
     value = cv2.GaussianBlur(picture, (0, 0), 1) @ direction
     value = (value - value.min()).round().astype(np.uint8)
@@ -175,7 +173,7 @@ def thickened(digit: np.ndarray) -> np.ndarray:
 def as_mnist(ink: np.ndarray) -> np.ndarray:
     """Turns a digit's ink (height, width), 0 to 1, into an image like MNIST's: (28, 28), ink 255.
 
-    The longer side becomes 20 pixels (area averages), the centre of mass pixel (14, 14), from 0.
+    The longer side becomes 20 pixels (area averages), the centre of mass is in pixel [14, 14].
     """
     height, width = (max(1, int(FIELD * side / max(ink.shape) + 0.5)) for side in ink.shape)
     small = cv2.resize(ink.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)

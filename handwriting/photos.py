@@ -1,4 +1,4 @@
-"""Counts the MNIST digits that are read correctly in composed photos with noise, shade, dust, ...
+"""Counts the MNIST digits that are read correctly in composed photos: noise, shade, dust, lines.
 
     python handwriting/photos.py             # test images 5000 to 5099, which chose no setting
     python handwriting/photos.py --tuning    # training images 55000 to 55099, which chose settings

@@ -111,7 +111,7 @@ def read(path: Path, model: torch.nn.Sequential) -> figure.Reading:
 def probabilities(model: torch.nn.Sequential, images: np.ndarray) -> np.ndarray:
     """The probability of each digit for each image, (n, 10): a mean over the image and copies.
 
-    Copies are turned (in radians), slanted and stretched; a doubtful digit changes the answer then.
+    Copies are turned (in radians), slanted and stretched; their answers for a doubtful digit differ.
     """
     copies = []
     for turn, slant, wide in itertools.product((-0.15, 0, 0.15), (-0.2, 0, 0.2), (-0.15, 0, 0.15)):
@@ -135,7 +135,7 @@ def answer(chances: np.ndarray, image: np.ndarray) -> str:
 
 
 def is_sign(image: np.ndarray) -> bool:
-    """Whether an image is flat, as a minus sign, or ink around a central cross, as a plus sign."""
+    """Whether an image is a minus sign (flat) or a plus sign (ink along a central cross)."""
     ink = image.astype(float)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if len(rows) < 0.45 * len(columns):

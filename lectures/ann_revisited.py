@@ -92,7 +92,7 @@ def main() -> None:
     args = parse_args()
     run = Run("ann_revisited", args)
 
-    # Step 1, the task: separate the first five points from the other five: POINTS, LABELS above
+    # Step 1, the task: separate the first five points from the other five (POINTS, LABELS)
 
     # Step 2, the training data: a million random pairs, one per step
     train_data = random_pairs(args.steps, args.train_data, run.generator("pairs"), run.device)

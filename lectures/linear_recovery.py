@@ -95,8 +95,8 @@ def main() -> None:
 
     # Step 1, the task: recover W_TRUE and B_TRUE from pairs (x, y) with y = F_true(x) + noise.
 
-    # Step 2, the training data. Without centred inputs, the lecture's learning rate would exceed
-    # the largest stable one, and the parameters would overflow.
+    # Step 2, the training data. The inputs are centred: otherwise the lecture's learning rate would
+    # exceed the largest stable one, and the parameters would overflow.
     generator = run.generator("pairs")
     x_train, y_train = training_data(args.samples, args.low, args.high, args.noise, generator)
     centre = torch.zeros(5, dtype=x_train.dtype) if args.raw else x_train.mean(dim=0)

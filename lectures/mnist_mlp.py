@@ -132,7 +132,7 @@ def main() -> None:
     # its own step size (Kingma & Ba 2015).
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
 
-    # Step 6, training: an epoch is one step on all images. `run` shows a bar, saves checkpoints.
+    # Step 6, training: an epoch is one step on all images. `run` has the bar and checkpoints.
     for _epoch in run.steps(range(args.epochs), model=model, optimizer=optimizer):
         value = loss(model, images, labels)
         optimizer.zero_grad()  # clear the gradients of the previous step

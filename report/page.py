@@ -19,7 +19,7 @@ from markupsafe import Markup
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("shared", "chart", "network", "train", "rate", "prepare", "digit")  # in this order
 SMALL_NETWORK = [(2, 2), (2,), (3, 2), (3,), (2, 3), (2,)]  # the 2-2-3-2 network's parameters
-HIDDEN_LIMIT = 80  # hidden units at most of a digit network in the page
+HIDDEN_LIMIT = 80  # the most hidden units of a digit network in the page
 
 
 SECTIONS = (  # of the lecture, with the runs that belong to them

@@ -135,7 +135,8 @@ def test_the_page_names_each_settings_own_numbers():
     page = text(2, results)
     for sentence in (
         "The million data points stand for 5,000 steps on the same ten points. With the lecture's "
-        "learning rate 456 of 789 starts classify all ten points correctly at some evaluation, 43.2 % after the last step. "
+        "learning rate 456 of 789 starts classify all ten points correctly at some evaluation, "
+        "43.2 % after the last step. "
         "Half of the starts get there by 321 steps, 85 %: not by 5,000.",
         "with the quick one, half of 90 starts are there by 12 steps and 85 % by 34.",
         "| steps | mean loss | 10 % of the starts are below | 10 % of the starts are above |",
