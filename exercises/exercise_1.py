@@ -118,7 +118,7 @@ def history(recipe: Recipe) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]
     for first in trange(0, STARTS, AT_ONCE, desc=str(recipe), delay=2, leave=False, disable=None):
         runs = run_starts(recipe, range(first, min(first + AT_ONCE, STARTS)))
         losses.append(runs.losses[:, eval_steps(1) - 1])
-        found = largest_errors(estimates(runs, eval_steps(LEAST)), linear.TRUE)
+        found = largest_errors(estimates(runs, eval_steps(LEAST)), linear.TRUE_PARAMETERS)
         errors.append(torch.stack(found).numpy())  # (2, starts, estimates, points)
     of_w, of_b = np.concatenate(errors, axis=1).swapaxes(1, 2)  # (estimates, starts, points) each
     by_estimate = {"W": dict(zip(ESTIMATES, of_w)), "b": dict(zip(ESTIMATES, of_b))}

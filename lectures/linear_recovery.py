@@ -20,7 +20,9 @@ from torch import Tensor, nn, optim
 
 W_TRUE = torch.tensor([[1, 2, 3, 4, 5], [5, 4, 3, 2, 1]], dtype=torch.float64)
 B_TRUE = torch.tensor([-1, -2], dtype=torch.float64)
-TRUE = torch.cat([W_TRUE.flatten(), B_TRUE])  # (12,), in the order of a model's parameters
+TRUE_PARAMETERS = torch.cat(
+    [W_TRUE.flatten(), B_TRUE]
+)  # (12,), in the order of a model's parameters
 
 
 def f_true(x: Tensor) -> Tensor:
@@ -131,12 +133,16 @@ def main() -> None:
         "averaged": averages(iterates, steps),
         "least_squares": least_squares(x_train, y_train).expand(len(steps), 12),
     }
-    results: dict = {name: reports.compare(curve[-1], TRUE) for name, curve in curves.items()}
+    results: dict = {
+        name: reports.compare(curve[-1], TRUE_PARAMETERS) for name, curve in curves.items()
+    }
     results["final_loss"] = loss(model.cpu(), inputs, y_train).item() / args.samples
     results["noise_floor"] = 2 * args.noise**2  # expected loss of the true W and b, two outputs
     results["stable_lr_limit"] = limit
     files = {"train_data.npz": {"x": x_train, "y": y_train}} | reports.models(iterates)
-    run.finish(results, reports.linear_recovery(run, results, TRUE, steps, curves, files))
+    run.finish(
+        results, reports.linear_recovery(run, results, TRUE_PARAMETERS, steps, curves, files)
+    )
 
 
 if __name__ == "__main__":
