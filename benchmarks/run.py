@@ -1,7 +1,7 @@
 """Measures the speed claims side by side in one run: `make bench`, about four minutes.
 
-Rivals take turns, so that a slow spell of the machine affects all of them, and medians are shown. A
-check before makes sure that they do the same work. Writes docs/generated/benchmarks.md and
+Rivals are first checked to do the same work. They take turns, so that a slow spell of the machine
+affects all of them, and medians are shown. Writes docs/generated/benchmarks.md and
 outputs/benchmarks/benchmarks.json. JAX is measured if it is installed, the C loop and torch.compile
 if there are compilers for C and C++, MNIST if it is found or can be downloaded.
 """
@@ -473,8 +473,8 @@ def limit(row: dict) -> str:
     return (
         f"The engine takes networks of up to {LARGEST:,} parameters. {row['network']}, which has "
         f"{row['parameters']:,}, takes {row['compile']:.2g} s to compile. Then a step on ten "
-        f"points takes {row['engine']:.3g} microseconds, and {row['plain']:.3g} in the plain loop, so "
-        f"compiling pays off after {row['pays_after']:,} steps."
+        f"points takes {row['engine']:.3g} microseconds, and {row['plain']:.3g} in the plain loop, "
+        f"so compiling pays off after {row['pays_after']:,} steps."
     )
 
 

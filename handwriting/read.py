@@ -35,7 +35,7 @@ MODELS = tuple(PROJECT / "outputs" / run / "model.pt" for run in ("mnist_all", "
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """Reads a picture, upright, (height, width, 3); RunError if it cannot be read or is too large."""
+    """Reads a picture (height, width, 3), upright; RunError if it is unreadable or too large."""
     if not path.is_file():
         raise RunError(f"{path}: {'not a file' if path.exists() else 'there is no such file'}")
     try:
@@ -111,7 +111,7 @@ def read(path: Path, model: torch.nn.Sequential) -> figure.Reading:
 def probabilities(model: torch.nn.Sequential, images: np.ndarray) -> np.ndarray:
     """The probability of each digit for each image, (n, 10): a mean over the image and copies.
 
-    Copies are turned (in radians), slanted and stretched; their answers for a doubtful digit differ.
+    Copies are turned (radians), slanted and stretched; their answers for a doubtful digit differ.
     """
     copies = []
     for turn, slant, wide in itertools.product((-0.15, 0, 0.15), (-0.2, 0, 0.2), (-0.15, 0, 0.15)):
