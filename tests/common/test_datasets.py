@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import idx_bytes, write_idx
+from sklearn.datasets import load_digits
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +91,11 @@ def test_the_bundled_digits_are_enlarged_and_use_the_whole_range_of_greys():
     data = datasets.load("digits", Path("nowhere"))
     assert data.name == "digits" and data.classes == list("0123456789")
     assert data.train_images.shape == (1437, 28, 28) and data.test_images.shape == (360, 28, 28)
-    assert data.train_images.min() == 0 and data.train_images.max() > 240
+    images = torch.cat([data.train_images, data.test_images])
+    labels = torch.cat([data.train_labels, data.test_labels])
+    assert labels.tolist() == load_digits().target.tolist()  # none of them twice
+    means = load_digits().images.mean(axis=(1, 2)) * 255 / 16  # as dark as they were
+    np.testing.assert_allclose(images.float().mean(dim=(1, 2)), means, rtol=1e-3)
     assert data.train_labels[:5].tolist() == [0, 1, 2, 3, 4]
     columns = data.train_images[1].float().mean(dim=0)  # a 1 is upright, in the middle
     assert columns[10:20].mean() > 3 * columns[[*range(6), *range(22, 28)]].mean()

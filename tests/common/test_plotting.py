@@ -77,6 +77,7 @@ LOSSES = np.geomspace(2.5, 1e-4, 10_000) * np.exp(RANDOM.normal(size=10_000) / 2
 RUNAWAY = np.append(np.geomspace(2e4, 1e307, 231), np.inf)
 IMAGES = RANDOM.integers(0, 256, (10, 28, 28), dtype=np.uint8)
 SHARES = RANDOM.dirichlet(np.full(10, 0.3), 10)
+WRONG = int(SHARES[0].argmin())  # a label that is not the answer
 NETS = {"before training": network(2, 2, 3, 2), "after training": network(2, 2, 3, 2)}
 WIDE = {"before training": network(784, 40, 10), "after training": network(784, 40, 10)}
 NAN = {"after training": [np.full_like(part, np.nan) for part in network(784, 500, 10)]}
@@ -122,7 +123,7 @@ CASES = {  # every figure, with what is short, long, broken off, overflown
     "ten images": lambda t: plotting.judged_images(t, CLOTHES, IMAGES, LABELS, SHARES),
     "one image": lambda t: plotting.judged_images(t, DIGITS, IMAGES[:1], [5], SHARES),
     "no image": lambda t: plotting.judged_images(t, DIGITS, [], [], []),
-    "bars": lambda t: plotting.probability_bars(t, CLOTHES, IMAGES[0], 9, SHARES[0]),
+    "bars": lambda t: plotting.probability_bars(t, CLOTHES, IMAGES[0], WRONG, SHARES[0]),
     "no bars": lambda t: plotting.probability_bars(t, DIGITS, IMAGES[0], 5, SHARES[0] * np.nan),
     "confusion": lambda t: plotting.confusion(t, CLOTHES, 77 * np.arange(100).reshape(10, 10)),
 }
@@ -255,6 +256,7 @@ def test_squares_show_values_and_points_where_they_are(panels):
     for axes, (name, values), sign in zip(figure.axes, panels.items(), (1, -1)):
         assert axes.get_title() == f"{name}, from {values.min():.4g} to {values.max():.4g}"
         assert axes.images[0].get_clim() == (0 if panels is OUTPUTS else -1, 1)
+        assert (axes.get_xlabel(), figure.axes[0].get_ylabel()) == ("x₁", "x₂")
         corners = [pixel(pixels, axes, *place) for place in ((0.95, 0.05), (0.05, 0.95))]
         if panels is OUTPUTS:  # light where an output is large
             assert sign * (corners[0].sum() - corners[1].sum()) > 150
@@ -374,7 +376,7 @@ def test_hidden_units_are_their_weights_in_order():
 
 def test_images_stand_above_their_captions_and_ink_is_black():
     figure, bars = CASES["ten images"]("t"), CASES["bars"]("t")
-    given = [*zip(figure.axes, IMAGES, LABELS, SHARES), (bars.axes[0], IMAGES[0], 9, SHARES[0])]
+    given = [*zip(figure.axes, IMAGES, LABELS, SHARES), (bars.axes[0], IMAGES[0], WRONG, SHARES[0])]
     for axes, image, label, row in given:
         assert np.array_equal(axes.images[0].get_array(), image)
         answer = f"{CLOTHES[row.argmax()]} ({100 * row.max():.0f}\N{NO-BREAK SPACE}%)"

@@ -127,6 +127,13 @@ def test_any_rules_one_after_another(steps, points, features, seed):
     )
 
 
+@pytest.mark.parametrize("function", [torch.relu, torch.abs])
+def test_at_its_kink_a_function_is_flat(function):
+    w = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    x = torch.tensor([[1.0], [3.0], [-2.0]], dtype=torch.float64)
+    assert_agree(lambda tensors: function(x * tensors["w"] - 1).sum(), {"w": w})
+
+
 def values(function, numbers):
     """function(z) by the engine, for each number: the loss of a step that has nothing else to do."""
     found = []

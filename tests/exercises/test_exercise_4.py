@@ -45,6 +45,23 @@ def test_accuracies_are_the_shares_of_correct_test_images():
         assert row["error"] == pytest.approx(1 - np.mean(shares))
 
 
+@pytest.mark.parametrize("images, epochs", [(40, 5), (120, 4)])  # of 2 and of 4 steps
+def test_a_model_is_trained_for_epochs_or_steps_whichever_is_more(monkeypatch, images, epochs):
+    data, seen = datasets.load("mnist", data_folder()), {}
+    monkeypatch.setattr(exercise.mnist_all, "train", lambda *_, **options: seen.update(options))
+    exercise.tuned_model(data, images, 0, exercise.TUNED | {"epochs": 4, "least_steps": 9})
+    assert seen["epochs"] == epochs
+
+
+def test_the_ten_images_are_those_of_the_runs():
+    data, results = datasets.load("mnist", data_folder()), measured(4)
+    figure = exercise.draw(data, results["runs"], {50: [0.5], 100: [0.6]})["ten.png"]
+    for axes, run in zip(figure.axes, results["runs"], strict=True):
+        image, label = data.test_images[run["image"] - 1].numpy(), data.classes[run["label"]]
+        assert (axes.images[0].get_array() == image).all()
+        assert axes.get_xlabel().startswith(f"label {label},")
+
+
 def test_a_model_is_trained_on_its_first_images_alone():
     data = datasets.load("mnist", data_folder())
     for images, train in (

@@ -112,6 +112,15 @@ def test_what_was_computed_is_saved(start, whole, name, numbers, code):
     assert all((model[key] != initial[key]).any() for key in initial)
 
 
+def test_the_final_loss_of_an_interrupted_run_is_the_mean_over_all_pairs(start):
+    done = start("linear, eager", at=20)
+    with np.load(done.folder / "train_data.npz") as data:
+        x, y = data["x"], data["y"]
+    model = load_state(done.folder / "model.pt")
+    mean = ((x @ model["weight"].T + model["bias"] - y) ** 2).sum(axis=1).mean()
+    assert done.metrics["results"]["final_loss"] == pytest.approx(mean)
+
+
 def test_the_model_of_an_interrupted_run_is_the_one_after_its_last_step(start, run_here):
     model = content(start("network, eager", at=20).folder)["model.pt"]
     shorter = run_here("ann_revisited", "--steps", 20, "--engine", "eager").folder

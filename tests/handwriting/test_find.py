@@ -71,6 +71,15 @@ def test_a_digit_fills_20x20_around_its_centre_of_mass(digit):
         assert image.max() == 255 and (image == 0).mean() > 0.6
 
 
+@pytest.mark.parametrize("side", [60, 280, 2000])  # enlarged, as it is, shrunk
+def test_a_digits_place_is_that_in_the_picture(side):
+    ink = drawn(4, side)
+    (((box, _),),) = found(255 - ink)
+    rows, columns = np.nonzero(ink)
+    expected = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    assert np.abs(np.subtract(box, expected)).max() <= 0.02 * side
+
+
 def ways(digit: int) -> dict[str, np.ndarray]:
     """Pictures of one digit: paper, ink and background of all kinds."""
     ink = drawn(digit)

@@ -3,7 +3,7 @@ strangers, the figure.
 """
 
 from common import program
-from handwriting import figure, measure, read
+from handwriting import figure, measure, photos, read
 from lectures import mnist_mlp as mnist
 
 import io
@@ -23,6 +23,7 @@ from helpers import texts, watch_figures
 from matplotlib.text import Text
 from PIL import Image
 
+MODELS = read.MODELS
 UNSURE = "unsure: 4 (53 %) or 9 (44 %)"
 
 
@@ -139,6 +140,16 @@ def test_a_folder_is_measured_by_kind_and_layout(say):
     assert done.code == 1 and len(done.err) == 1 and "labels.tsv" in done.err[0]
 
 
+@pytest.mark.parametrize("tuning, of", [([], "test"), (["--tuning"], "training")])
+def test_the_photos_say_which_images_they_are_of(say, monkeypatch, mnist_root, tuning, of):
+    monkeypatch.setattr(photos, "KINDS", {"clean": photos.Photo()})
+    done = say("--count", "2", "--data-dir", mnist_root, *tuning, main=photos.main)
+    first = 55_000 if tuning else 5_000
+    assert done.code == 0 and done.out[1].startswith(
+        f"The {of} images {first} to {first + 1} of MNIST; "
+    )
+
+
 def test_a_model_of_unknown_or_other_origin_gets_a_warning(say):
     metrics = '{"results": {"dataset": %s, "train_images": %s, "test_accuracy": 0.5}}'
     for content, said in (
@@ -160,11 +171,11 @@ def test_a_model_of_unknown_or_other_origin_gets_a_warning(say):
 
 
 def test_the_model_of_all_images_comes_first(say, tmp_path, monkeypatch):
-    models = [tmp_path / run / "model.pt" for run in ("all", "few")]
+    models = [tmp_path / path.parent.name / "model.pt" for path in MODELS]
     monkeypatch.setattr(read, "MODELS", models)
     done = say("my seven.png")
     assert done.code == 1 and len(done.err) == 1 and "exercises/mnist_all.py" in done.err[0]
-    for path in reversed(models):
+    for path in (tmp_path / run / "model.pt" for run in ("mnist_mlp", "mnist_all")):
         path.parent.mkdir()
         write_model({7: 5.0}, path.parent)
         assert f"model: {path}," in say("my seven.png").out[0]
@@ -232,6 +243,17 @@ def test_no_caption_is_cut_off_or_covers_another():
         assert all(box.padded(-1).count_overlaps(boxes) == 1 for box in boxes)  # with itself
         words = " ".join(text.get_text() for text in captions).replace("\n", " ")
         assert all(answer in words.replace("\u00a0", " ") for answer in answers)
+
+
+def test_a_digit_is_framed_where_it_is():
+    shown, box = np.zeros((300, 400, 3), np.uint8), (20, 50, 120, 90)
+    parts = np.zeros((1, 28, 28)), np.full((1, 10), 0.1), ["?"], [1]
+    axes = figure.readings([figure.Reading("a.png", shown, [box], *parts)], title="t").axes[0]
+    left, right, _, top = axes.images[0].get_extent()
+    scale = (right - left) / 400  # inches a pixel
+    frames = [patch.get_bbox().extents for patch in axes.patches]
+    expected = left + 50 * scale, top - 120 * scale, left + 90 * scale, top - 20 * scale
+    assert any(np.allclose(frame, expected) for frame in frames)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such file names")

@@ -105,6 +105,7 @@ ONE_PER_CENT = np.append(np.full(9_001, 0.25), np.full(999, 0.2474))  # falls by
         (FALLING, FREE, HALF, ""),
         (FLAT, FREE, HALF, "fell by 0.00% in the last tenth"),
         (ONE_PER_CENT, FREE, HALF, ""),
+        (np.append(FALLING, np.full(2_000, 0.1)), FREE, HALF, "fell by 0.00% in the last tenth"),
         (FLAT[:1], FREE, HALF, ""),  # one step shows no plateau
         (FLAT, STUCK, ALL, ""),
     ],

@@ -90,6 +90,7 @@ def test_the_numbers_of_a_run(undrawn, tmp_path, name):
         f"{test_accuracy:.2%} of the 50 test images are classified correctly"
     )
     assert sentence in done.stdout
+    assert f"; {count} of 60 images to train on, 50 to test" in done.stdout
 
 
 def test_the_steps_of_adam_by_hand(undrawn, tmp_path):

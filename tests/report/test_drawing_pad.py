@@ -96,6 +96,12 @@ def test_a_digit_drawn_with_the_mouse(reader):
     assert reader("return scrollY") == where
     seen = reader.canvas("digit-seen")[:, :, 0]
     assert seen[4:9].sum(axis=0)[8:20].min() > 0  # the seven's bar is at the top
+    first = reader.canvas("digit")
+    mouse = ActionChains(reader.browser).move_to_element_with_offset(sheet, -60, 60)
+    mouse.click_and_hold().move_by_offset(100, 0).release().perform()
+    assert (reader.canvas("digit") != first).any()
+    reader.click("digit-undo")  # one stroke, the last
+    assert (reader.canvas("digit") == first).all()
     reader.click("digit-undo")
     reader.wait(lambda: reader.text("digit-answer") == "Draw a digit on the sheet.")
     assert reader.canvas("digit-seen").max() == 0 and "%" not in "".join(reader(SHARES))
