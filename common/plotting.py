@@ -32,6 +32,8 @@ from PIL import Image  # noqa: E402
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 DASHES = ["-", "--", "-.", ":", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1))]
 SMALL = 11  # points
+Names = Sequence[str]
+CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "size": SMALL}
 BAND = (10, 90)  # percentiles
 PALE = 1000  # points of a curve that is drawn thin and pale if there are others
 DRAWN, STRONGEST = 40, 120  # of more units of a layer, and of more weights, so many are drawn
@@ -84,7 +86,6 @@ def lines(
     xlabel: str = "steps",
     scales: tuple[str, str] = ("log", "log"),
     ylim: tuple[float, float] | None = None,
-    vertical: Mapping[str, float] | None = None,
     marks: dict[int, str] | None = None,
 ) -> Figure:
     """Curves, told apart by colour and dash, in one chart or in several side by side.
@@ -94,9 +95,9 @@ def lines(
             (points,), and y of shape (points,), or (runs, points): then their mean and BAND.
         scales: of x and y, "linear" or "log". Linear x are numbers of steps.
         ylim: the limits of a logarithmic y (default: all that is drawn).
-        vertical: reference lines, by label. marks: what to write at some x, such as "6 right".
+        marks: vertical lines: x, and what to write beside it, such as "6 right".
     """
-    figure, marks, vertical = new(9, 5.5, title), marks or {}, vertical or {}
+    figure, marks = new(9, 5.5, title), marks or {}
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (ylabel, curves) in zip(row, panels.items()):
         seen = []
@@ -110,9 +111,7 @@ def lines(
                 if np.ndim(y) == 2:
                     seen += [*np.nanpercentile(y, BAND, axis=0)]
                     axes.fill_between(x, *seen[-2:], color=line.get_color(), alpha=0.25, lw=0)
-        for label, place in vertical.items():
-            axes.axvline(place, color="black", ls=":", label=label)
-        places = np.concatenate([[*vertical.values()], *(x for x, _ in curves.values())])
+        places = np.concatenate([[*marks], *(x for x, _ in curves.values())])
         if scales[0] == "log":
             log_scale(axes, "x", places)
         else:
@@ -122,10 +121,10 @@ def lines(
         if scales[1] == "log":
             log_scale(axes, "y", np.array(ylim or np.concatenate(seen)), 0.06 * len(marks))
         for number, (place, text) in enumerate(marks.items()):  # each below the one before
-            at = (place, 0.99 - 0.06 * number)
-            axes.axvline(place, ymax=at[1], color="black", lw=1, ls=":")
-            look: dict[str, Any] = {"fontsize": SMALL, "va": "top", "textcoords": "offset points"}
-            axes.annotate(text, at, (4, 0), axes.get_xaxis_transform(), **look)
+            top, side = 0.99 - 0.06 * number, "right" if place > places.max() / 2 else "left"
+            axes.axvline(place, ymax=top, color="black", lw=1, ls=":")
+            at: dict[str, Any] = {"va": "top", "ha": side, "transform": axes.get_xaxis_transform()}
+            axes.text(place, top, f" {text} ", size=SMALL, **at)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.grid(alpha=0.3)
     legend(figure, axes)
@@ -158,25 +157,21 @@ def log_scale(axes: Axes, which: str, values: ndarray, room: float = 0) -> None:
 def loss_curve(
     title: str, losses: ndarray, window: int = 0, floor: float = 0, marks: dict | None = None
 ) -> Figure:
-    """The loss at every step, shape (steps,), up to the first that is not finite, the overflow.
+    """The loss at every step, shape (steps,).
 
     Args:
-        window: also draw the means of so many steps, where there are more.
+        window: also draw the means of so many steps, where there are more and all are finite.
         floor: a loss that no model can stay under, drawn as a line.
         marks: for some steps, counted from 1, what to write there, such as "6 right".
     """
-    finite = np.isfinite(losses)
-    values = losses if finite.all() else losses[: finite.argmin()]
-    count, vertical = len(values), {}
-    curves: dict[str, tuple] = {"each step": (np.arange(count) + 1, values)}
-    if count < len(losses):
-        vertical = {f"overflow at step {count + 1:,}": count + 1}
-    elif 0 < window < count:
-        means = values[: count // window * window].reshape(-1, window).mean(axis=1)
+    count = len(losses)
+    curves: dict[str, tuple] = {"each step": (np.arange(count) + 1, losses)}
+    if 0 < window < count and np.isfinite(losses).all():
+        means = losses[: count // window * window].reshape(-1, window).mean(axis=1)
         curves[f"mean of {window} steps"] = (window * (np.arange(len(means)) + 0.5), means)
     if floor:
-        curves[f"noise floor {floor:.3g}"] = (np.array([1, len(losses)]), np.full(2, floor))
-    return lines(title, {"loss": curves}, scales=("linear", "log"), vertical=vertical, marks=marks)
+        curves[f"noise floor {floor:.3g}"] = ([1, count], [floor, floor])
+    return lines(title, {"loss": curves}, scales=("linear", "log"), marks=marks)
 
 
 @styled
@@ -264,9 +259,9 @@ def animation(
     (dot,) = chart.plot([], [], "o", color=BLUE, ms=10, clip_on=False)
     figure.set_dpi(90)
     canvas, pictures = FigureCanvasAgg(figure), []
-    for frame in np.unique(np.searchsorted(steps, np.geomspace(shown[0], steps[-1], 45))):
-        step, right = steps[frame], correct[frame]
-        image.set_data(values[frame, ..., 0] - values[frame, ..., 1])
+    frames = np.unique(np.searchsorted(steps, np.geomspace(shown[0], steps[-1], 45)))
+    for step, value, right in zip(steps[frames], values[frames], correct[frames]):
+        image.set_data(value[..., 0] - value[..., 1])
         crosses.set_offsets(points[~right])
         dot.set_data([step], [losses[step - 1]])
         chart.set_title(f"{step:,} steps: {right.sum()} of {len(points)} right")
@@ -282,7 +277,7 @@ def animation(
 
 @styled
 def layers(
-    title: str, networks: Mapping[str, Sequence[ndarray]], inputs: Any, outputs: Sequence[str]
+    title: str, networks: Mapping[str, Sequence[ndarray]], inputs: Names, outputs: Names
 ) -> Figure:
     """Networks side by side: a line for each weight, biases in the nodes where there is room.
 
@@ -290,11 +285,9 @@ def layers(
 
     Args:
         networks: for each panel's name weights and biases in turn: (out, in), (out,), ...
-        inputs: the inputs' names; or in their place an image, (height, width), with one grey line
-            to each unit. outputs: the outputs' names.
+        inputs, outputs: the nodes' names. Without inputs the first column is a hidden layer.
     """
-    pixels = isinstance(inputs, ndarray)
-    weights = [weight.ravel() for net in networks.values() for weight in net[2 * pixels :: 2]]
+    weights = [weight.ravel() for network in networks.values() for weight in network[::2]]
     sizes = np.sort(np.abs(np.nan_to_num(np.concatenate(weights), posinf=0, neginf=0)))[-STRONGEST:]
     largest = sizes[-1] or 1.0
 
@@ -304,35 +297,30 @@ def layers(
         return {"color": colour, "ls": dash, "lw": width}
 
     if len(sizes) == STRONGEST:
-        title += f"\nThe {STRONGEST} largest weights are drawn; grey lines: all weights of a unit"
+        title += f"\nThe {STRONGEST} largest weights are drawn"
     figure = new(8.4, 5.8, title)
     row = figure.subplots(1, len(networks), squeeze=False)[0]
     for axes, (name, network) in zip(row, networks.items()):
-        texts = [[""] if pixels else inputs, *([f"{b:.2g}" for b in net] for net in network[1::2])]
-        counts = [network[0].shape[1], *map(len, texts[1:])]
-        kinds = ["pixels" if pixels else "inputs", *["hidden"] * (len(counts) - 2), "outputs"]
-        columns, before = np.linspace(0, 1, len(counts)), np.empty((0, 2))
-        for layer, (x, count, kind) in enumerate(zip(columns, counts, kinds)):
-            shown = 1 if kind == "pixels" else min(count, DRAWN)
+        texts = [inputs, *([f"{bias:.2g}" for bias in biases] for biases in network[1::2])]
+        counts, before = [network[0].shape[1], *map(len, network[1::2])], np.empty((0, 2))
+        kinds = ["inputs" if inputs else "hidden", *["hidden"] * (len(counts) - 2), "outputs"]
+        for layer, (count, kind) in enumerate(zip(counts, kinds)):
+            x, shown = layer / (len(counts) - 1), min(count, DRAWN)
             places = 0.5 - (np.arange(shown) - (shown - 1) / 2) * min(0.33, 1 / shown)
             nodes = np.column_stack([np.full(shown, x), places])  # the first on top
             for (i, end), (j, begin) in product(enumerate(nodes), enumerate(before)):
                 share = network[2 * layer - 2][i, j] / largest
-                if pixels and layer == 1:
-                    axes.plot(*zip(begin, end), color="#cccccc", ls="-", lw=0.8)
-                elif sizes[0] / largest <= abs(share) <= 1:
+                if sizes[0] / largest <= abs(share) <= 1:
                     axes.plot(*zip(begin, end), **look(share))
             size = (48 if shown < 7 else 170 / shown) ** 2
-            axes.scatter(*zip(*nodes), s=size, color="white", edgecolor="black", zorder=5)
+            axes.scatter(*nodes.T, s=size, color="white", edgecolor="black", zorder=5)
             for node, text in zip(nodes, texts[layer] if shown < 7 else ()):
-                axes.text(*node, text, ha="center", va="center", zorder=6, size=SMALL)
-            some = f",\n{DRAWN} drawn" if kind != "pixels" and count > DRAWN else ""
+                axes.text(*node, text, zorder=6, **CENTRED)
+            some = f",\n{DRAWN} drawn" if count > DRAWN else ""
             axes.text(x, -0.1, f"{count:,} {kind}{some}", ha="center", va="top", size=SMALL)
             before = nodes
         for text, (_, y) in zip(outputs, nodes):
             axes.text(1.13, y, text, va="center")
-        if pixels:
-            axes.imshow(inputs, "gray_r", extent=(-0.15, 0.15, 0.35, 0.65), aspect="auto", zorder=6)
         axes.set(xlim=(-0.15, 1.15), ylim=(-0.1, 1), title=name)
         axes.axis("off")
     for share in (-1, -0.5, 0.5, 1):
@@ -360,7 +348,7 @@ def hidden_units(title: str, weights: ndarray) -> Figure:
 
 
 def draw_image(
-    axes: Axes, names: Sequence[str], image: ndarray, label: Any, probabilities: ndarray
+    axes: Axes, names: Names, image: ndarray, label: Any, probabilities: ndarray
 ) -> None:
     """An image, (height, width), and below it its label and the network's answer."""
     axes.imshow(image, cmap="gray_r", interpolation="none")
@@ -373,7 +361,7 @@ def draw_image(
 
 @styled
 def judged_images(
-    title: str, names: Sequence[str], images: ndarray, labels: ndarray, probabilities: ndarray
+    title: str, names: Names, images: ndarray, labels: ndarray, probabilities: ndarray
 ) -> Figure:
     """Images, (n, height, width), labels, (n,), and answers, of probabilities (n, classes)."""
     rows = -(-len(images) // 5)
@@ -385,7 +373,7 @@ def judged_images(
 
 @styled
 def probability_bars(
-    title: str, names: Sequence[str], image: ndarray, label: Any, probabilities: ndarray
+    title: str, names: Names, image: ndarray, label: Any, probabilities: ndarray
 ) -> Figure:
     """An image, (height, width), beside its probabilities, (classes,), the largest filled."""
     figure, row = new(8, 4.6, title), np.nan_to_num(probabilities)
@@ -400,7 +388,7 @@ def probability_bars(
 
 
 @styled
-def confusion(title: str, names: Sequence[str], counts: ndarray) -> Figure:
+def confusion(title: str, names: Names, counts: ndarray) -> Figure:
     """A confusion matrix, (classes, classes): rows are labels, columns what the network says."""
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(share, 0)
@@ -408,9 +396,8 @@ def confusion(title: str, names: Sequence[str], counts: ndarray) -> Figure:
     axes = figure.subplots()
     cells = axes.pcolormesh(ticks, ticks, share, cmap="Oranges", vmin=0, vmax=most, ec="#dddddd")
     for row, column in np.argwhere(counts):
-        look: dict[str, Any] = {"weight": "bold" if row == column else "normal", "size": 10.5}
-        look["color"] = "white" if share[row, column] > 0.55 * most else "black"
-        axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", **look)
+        colour = "white" if share[row, column] > 0.55 * most else "black"
+        axes.text(column, row, f"{counts[row, column]:,}", color=colour, **CENTRED)
     axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(ticks, names)
     axes.set(xlabel="the network says", ylabel="label")

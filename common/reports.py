@@ -52,11 +52,6 @@ def state(parameters: Tensor) -> dict[str, Tensor]:
     return {"weight": parameters[:10].reshape(2, 5), "bias": parameters[10:]}
 
 
-def models(iterates: Tensor) -> dict[str, dict]:
-    """Contents of files: the states before and after training, of iterates (steps + 1, 12)."""
-    return {"model_initial.pt": state(iterates[0]), "model.pt": state(iterates[-1])}
-
-
 def compare(parameters: Tensor, true: Tensor) -> dict:
     """The `state` of parameters of shape (12,), and its largest absolute errors."""
     weight_error, bias_error = (error.item() for error in largest_errors(parameters, true))
@@ -69,7 +64,7 @@ def linear_recovery(
     """The report of linear_recovery, whose `results` are those for metrics.json.
 
     `true` is W and b, shape (12,). `curves` are estimates of them, shape (n, 12), after `steps`,
-    shape (n,), by their names in the results. `files` are more files by name.
+    shape (n,), from 0 to the last, by their names in the results. `files` are more files by name.
     """
     args, averaged, floor = run.args, results["averaged"], results["noise_floor"]
     below = subtitle(run, f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}")
@@ -77,11 +72,10 @@ def linear_recovery(
     for name, curve in curves.items():
         for panel, errors in zip(panels.values(), largest_errors(curve, true)):
             panel[name.replace("_", " ")] = (steps[1:].numpy(), errors[1:].numpy())
-    overflow = {f"overflow at step {run.done:,}": run.done} if run.ended == "diverged" else None
     head = "Error of the last iterate, the averaged one and least squares"
     figures = {
         "loss": plotting.loss_curve("Loss at every step" + below, run.losses, 100, floor),
-        "parameter_error": plotting.lines(head + below, panels, vertical=overflow),
+        "parameter_error": plotting.lines(head + below, panels),
     }
     columns = {"true": true} | {name: curve[-1] for name, curve in curves.items()}
     rows = [f"W[{i},{j}]" for i in (1, 2) for j in range(1, 6)] + ["b[1]", "b[2]"]
@@ -92,9 +86,8 @@ def linear_recovery(
         f"{run.ending}: averaged W within {averaged['weight_error']:.2g} of the truth, b within "
         f"{averaged['bias_error']:.2g}"
     )
-    if args.lr > results["stable_lr_limit"]:
-        summary += "; the learning rate is beyond the stable one"
-    return Report(figures, "\n".join(table), summary, files)
+    ends = {"model_initial.pt": state(curves["last"][0]), "model.pt": state(curves["last"][-1])}
+    return Report(figures, "\n".join(table), summary, files | ends)
 
 
 @torch.no_grad()
@@ -181,6 +174,7 @@ def mnist_mlp(
     mistakes = "The most confident mistakes in the test set"
     never_seen = f"Test image {unseen + 1:,}, never seen before"
     counts, networks = np.zeros((10, 10), int), before_and_after(run, model)
+    last = {name: network[2:] for name, network in networks.items()}
     np.add.at(counts, (labels, answers), 1)
     figures = {
         "first_five": plotting.judged_images("First five training images" + below, names, *five),
@@ -192,7 +186,7 @@ def mnist_mlp(
             "Ink that excites the hidden units: blue; inhibits: orange" + below,
             networks["after training"][0].reshape(-1, 28, 28),
         ),
-        "layers": plotting.layers("The network in short" + below, networks, five[0][0], names),
+        "layers": plotting.layers("The output layer's weights" + below, last, (), names),
     }
     rows = [f"image {i}" for i in range(1, len(first) + 1)]
     rows += [f"training image {known + 1}", f"unseen test image {unseen + 1}"]

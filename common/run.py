@@ -50,7 +50,6 @@ class Run:
     """
 
     CHECKPOINT_SECONDS = 10.0  # of training, from one checkpoint to the next
-    PROGRESS_SECONDS = 10.0  # between reports of the loss, the lecture's throttle(progress, 10)
     _loop: engine.steps
 
     def __init__(self, script: str, args: argparse.Namespace, **used: Any):
@@ -62,7 +61,7 @@ class Run:
             used: what options came to that were ``auto`` or ``all``.
         """
         self.script, self.args, self.folder = script, args, args.output_dir
-        self.device, reason = choose_device(args.device, small="engine" in args)
+        self.device = choose_device(args.device, small="engine" in args)
         self.config = vars(args) | {"device": self.device} | used
         self.generator = partial(generator, args.seed)
         self._signal: int | None = None
@@ -73,7 +72,7 @@ class Run:
         if self.device == "cpu":
             # On steps so small a second thread gains little, and loses much beside another program.
             torch.set_num_threads(1)
-        print(f"device: {self.device} ({reason}); seed {args.seed}")
+        print(f"device: {self.device}; seed {args.seed}")
 
     def print(self, *values: object) -> None:
         """Prints values, a line each, unless ``--quiet``."""
@@ -88,19 +87,17 @@ class Run:
         keep: Sequence[int] | np.ndarray = (),
         **parts: Any,
     ) -> Iterator[Item]:
-        """Goes over the training steps, with a bar and checkpoints, until the last one, Ctrl-C or
-        divergence; the small networks' compiled, if they can be.
+        """Goes over the training steps until the last one, Ctrl-C or divergence.
 
         Args:
             items: a step each.
             count: how many there are (default: their length).
-            keep: numbers of steps, in ascending order, after which the model's parameters are kept
-                in ``run.kept``, shape (those that were reached, parameters). 0: before the first.
+            keep: numbers of steps, ascending, after which the model's parameters go to
+                ``run.kept``, shape (those that were reached, parameters). 0: before the first.
             parts: `model`, and what else training changes: whatever has a ``state_dict()``.
 
         Raises:
-            RunError: ``--resume`` from a checkpoint that does not fit; ``--engine compiled`` in
-                vain.
+            RunError: the checkpoint does not fit, or ``--engine compiled`` was in vain.
         """
         count = len(items) if count is None else count  # type: ignore[arg-type]  # it says so
         self._parts, self.keep, self._planned = parts, np.asarray(keep, int), count
@@ -127,7 +124,7 @@ class Run:
             own=(self.steps, self.record),
         )
         self._phase("preparation")
-        self._saved = self._reported = self._clock
+        self._saved = self._clock
         # Weights that decay come below float32's least normal number, 1e-38, where a step takes
         # three times as long.
         torch.set_flush_denormal(True)
@@ -172,9 +169,6 @@ class Run:
         now, loss = time.perf_counter(), self.losses[self.done - 1]
         self._bar.set_postfix_str(f"loss={loss:.4g}", refresh=False)
         self._bar.update(self.done - self._bar.n)
-        if now - self._reported >= self.PROGRESS_SECONDS and not self.args.quiet:
-            self._bar.write(f"step {self.done:,}: loss {loss:.4f}")
-            self._reported = now
         if now - self._saved >= self.CHECKPOINT_SECONDS or self._signal is not None:
             self._save_checkpoint()
             self._saved = time.perf_counter()
@@ -196,12 +190,9 @@ class Run:
     @property
     def ending(self) -> str:
         """The same in words, for titles: "10,000 steps", "diverged at step 232 of 10,000"."""
-        planned = count_of(self._planned, "step")
-        return {
-            "finished": planned,
-            "interrupted": f"interrupted after {self.done:,} of {planned}",
-            "diverged": f"diverged at step {self.done:,} of {self._planned:,}",
-        }[self.ended]
+        if self.ended == "finished":
+            return count_of(self.done, "step")
+        return f"{self.ended} at step {self.done:,} of {self._planned:,}"
 
     def finish(self, results: dict, report: Any) -> None:
         """Writes everything, then prints the results.
@@ -247,8 +238,6 @@ class Run:
             what = "what was computed so far is saved"
             if self._checkpoint.exists():
                 what += "; the same command with --resume goes on"
-            if self.ended == "finished":
-                what = "training had ended, and everything is saved"
             raise KeyboardInterrupt(self._signal, what)
 
     def _save(self, contents: dict[str, Any], results: dict) -> None:
@@ -307,13 +296,12 @@ class Run:
         if self._checkpoint.exists():
             content = files.load(self._checkpoint)
             try:
-                for name, value in _settings(self.config, OF_FIGURES).items():
-                    if (found := content["settings"].get(name)) != value:
-                        raise RunError(
-                            f"--resume: the checkpoint in {self.folder} is of a run with {name} "
-                            f"{found}, this one has {value}; use its options, or run without "
-                            "--resume"
-                        )
+                settings = _settings(self.config, OF_FIGURES).items()
+                if other := dict(content["settings"].items() - settings):
+                    raise RunError(
+                        f"--resume: the run in {self.folder} was begun with {other}; use the same "
+                        "options, or run without --resume"
+                    )
                 self.done = len(content["losses"])
                 self.losses[: self.done] = content["losses"]
                 self.kept[:] = content["kept"]
@@ -356,23 +344,19 @@ def count_of(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def choose_device(requested: str, *, small: bool) -> tuple[str, str]:
-    """The device's name and the reason, for ``--device`` as requested.
+def choose_device(requested: str, *, small: bool) -> str:
+    """The device's name, for ``--device`` as requested.
 
     `small` is a float64 network whose step takes a GPU less time than the launch of its kernels.
     Raises a RunError if PyTorch finds no such device, or it cannot compute in float64.
     """
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     found = accelerator.type if accelerator else "cpu"
-    if requested == "auto" and small:
-        return "cpu", "launching a step on a GPU takes longer than making it here"
     if requested == "auto":
-        return ("cuda", "there is one") if found == "cuda" else ("cpu", "no CUDA device here")
+        return "cuda" if found == "cuda" and not small else "cpu"
     if requested not in ("cpu", found):
         raise RunError(f"--device {requested}: PyTorch finds no such device; use --device cpu")
     if small and requested in ("mps", "xpu"):
-        raise RunError(
-            f"--device {requested}: this network computes in float64, which such a device may "
-            "not have; use --device cpu"
-        )
-    return requested, "as asked"
+        reason = "this network computes in float64, which such a device may not have"
+        raise RunError(f"--device {requested}: {reason}; use --device cpu")
+    return requested
