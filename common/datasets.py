@@ -45,8 +45,7 @@ def load(name: str, data_dir: Path) -> Dataset:
 
     Args:
         name: ``mnist``, ``fashion-mnist`` or ``kmnist``; ``digits``, bundled with scikit-learn;
-            or ``auto``: mnist, but digits, with a warning on stderr, where mnist is neither on
-            disk nor can be downloaded.
+            or ``auto``: mnist, or digits with a warning on stderr where there is no mnist.
         data_dir: the folder that holds ``MNIST/raw/`` with four IDX files, unpacked or as .gz.
 
     Raises:
@@ -69,20 +68,18 @@ def load(name: str, data_dir: Path) -> Dataset:
         message = (
             f"{TITLES[wanted]} is not in {folder} (expected there, as they are or as .gz: "
             f"{', '.join(FILES)}), and its download failed ({_line(error)}); put the files there, "
-            "or choose another --data-dir, or use --dataset digits, which needs no files"
+            "or choose another --data-dir, or --dataset digits, which needs none"
         )
         if name != "auto":
             raise RunError(message) from None
-        instead = "using scikit-learn's bundled digits instead of MNIST"
-        print(f"warning: {message}\nwarning: {instead}", file=sys.stderr)
+        print(f"warning: {message}", file=sys.stderr)
+        print("warning: using scikit-learn's bundled digits instead of MNIST", file=sys.stderr)
         return _bundled()
     try:
         tensors = _read(cls, data_dir, folder)
     except Exception as error:  # torchvision parses unchecked: damage may raise nearly anything
-        raise RunError(
-            f"{folder}: the files there are damaged ({_line(error)}); delete them, and the next "
-            "run downloads them again"
-        ) from None
+        fault = f"{folder}: the files there are damaged ({_line(error)})"
+        raise RunError(f"{fault}; delete them, and the next run downloads them again") from None
     classes = [label.split(" - ")[0] for label in cls.classes]  # MNIST's are "7 - seven"
     return Dataset(wanted, TITLES[wanted], f"IDX files in {folder}", classes, *tensors)
 

@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any
 
 # No import of matplotlib succeeds where MPLBACKEND names a backend that is not installed; only
@@ -36,8 +35,9 @@ Names = Sequence[str]
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "size": SMALL}
 BAND = (10, 90)  # percentiles
 PALE = 1000  # points of a curve that is drawn thin and pale if there are others
-DRAWN, STRONGEST = 40, 120  # of more units of a layer, and of more weights, so many are drawn
+DRAWN = 40  # of more hidden units so many are drawn
 AROUND_ZERO = LinearSegmentedColormap.from_list("", [ORANGE, "white", BLUE])
+AROUND_ZERO = AROUND_ZERO.with_extremes(bad="#999999")  # no number
 # A step in the middle, and no white: where two outputs hardly differ, the larger one is still seen.
 WINNERS = LinearSegmentedColormap.from_list(
     "", [(0, "#e8a06a"), (0.5, "#fbeee4"), (0.5, "#e3eff7"), (1, "#6aacd4")]
@@ -276,57 +276,35 @@ def animation(
 
 
 @styled
-def layers(
-    title: str, networks: Mapping[str, Sequence[ndarray]], inputs: Names, outputs: Names
-) -> Figure:
-    """Networks side by side: a line for each weight, biases in the nodes where there is room.
+def layers(title: str, networks: Mapping[str, Sequence[ndarray]], outputs: Names) -> Figure:
+    """Networks below each other: of each layer the weights, a row a unit, then the biases.
 
-    Blue is positive, orange and dashed negative; the wider a line, the larger the weight.
-
-    Args:
-        networks: for each panel's name weights and biases in turn: (out, in), (out,), ...
-        inputs, outputs: the nodes' names. Without inputs the first column is a hidden layer.
+    `networks` have by their names weights and biases in turn: (out, in), (out,), ... Numbers stand
+    where there is room. `outputs` are the names of the last layer's units.
     """
-    weights = [weight.ravel() for network in networks.values() for weight in network[::2]]
-    sizes = np.sort(np.abs(np.nan_to_num(np.concatenate(weights), posinf=0, neginf=0)))[-STRONGEST:]
-    largest = sizes[-1] or 1.0
-
-    def look(share: float) -> dict[str, Any]:
-        width = max(0.8, abs(share) * (5 if len(sizes) < STRONGEST else 2.5))
-        colour, dash = (ORANGE, (0, (2, 1))) if share < 0 else (BLUE, "-")
-        return {"color": colour, "ls": dash, "lw": width}
-
-    if len(sizes) == STRONGEST:
-        title += f"\nThe {STRONGEST} largest weights are drawn"
-    figure = new(8.4, 5.8, title)
-    row = figure.subplots(1, len(networks), squeeze=False)[0]
-    for axes, (name, network) in zip(row, networks.items()):
-        texts = [inputs, *([f"{bias:.2g}" for bias in biases] for biases in network[1::2])]
-        counts, before = [network[0].shape[1], *map(len, network[1::2])], np.empty((0, 2))
-        kinds = ["inputs" if inputs else "hidden", *["hidden"] * (len(counts) - 2), "outputs"]
-        for layer, (count, kind) in enumerate(zip(counts, kinds)):
-            x, shown = layer / (len(counts) - 1), min(count, DRAWN)
-            places = 0.5 - (np.arange(shown) - (shown - 1) / 2) * min(0.33, 1 / shown)
-            nodes = np.column_stack([np.full(shown, x), places])  # the first on top
-            for (i, end), (j, begin) in product(enumerate(nodes), enumerate(before)):
-                share = network[2 * layer - 2][i, j] / largest
-                if sizes[0] / largest <= abs(share) <= 1:
-                    axes.plot(*zip(begin, end), **look(share))
-            size = (48 if shown < 7 else 170 / shown) ** 2
-            axes.scatter(*nodes.T, s=size, color="white", edgecolor="black", zorder=5)
-            for node, text in zip(nodes, texts[layer] if shown < 7 else ()):
-                axes.text(*node, text, zorder=6, **CENTRED)
-            some = f",\n{DRAWN} drawn" if count > DRAWN else ""
-            axes.text(x, -0.1, f"{count:,} {kind}{some}", ha="center", va="top", size=SMALL)
-            before = nodes
-        for text, (_, y) in zip(outputs, nodes):
-            axes.text(1.13, y, text, va="center")
-        axes.set(xlim=(-0.15, 1.15), ylim=(-0.1, 1), title=name)
-        axes.axis("off")
-    for share in (-1, -0.5, 0.5, 1):
-        axes.plot([], [], label=f"weight {share * largest:.2g}", **look(share))
-    legend(figure, axes)
+    parts = [part.ravel() for network in networks.values() for part in network]
+    figure, limit = new(8.4, 5.4, title), largest(np.concatenate(parts))
+    count = max(len(network) // 2 for network in networks.values())
+    grid = figure.subplots(len(networks), count, squeeze=False)
+    for row, (name, network) in zip(grid, networks.items()):
+        for number, axes in enumerate(row):
+            weights, biases = network[2 * number : 2 * number + 2]
+            table = np.column_stack([weights, biases])
+            image = axes.imshow(table, AROUND_ZERO, vmin=-limit, vmax=limit, aspect="auto")
+            axes.axvline(weights.shape[1] - 0.5, color="black", ls="-")
+            for (unit, place), value in np.ndenumerate(table) if table.size < 20 else ():
+                axes.text(place, unit, f"{value:.2g}", **CENTRED)
+            shape = f"{weights.shape[1]} to {len(biases)}"
+            axes.set(title=f"{name},\n{shape}", xticks=[], yticks=[])
+        axes.set_yticks(range(len(outputs)), outputs)
+        axes.yaxis.tick_right()
+    figure.colorbar(image, ax=grid)
     return figure
+
+
+def largest(values: ndarray) -> float:
+    """The largest absolute value of those that are finite; 1 if there is none but 0."""
+    return np.abs(values[np.isfinite(values)]).max(initial=0) or 1.0
 
 
 @styled
@@ -335,14 +313,14 @@ def hidden_units(title: str, weights: ndarray) -> Figure:
     drawn = weights[:DRAWN]
     if len(drawn) < len(weights):
         title += f"\nThe first {DRAWN} of {len(weights):,} units"
-    limit = np.abs(drawn[np.isfinite(drawn)]).max(initial=0) or 1.0
+    limit = largest(drawn)
     margins = (0, -len(drawn) % 8), (1, 1), (1, 1)  # not a number: grey
     tiles = np.pad(drawn, margins, constant_values=np.nan)
     count, height, width = tiles.shape
     mosaic = tiles.reshape(-1, 8, height, width).swapaxes(1, 2).reshape(-1, 8 * width)
     figure = new(8, max(3.5, 0.1 * count + 1.1), title)
-    axes, colours = figure.subplots(), AROUND_ZERO.with_extremes(bad="#999999")
-    figure.colorbar(axes.imshow(mosaic, colours, vmin=-limit, vmax=limit))
+    axes = figure.subplots()
+    figure.colorbar(axes.imshow(mosaic, AROUND_ZERO, vmin=-limit, vmax=limit))
     axes.axis("off")
     return figure
 

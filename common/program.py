@@ -4,9 +4,8 @@ Exit codes: 0 done; 1 the run could not be done (one line on stderr that begins 
 argument was refused; 130 after Ctrl-C, 143 after SIGTERM.
 
 A script imports this module before PyTorch, which takes most of a second to load: Ctrl-C is heard
-meanwhile. Two things save a third of the time of a short run (2.8 s of ann_revisited's 4.2 s on a
-processor are left): no garbage is collected during the imports (0.7 s), and PyTorch is not torn
-down at the end (0.3 s).
+meanwhile. Two things save a third of a short run (2.8 s of ann_revisited's 4.2 s are left): no
+garbage is collected during the imports (0.7 s), and PyTorch is not torn down at the end (0.3 s).
 """
 
 import atexit
@@ -53,8 +52,7 @@ if IS_SCRIPT:
 
 
 class _Stream:
-    """stdout or stderr: where its reader leaves or its disk is full, the run goes on, and `error`
-    has the reason."""
+    """stdout or stderr; if its reader leaves or its disk is full, `error` says so, and no more."""
 
     error: OSError | None = None
 

@@ -111,13 +111,13 @@ def ann_revisited(
     difference = {"F₁ \N{MINUS SIGN} F₂": surface["F₁"] - surface["F₂"]}
     found = f"{results['points_correct']} of 10 points right"
     below, ten = subtitle(run, found), (points.numpy(), labels.argmax(dim=1).numpy())
-    networks, ends = before_and_after(run, model), (("x₁", "x₂"), ("F₁", "F₂"))
+    networks = before_and_after(run, model)
     marks = plotting.milestones(steps, torch.stack(right).sum(dim=1).numpy())
     figures: dict[str, Any] = {
         "loss": plotting.loss_curve("Loss at every step" + below, run.losses, marks=marks),
         "regions": plotting.squares("Which output is larger" + below, difference, *ten, verdicts),
         "surfaces": plotting.squares("F over the unit square" + below, surface, *ten, verdicts),
-        "layers": plotting.layers("Weights, and biases in the nodes" + below, networks, *ends),
+        "layers": plotting.layers("Weights, then biases" + below, networks, ("F₁", "F₂")),
     }
     if run.args.animate and run.done:
         frames = steps, torch.stack(values).numpy(), torch.stack(right).numpy()
@@ -186,7 +186,7 @@ def mnist_mlp(
             "Ink that excites the hidden units: blue; inhibits: orange" + below,
             networks["after training"][0].reshape(-1, 28, 28),
         ),
-        "layers": plotting.layers("The output layer's weights" + below, last, (), names),
+        "layers": plotting.layers("The output layer's weights, then biases" + below, last, names),
     }
     rows = [f"image {i}" for i in range(1, len(first) + 1)]
     rows += [f"training image {known + 1}", f"unseen test image {unseen + 1}"]

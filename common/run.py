@@ -55,10 +55,8 @@ class Run:
     def __init__(self, script: str, args: argparse.Namespace, **used: Any):
         """Chooses the device and opens the folder ``--output-dir``, or raises a RunError.
 
-        Args:
-            script: its name, without ``.py``.
-            args: the options, from a parser of `common.options`.
-            used: what options came to that were ``auto`` or ``all``.
+        `script` is the script's name, `args` are from a parser of `common.options`, and `used` is
+        what options came to that were ``auto`` or ``all``.
         """
         self.script, self.args, self.folder = script, args, args.output_dir
         self.device = choose_device(args.device, small="engine" in args)
@@ -189,22 +187,16 @@ class Run:
 
     @property
     def ending(self) -> str:
-        """The same in words, for titles: "10,000 steps", "diverged at step 232 of 10,000"."""
+        """The same for titles, such as "10,000 steps" or "diverged at step 232 of 10,000"."""
         if self.ended == "finished":
             return count_of(self.done, "step")
         return f"{self.ended} at step {self.done:,} of {self._planned:,}"
 
     def finish(self, results: dict, report: Any) -> None:
-        """Writes everything, then prints the results.
+        """Writes `results`, losses, models and what `report` has, then prints the latter's texts.
 
-        Args:
-            results: for metrics.json.
-            report: a `common.reports.Report`; its files take precedence over the losses and the
-                model before and after training, which are written in any case.
-
-        Raises:
-            RunError: the run diverged, or a file cannot be written.
-            KeyboardInterrupt: Ctrl-C was pressed.
+        The report is a `common.reports.Report`, whose files take precedence. Raises a RunError if
+        the run diverged or a file cannot be written, a KeyboardInterrupt if Ctrl-C was pressed.
         """
         training = self._seconds["training"] / max(1, self.done - self._done_before)
         made = {"steps": self.done, "microseconds_per_step": 1e6 * training, "ended": self.ended}
@@ -230,10 +222,9 @@ class Run:
 
             plotting.show({name: f for name, f in figures.items() if not isinstance(f, bytes)})
         if self.ended == "diverged":
-            raise RunError(
-                f"the loss is not finite at step {self.done:,} with learning rate "
-                f"{self.args.lr:g}: try a smaller --lr; the losses so far are in {self.folder}"
-            )
+            where = f"at step {self.done:,} with learning rate {self.args.lr:g}"
+            advice = f"try a smaller --lr; the losses so far are in {self.folder}"
+            raise RunError(f"the loss is not finite {where}: {advice}")
         if self._signal is not None:
             what = "what was computed so far is saved"
             if self._checkpoint.exists():
@@ -241,8 +232,7 @@ class Run:
             raise KeyboardInterrupt(self._signal, what)
 
     def _save(self, contents: dict[str, Any], results: dict) -> None:
-        """Writes all files. metrics.json is deleted first and written last: if there is one, the
-        others are whole."""
+        """Writes all files, metrics.json last: where there is one, the others are whole."""
         earlier = self._metrics().get("files", [])
         (self.folder / "metrics.json").unlink(missing_ok=True)
         for name, content in contents.items():
@@ -251,18 +241,17 @@ class Run:
             (self.folder / name).unlink(missing_ok=True)
         self._phase("figures")
         processor = torch.cuda.get_device_name() if self.device == "cuda" else platform.machine()
-        environment = {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "device": f"{self.device} ({processor})",
-            "threads": torch.get_num_threads(),
-            "cores": os.cpu_count(),
-            "system": platform.system(),
-        }
         metrics = {
             "script": self.script,
             "config": self.config,
-            "environment": environment,
+            "environment": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "device": f"{self.device} ({processor})",
+                "threads": torch.get_num_threads(),
+                "cores": os.cpu_count(),
+                "system": platform.system(),
+            },
             "seconds": self._seconds,
             "results": results,
             "files": sorted(contents),
@@ -292,32 +281,27 @@ class Run:
 
     def _resume(self) -> None:
         """Goes back to the checkpoint; or says that the run is complete, or that it begins."""
-        planned = count_of(self._planned, "step")
         if self._checkpoint.exists():
             content = files.load(self._checkpoint)
             try:
                 settings = _settings(self.config, OF_FIGURES).items()
                 if other := dict(content["settings"].items() - settings):
-                    raise RunError(
-                        f"--resume: the run in {self.folder} was begun with {other}; use the same "
-                        "options, or run without --resume"
-                    )
+                    begun = f"the run in {self.folder} was begun with {other}"
+                    raise RunError(f"--resume: {begun}; use its options, or run without --resume")
                 self.done = len(content["losses"])
                 self.losses[: self.done] = content["losses"]
                 self.kept[:] = content["kept"]
                 self._states = content["states"]
                 self._restore()
             except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-                raise RunError(
-                    f"{self._checkpoint} is damaged, or no checkpoint of this script; delete it, "
-                    "or run without --resume"
-                ) from None
-            print(f"resumed: {self.done:,} of {planned} were made before")
+                reason = "is damaged, or another script's; delete it, or run without --resume"
+                raise RunError(f"{self._checkpoint} {reason}") from None
+            print(f"resumed: {self.done:,} of {self._planned:,} steps were made before")
             return
         metrics, engines = self._metrics(), ("engine",)  # metrics.json has the one that was used
         same = _settings(metrics.get("config", {}), engines) == _settings(self.config, engines)
         if same and metrics["results"]["ended"] == "finished":
-            print(f"complete: the run in {self.folder} has all {planned}")
+            print(f"complete: the run in {self.folder} has all steps")
             self._lock.release()
             sys.exit(0)
         print(f"no checkpoint in {self.folder}: beginning at the start")
