@@ -27,7 +27,7 @@ def stable_lr_limit(x: Tensor) -> float:
         eta* = 1 / lambda_max(S^-1 F),
         S = 2 (kron(C, I) + kron(I, C)), F = 4 E[kron(z z', z z')], C = E[z z'].
 
-    The mean-square analysis of the LMS filter: Widrow & Stearns 1985; Haykin, Adaptive Filter Theory.
+    Mean-square analysis of the LMS filter: Widrow & Stearns 1985; Haykin, Adaptive Filter Theory.
     """
     z = append_one(x)
     identity = torch.eye(z.shape[1], dtype=x.dtype)

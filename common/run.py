@@ -1,4 +1,4 @@
-"""One run of a lecture: what its six steps need around them, and a reader of the lecture does not."""
+"""One run of a lecture: what its six steps need around them."""
 
 import engine
 from common import files, program
