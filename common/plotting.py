@@ -21,7 +21,6 @@ import matplotlib.style  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib import ticker  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.colors import LinearSegmentedColormap  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.rcsetup import cycler  # noqa: E402
@@ -185,40 +184,29 @@ def squares(
     `points` has shape (n, 2), `labels` (n,), 0 or 1, and `correct` (n,).
     """
     single = len(panels) == 1
+    low, middle, colours = (-1, 0, WINNERS) if single else (0, 0.5, "cividis")
     figure = new(6.7 if single else 9.2, 6.3 if single else 5.4, title)
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (name, values) in zip(row, panels.items()):
-        image = unit_square(axes, values, *((WINNERS, -1) if single else ("cividis", 0)))
-        middle, side = 0 if single else 0.5, np.linspace(0, 1, len(values))
+        side = np.linspace(0, 1, len(values))
+        image = axes.pcolormesh(
+            side, side, values, cmap=colours, vmin=low, vmax=1, shading="gouraud", rasterized=True
+        )
         if values.min() < middle < values.max():
             axes.contour(side, side, values, [middle], colors="black", linewidths=2)
-        draw_points(axes, points, labels, correct)
+        look: dict[str, Any] = {"s": 110, "edgecolor": "white", "lw": 1.5, "clip_on": False}
+        for label, marker, colour in ((0, "o", BLUE), (1, "s", ORANGE)):
+            (x1, x2), text = points[labels == label].T, f"label {(1 - label, label)}"
+            axes.scatter(x1, x2, color=colour, marker=marker, label=text, **look)
+        look = {"s": 280, "color": "black", "marker": "x", "lw": 2.5, "clip_on": False}
+        text = "_" if correct.all() else "crossed out: wrong"
+        axes.scatter(*points[~correct].T, label=text, **look)
+        axes.set(xlabel="x₁", ylabel="x₂")
         axes.set_title(f"{name}, from {values.min():.4g} to {values.max():.4g}")
+        axes.label_outer()
     legend(figure, axes)
     figure.colorbar(image, ax=row, label=name if single else "F")
     return figure
-
-
-def unit_square(axes: Axes, values: ndarray, colours: Any, low: float) -> Any:
-    """Values from `low` to 1 on a grid, (side, side), as an image, x1 to the right, x2 upwards."""
-    margin = 0.5 / (len(values) - 1)  # the outer values lie on the square's sides
-    look: dict[str, Any] = {"interpolation": "bilinear", "interpolation_stage": "data"}
-    look["extent"] = (-margin, 1 + margin, -margin, 1 + margin)
-    image = axes.imshow(values, colours, clim=(low, 1), origin="lower", aspect="auto", **look)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="x₁", ylabel="x₂")
-    axes.label_outer()
-    return image
-
-
-def draw_points(axes: Axes, points: ndarray, labels: ndarray, correct: ndarray) -> Any:
-    """Circles for label (1, 0), squares for (0, 1); returns the crosses on those that are wrong."""
-    look: dict[str, Any] = {"s": 110, "edgecolor": "white", "lw": 1.5, "clip_on": False}
-    for label, marker, colour in ((0, "o", BLUE), (1, "s", ORANGE)):
-        (x1, x2), name = points[labels == label].T, f"label {(1 - label, label)}"
-        axes.scatter(x1, x2, color=colour, marker=marker, label=name, **look)
-    look = {"s": 280, "color": "black", "marker": "x", "lw": 2.5, "clip_on": False}
-    name = "_" if correct.all() else "crossed out: wrong"
-    return axes.scatter(points[~correct, 0], points[~correct, 1], label=name, **look)
 
 
 def eval_steps(steps: int) -> ndarray:
@@ -234,44 +222,16 @@ def milestones(steps: ndarray, counts: ndarray) -> dict[int, str]:
     return {int(steps[i]): f"{least[i]:g} right" for i in rises}
 
 
-@styled
-def animation(
-    title: str, snapshots: Sequence[ndarray], losses: ndarray, points: ndarray, labels: ndarray
-) -> bytes:
-    """A GIF of a network that learns: where each output is larger, beside the loss.
-
-    Args:
-        snapshots: ascending numbers of steps, (n,); after these the outputs on a grid, shape
-            (n, side, side, 2), as in `squares`, and whether the points are correct, (n, points).
-            At most 45 are shown, evenly spaced on a logarithmic scale, from a hundredth on.
-        losses: shape (steps,), as far as the snapshots go. points, labels: as in `squares`.
-    """
-    figure, (steps, values, correct) = new(8, 5, title), snapshots
-    square, chart = figure.subplots(1, 2)
-    image = unit_square(square, np.zeros(values.shape[1:3]), WINNERS, -1)
-    crosses = draw_points(square, points, labels, np.zeros(len(points), bool))
-    legend(figure, square)
-    shown = np.unique(np.geomspace(max(1, steps[-1] // 100), steps[-1], 500).astype(int))
-    chart.plot(shown, losses[shown - 1], color=GREY, ls="-", lw=2)
-    chart.set(xlabel="steps", ylabel="loss")
-    log_scale(chart, "x", shown)
-    log_scale(chart, "y", losses[shown - 1])
-    (dot,) = chart.plot([], [], "o", color=BLUE, ms=10, clip_on=False)
-    figure.set_dpi(90)
-    canvas, pictures = FigureCanvasAgg(figure), []
-    frames = np.unique(np.searchsorted(steps, np.geomspace(shown[0], steps[-1], 45)))
-    for step, value, right in zip(steps[frames], values[frames], correct[frames]):
-        image.set_data(value[..., 0] - value[..., 1])
-        crosses.set_offsets(points[~right])
-        dot.set_data([step], [losses[step - 1]])
-        chart.set_title(f"{step:,} steps: {right.sum()} of {len(points)} right")
-        canvas.draw()
-        figure.set_layout_engine("none")  # the first picture's layout is that of all
-        picture = Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB")
-        pictures.append(picture.quantize(128, Image.Quantize.FASTOCTREE))
-    content, times = io.BytesIO(), [190] * (len(pictures) - 1) + [3000]  # milliseconds
-    look: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "loop": 0}
-    pictures[0].save(content, "GIF", duration=times, **look)
+def animation(figures: Sequence[Figure]) -> bytes:
+    """A GIF of figures of one size, four in a second, of which the last one stays."""
+    pictures = []
+    for figure in figures:
+        figure.savefig(content := io.BytesIO(), format="png", dpi=90)
+        pictures.append(Image.open(content).quantize(128, Image.Quantize.FASTOCTREE))
+    content, times = io.BytesIO(), [250] * (len(pictures) - 1) + [3000]  # milliseconds
+    pictures[0].save(
+        content, "GIF", append_images=pictures[1:], save_all=True, duration=times, loop=0
+    )
     return content.getvalue()
 
 

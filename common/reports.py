@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
@@ -99,29 +100,40 @@ def ann_revisited(
     `points` and `labels` have shape (10, 2). `correct` tells of a model whether it classifies each
     point correctly, shape (10,).
     """
-    side, snapshot, values, right = np.linspace(0, 1, 101), copy.deepcopy(model), [], []
+    side, snapshot, right, pictures = np.linspace(0, 1, 101), copy.deepcopy(model), [], []
     grid = torch.from_numpy(np.stack(np.meshgrid(side, side), axis=-1))  # (101, 101, 2)
-    for parameters in torch.from_numpy(run.kept):
-        vector_to_parameters(parameters, snapshot.parameters())
-        values.append(snapshot(grid[::2, ::2]) if run.args.animate else torch.empty(0))
-        right.append(correct(snapshot))
+    ten = points.numpy(), labels.argmax(dim=1).numpy()
+
+    def regions(title: str, model: nn.Module) -> Figure:
+        difference = {
+            "F₁ \N{MINUS SIGN} F₂": (model(grid) @ torch.tensor([1.0, -1]).double()).numpy()
+        }
+        return plotting.squares(title, difference, *ten, correct(model).numpy())
+
     steps = run.keep[: len(run.kept)]
+    frames = np.geomspace(max(1, run.done // 100), max(1, run.done), 30)
+    frames = steps[np.searchsorted(steps, frames).clip(max=len(steps) - 1)]
+    for step, parameters in zip(steps, torch.from_numpy(run.kept)):
+        vector_to_parameters(parameters, snapshot.parameters())
+        right.append(int(correct(snapshot).sum()))
+        if run.args.animate and 0 < step in frames:
+            title = (
+                f"{step:,} steps: {right[-1]} of 10 points right, loss {run.losses[step - 1]:.4f}"
+            )
+            pictures.append(regions(f"Training, learning rate {run.args.lr:g}\n{title}", snapshot))
     outputs, verdicts = model(points).numpy(), correct(model).numpy()
     surface = dict(zip(("F₁", "F₂"), model(grid).numpy().transpose(2, 0, 1)))
-    difference = {"F₁ \N{MINUS SIGN} F₂": surface["F₁"] - surface["F₂"]}
     found = f"{results['points_correct']} of 10 points right"
-    below, ten = subtitle(run, found), (points.numpy(), labels.argmax(dim=1).numpy())
-    networks = before_and_after(run, model)
-    marks = plotting.milestones(steps, torch.stack(right).sum(dim=1).numpy())
+    below, networks = subtitle(run, found), before_and_after(run, model)
+    marks = plotting.milestones(steps, np.array(right))
     figures: dict[str, Any] = {
         "loss": plotting.loss_curve("Loss at every step" + below, run.losses, marks=marks),
-        "regions": plotting.squares("Which output is larger" + below, difference, *ten, verdicts),
+        "regions": regions("Which output is larger" + below, model),
         "surfaces": plotting.squares("F over the unit square" + below, surface, *ten, verdicts),
         "layers": plotting.layers("Weights, then biases" + below, networks, ("F₁", "F₂")),
     }
-    if run.args.animate and run.done:
-        frames = steps, torch.stack(values).numpy(), torch.stack(right).numpy()
-        figures["training.gif"] = plotting.animation("Training" + below, frames, run.losses, *ten)
+    if pictures:
+        figures["training.gif"] = plotting.animation(pictures)
     table = [f"{'x1':>5}{'x2':>5}   label          output"]
     for (x1, x2), (a, b), (p, q), ok in zip(points.tolist(), labels.tolist(), outputs, verdicts):
         verdict = "right" if ok else "WRONG"
