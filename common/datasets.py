@@ -1,7 +1,6 @@
 """Data sets of 28x28 grey images in ten classes: on disk, downloaded, or bundled.
 
-torchvision reads and downloads them. It is imported only when needed: that takes as long as
-importing PyTorch.
+torchvision, imported only when needed because it is as slow as PyTorch, reads and downloads them.
 """
 
 from common.program import PROJECT, RunError
@@ -48,8 +47,7 @@ def load(name: str, data_dir: Path) -> Dataset:
             or ``auto``: mnist, or digits with a warning on stderr where there is no mnist.
         data_dir: the folder that holds ``MNIST/raw/`` with four IDX files, unpacked or as .gz.
 
-    Raises:
-        RunError: the files are damaged, or there are none and the download failed.
+    Raises a RunError if the files are damaged, or there are none and the download failed.
     """
     if name == "digits":
         return _bundled()

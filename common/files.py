@@ -18,10 +18,8 @@ _ELSEWHERE = "choose another --output-dir"
 def open_folder(path: Path) -> FileLock:
     """Makes the folder, removes what a killed run left half-written, and returns the folder's lock.
 
-    The operating system releases the lock when the process ends, however it ends.
-
-    Raises:
-        RunError: it cannot be written, or another run is writing into it.
+    The operating system releases the lock when the process ends, however it ends. Raises a RunError
+    if the folder cannot be written, or another run is writing into it.
     """
     lock = FileLock(path / ".lock", timeout=0)
     try:
@@ -30,8 +28,7 @@ def open_folder(path: Path) -> FileLock:
         for leftover in path.glob(".*.partial"):
             leftover.unlink()
     except Timeout:
-        reason = f"another run is writing into {path}; wait for it, or {_ELSEWHERE}"
-        raise RunError(reason) from None
+        raise RunError(f"another run is writing into {path}; wait, or {_ELSEWHERE}") from None
     except OSError as error:
         raise RunError(f"cannot write into {path}: {error.strerror}; {_ELSEWHERE}") from None
     return lock

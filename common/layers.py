@@ -18,8 +18,7 @@ def describe(model: nn.Sequential) -> str:
     arrays = list(model.parameters())
     size = sum(p.numel() * p.element_size() for p in arrays)
     total = sum(p.numel() for p in arrays)
-    lines.append(
-        f")  # Total: {len(arrays)} arrays, {total:,} parameters, {size:,} bytes "
-        f"(Flux counts 64 bytes more for each array: {size + 64 * len(arrays):,})"
-    )
+    flux = f"Flux counts 64 bytes more for each array: {size + 64 * len(arrays):,}"
+    found = f"{len(arrays)} arrays, {total:,} parameters, {size:,} bytes"
+    lines.append(f")  # Total: {found} ({flux})")
     return "\n".join(lines)

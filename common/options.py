@@ -7,11 +7,9 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import psutil
-
-Number = TypeVar("Number", int, float)
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,13 +69,9 @@ def add_dataset_options(options: Parser, *, images: int | str) -> None:
     root = os.environ.get("MNIST_ROOT") or PROJECT / "data"
     where = "folder that has MNIST/raw/ with the IDX files; MNIST_ROOT sets the default"
     add("--data-dir", type=folder, default=root, metavar="DIR", help=where)
-    add(
-        "--images",
-        type=lambda text: text if text == "all" else whole_number(1, 60_000)(text),
-        default=images,
-        metavar="N",
-        help="train on the first N images, 1 to 60000, or on all",
-    )
+    number = whole_number(1, 60_000)
+    many = "train on so many, the first ones, 1 to 60000, or on all"
+    add("--images", type=lambda n: n if n == "all" else number(n), default=images, help=many)
 
 
 def add_hidden_option(options: Parser) -> None:
@@ -96,10 +90,8 @@ def images_to_use(args: argparse.Namespace, data: datasets.Dataset) -> int:
     if count > available:
         images = f"{data.title} has {available:,} training images"
         Parser().error(f"argument --images: {images}, got {count:,}")
-    print(
-        f"{data.title}: {data.source}; {count:,} of {available:,} images to train on, "
-        f"{len(data.test_images):,} to test"
-    )
+    used = f"{count:,} of {available:,} images to train on, {len(data.test_images):,} to test"
+    print(f"{data.title}: {data.source}; {used}")
     require_memory(24 * args.hidden * max(count, len(data.test_images)))
     return count
 
@@ -108,10 +100,8 @@ def require_memory(size: float) -> None:
     """Raises a RunError where a run needs more bytes at once than are free."""
     free = psutil.virtual_memory().available
     if size > free:
-        raise RunError(
-            f"this run needs {size / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free: "
-            "choose fewer steps, samples, images or hidden units"
-        )
+        need = f"this run needs {size / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free"
+        raise RunError(f"{need}: choose fewer steps, samples, images or hidden units")
 
 
 def folder(text: str) -> Path:
@@ -138,9 +128,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     return lambda text: _number(text, whole, "whole number", low, high)
 
 
-def _number(
-    text: str, convert: Callable[[str], Number], kind: str, low: Number, high: Number
-) -> Number:
+def _number(text: str, convert: Callable, kind: str, low: float, high: float) -> Any:
     try:
         if low <= (number := convert(text)) <= high:
             return number

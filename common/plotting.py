@@ -35,8 +35,8 @@ CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "size": SMALL}
 BAND = (10, 90)  # percentiles
 PALE = 1000  # points of a curve that is drawn thin and pale if there are others
 DRAWN = 40  # of more hidden units so many are drawn
-AROUND_ZERO = LinearSegmentedColormap.from_list("", [ORANGE, "white", BLUE])
-AROUND_ZERO = AROUND_ZERO.with_extremes(bad="#999999")  # no number
+_DIVERGING = LinearSegmentedColormap.from_list("", [ORANGE, "white", BLUE])
+AROUND_ZERO = _DIVERGING.with_extremes(bad="#999999")  # no number
 # A step in the middle, and no white: where two outputs hardly differ, the larger one is still seen.
 WINNERS = LinearSegmentedColormap.from_list(
     "", [(0, "#e8a06a"), (0.5, "#fbeee4"), (0.5, "#e3eff7"), (1, "#6aacd4")]
@@ -156,12 +156,9 @@ def log_scale(axes: Axes, which: str, values: ndarray, room: float = 0) -> None:
 def loss_curve(
     title: str, losses: ndarray, window: int = 0, floor: float = 0, marks: dict | None = None
 ) -> Figure:
-    """The loss at every step, shape (steps,).
+    """The loss at every step, shape (steps,), and, if all are finite, means of `window` steps.
 
-    Args:
-        window: also draw the means of so many steps, where there are more and all are finite.
-        floor: a loss that no model can stay under, drawn as a line.
-        marks: for some steps, counted from 1, what to write there, such as "6 right".
+    `floor` is a loss that no model can stay under, drawn as a line. `marks` are as in `lines`.
     """
     count = len(losses)
     curves: dict[str, tuple] = {"each step": (np.arange(count) + 1, losses)}
@@ -189,12 +186,11 @@ def squares(
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (name, values) in zip(row, panels.items()):
         side = np.linspace(0, 1, len(values))
-        image = axes.pcolormesh(
-            side, side, values, cmap=colours, vmin=low, vmax=1, shading="gouraud", rasterized=True
-        )
+        look: dict[str, Any] = {"cmap": colours, "shading": "gouraud", "rasterized": True}
+        image = axes.pcolormesh(side, side, values, vmin=low, vmax=1, **look)
         if values.min() < middle < values.max():
             axes.contour(side, side, values, [middle], colors="black", linewidths=2)
-        look: dict[str, Any] = {"s": 110, "edgecolor": "white", "lw": 1.5, "clip_on": False}
+        look = {"s": 110, "edgecolor": "white", "lw": 1.5, "clip_on": False}
         for label, marker, colour in ((0, "o", BLUE), (1, "s", ORANGE)):
             (x1, x2), text = points[labels == label].T, f"label {(1 - label, label)}"
             axes.scatter(x1, x2, color=colour, marker=marker, label=text, **look)
@@ -254,8 +250,7 @@ def layers(title: str, networks: Mapping[str, Sequence[ndarray]], outputs: Names
             axes.axvline(weights.shape[1] - 0.5, color="black", ls="-")
             for (unit, place), value in np.ndenumerate(table) if table.size < 20 else ():
                 axes.text(place, unit, f"{value:.2g}", **CENTRED)
-            shape = f"{weights.shape[1]} to {len(biases)}"
-            axes.set(title=f"{name},\n{shape}", xticks=[], yticks=[])
+            axes.set(title=f"{name},\n{weights.shape[1]} to {len(biases)}", xticks=[], yticks=[])
         axes.set_yticks(range(len(outputs)), outputs)
         axes.yaxis.tick_right()
     figure.colorbar(image, ax=grid)

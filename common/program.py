@@ -40,8 +40,7 @@ def _exit_at_once(number: int, frame: object) -> NoReturn:
     os._exit(128 + number)
 
 
-# Whether the program is a lecture or an exercise, rather than a test, a notebook or a shell that
-# imports one and outlives it.
+# Whether a lecture or exercise is the program: no test, notebook or shell, which would outlive it.
 _main = Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve()
 _shells = {"IPython", "idlelib"} & sys.modules.keys()
 IS_SCRIPT = _main.parent in (PROJECT / "lectures", PROJECT / "exercises") and not _shells

@@ -67,7 +67,7 @@ def linear_recovery(
     `true` is W and b, shape (12,). `curves` are estimates of them, shape (n, 12), after `steps`,
     shape (n,), from 0 to the last, by their names in the results. `files` are more files by name.
     """
-    args, averaged, floor = run.args, results["averaged"], results["noise_floor"]
+    args, floor = run.args, results["noise_floor"]
     below = subtitle(run, f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}")
     panels: dict[str, dict] = {"largest error of W": {}, "largest error of b": {}}
     for name, curve in curves.items():
@@ -83,10 +83,8 @@ def linear_recovery(
     table = [" " * 8 + "".join(f"{name.replace('_', ' '):>15}" for name in columns)]
     for name, *values in zip(rows, *columns.values()):
         table.append(f"{name:8}" + "".join(f"{value:15.5g}" for value in values))
-    summary = (
-        f"{run.ending}: averaged W within {averaged['weight_error']:.2g} of the truth, b within "
-        f"{averaged['bias_error']:.2g}"
-    )
+    w, b = (results["averaged"][name] for name in ("weight_error", "bias_error"))
+    summary = f"{run.ending}: averaged W within {w:.2g} of the truth, b within {b:.2g}"
     ends = {"model_initial.pt": state(curves["last"][0]), "model.pt": state(curves["last"][-1])}
     return Report(figures, "\n".join(table), summary, files | ends)
 
@@ -97,17 +95,15 @@ def ann_revisited(
 ) -> Report:
     """The report of ann_revisited, whose `results` are those for metrics.json.
 
-    `points` and `labels` have shape (10, 2). `correct` tells of a model whether it classifies each
-    point correctly, shape (10,).
+    `points` and `labels` have shape (10, 2); `correct` is a model's verdict on each point, (10,).
     """
     side, snapshot, right, pictures = np.linspace(0, 1, 101), copy.deepcopy(model), [], []
     grid = torch.from_numpy(np.stack(np.meshgrid(side, side), axis=-1))  # (101, 101, 2)
     ten = points.numpy(), labels.argmax(dim=1).numpy()
 
     def regions(title: str, model: nn.Module) -> Figure:
-        difference = {
-            "F₁ \N{MINUS SIGN} F₂": (model(grid) @ torch.tensor([1.0, -1]).double()).numpy()
-        }
+        first, second = model(grid).numpy().transpose(2, 0, 1)
+        difference = {"F₁ \N{MINUS SIGN} F₂": first - second}
         return plotting.squares(title, difference, *ten, correct(model).numpy())
 
     steps = run.keep[: len(run.kept)]
@@ -117,10 +113,9 @@ def ann_revisited(
         vector_to_parameters(parameters, snapshot.parameters())
         right.append(int(correct(snapshot).sum()))
         if run.args.animate and 0 < step in frames:
-            title = (
-                f"{step:,} steps: {right[-1]} of 10 points right, loss {run.losses[step - 1]:.4f}"
-            )
-            pictures.append(regions(f"Training, learning rate {run.args.lr:g}\n{title}", snapshot))
+            found = f"{right[-1]} of 10 points right, loss {run.losses[step - 1]:.4f}"
+            title = f"After {step:,} steps\n{found}, learning rate {run.args.lr:g}"
+            pictures.append(regions(title, snapshot))
     outputs, verdicts = model(points).numpy(), correct(model).numpy()
     surface = dict(zip(("F₁", "F₂"), model(grid).numpy().transpose(2, 0, 1)))
     found = f"{results['points_correct']} of 10 points right"
@@ -152,16 +147,11 @@ def advice(losses: np.ndarray, values: np.ndarray, correct: np.ndarray) -> str:
     if correct.all():
         return ""
     if np.abs(values - 0.5).min() > 0.499:
-        return (
-            "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is "
-            "likely far too large"
-        )
+        return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: --lr is far too large"
     fall = 1 - losses[-1] / losses[-len(losses) // 10] if len(losses) >= 1000 else 1
     if 0 <= fall < 0.01:
-        return (
-            f"\nthe loss fell by {fall:.2%} in the last tenth of the steps, a plateau: try more "
-            "--steps, a larger --lr or another --seed"
-        )
+        fell = f"the loss fell by {fall:.2%} in the last tenth of the steps, a plateau"
+        return f"\n{fell}: try more --steps, a larger --lr or another --seed"
     return ""
 
 
@@ -187,6 +177,8 @@ def mnist_mlp(
     never_seen = f"Test image {unseen + 1:,}, never seen before"
     counts, networks = np.zeros((10, 10), int), before_and_after(run, model)
     last = {name: network[2:] for name, network in networks.items()}
+    ink = "Ink that excites the hidden units: blue; inhibits: orange"
+    units = networks["after training"][0].reshape(-1, 28, 28)
     np.add.at(counts, (labels, answers), 1)
     figures = {
         "first_five": plotting.judged_images("First five training images" + below, names, *five),
@@ -194,10 +186,7 @@ def mnist_mlp(
         "unseen": plotting.probability_bars(never_seen + below, names, *one),
         "confusion": plotting.confusion(tested + below, names, counts),
         "mistakes": plotting.judged_images(mistakes + below, names, *worst),
-        "hidden_units": plotting.hidden_units(
-            "Ink that excites the hidden units: blue; inhibits: orange" + below,
-            networks["after training"][0].reshape(-1, 28, 28),
-        ),
+        "hidden_units": plotting.hidden_units(ink + below, units),
         "layers": plotting.layers("The output layer's weights, then biases" + below, last, names),
     }
     rows = [f"image {i}" for i in range(1, len(first) + 1)]

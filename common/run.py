@@ -55,8 +55,7 @@ class Run:
     def __init__(self, script: str, args: argparse.Namespace, **used: Any):
         """Chooses the device and opens the folder ``--output-dir``, or raises a RunError.
 
-        `script` is the script's name, `args` are from a parser of `common.options`, and `used` is
-        what options came to that were ``auto`` or ``all``.
+        `args` are from a parser of `common.options`; `used` has those that were ``auto`` or ``all``.
         """
         self.script, self.args, self.folder = script, args, args.output_dir
         self.device = choose_device(args.device, small="engine" in args)
@@ -85,17 +84,13 @@ class Run:
         keep: Sequence[int] | np.ndarray = (),
         **parts: Any,
     ) -> Iterator[Item]:
-        """Goes over the training steps until the last one, Ctrl-C or divergence.
+        """Goes over the training steps, an item each, until the last one, Ctrl-C or divergence.
 
-        Args:
-            items: a step each.
-            count: how many there are (default: their length).
-            keep: numbers of steps, ascending, after which the model's parameters go to
-                ``run.kept``, shape (those that were reached, parameters). 0: before the first.
-            parts: `model`, and what else training changes: whatever has a ``state_dict()``.
-
-        Raises:
-            RunError: the checkpoint does not fit, or ``--engine compiled`` was in vain.
+        There are `count` (default: the items' length). `parts` are `model`, and what else training
+        changes: whatever has a ``state_dict()``. After each of the steps `keep`, ascending numbers
+        of which 0 is before the first, the model's parameters are kept in ``run.kept``, shape
+        (those that were reached, parameters). Raises a RunError if the checkpoint does not fit, or
+        ``--engine compiled`` was in vain.
         """
         count = len(items) if count is None else count  # type: ignore[arg-type]  # it says so
         self._parts, self.keep, self._planned = parts, np.asarray(keep, int), count
@@ -123,19 +118,12 @@ class Run:
         )
         self._phase("preparation")
         self._saved = self._clock
-        # Weights that decay come below float32's least normal number, 1e-38, where a step takes
-        # three times as long.
+        # Where weights decay below float32's normal numbers, 1e-38, a step takes thrice as long.
         torch.set_flush_denormal(True)
+        hidden = self.args.quiet or not sys.stderr.isatty()
+        self._bar = tqdm(desc="training", total=count, initial=self.done, delay=1, disable=hidden)
         try:
-            with tqdm(
-                desc="training",
-                total=count,
-                initial=self.done,
-                unit=" steps",
-                unit_scale=True,
-                delay=1,
-                disable=self.args.quiet or not sys.stderr.isatty(),
-            ) as self._bar:
+            with self._bar:
                 for item in self._loop:
                     for number in program.SIGNALS:  # until here Ctrl-C ended the run at once
                         signal.signal(number, self._on_signal)
@@ -341,6 +329,5 @@ def choose_device(requested: str, *, small: bool) -> str:
     if requested not in ("cpu", found):
         raise RunError(f"--device {requested}: PyTorch finds no such device; use --device cpu")
     if small and requested in ("mps", "xpu"):
-        reason = "this network computes in float64, which such a device may not have"
-        raise RunError(f"--device {requested}: {reason}; use --device cpu")
+        raise RunError(f"--device {requested}: this network computes in float64; use --device cpu")
     return requested

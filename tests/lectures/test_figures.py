@@ -116,8 +116,8 @@ def test_the_frames_of_the_animation(run_here, monkeypatch, steps, least):
         np.load(done.folder / "losses.npy"),
         load_state(done.folder / "model_initial.pt"),
     )
-    titles = [figure.get_suptitle().splitlines()[1] for figure in seen]
-    made = [int(title.split()[0].replace(",", "")) for title in titles]
+    titles = [figure.get_suptitle() for figure in seen]
+    made = [int(title.split()[1].replace(",", "")) for title in titles]  # after so many steps
     assert least <= len(made) <= 30 and made == sorted({*made}) and made[-1] == steps
     for number, title, figure in zip(made, titles, seen):
         state = descend_on_ten_points(initial, 3, number)[1]
