@@ -55,7 +55,7 @@ class Run:
     def __init__(self, script: str, args: argparse.Namespace, **used: Any):
         """Chooses the device and opens the folder ``--output-dir``, or raises a RunError.
 
-        `args` are from a parser of `common.options`; `used` has those that were ``auto`` or ``all``.
+        `args` are from a parser of `common.options`; `used` those that were ``auto`` or ``all``.
         """
         self.script, self.args, self.folder = script, args, args.output_dir
         self.device = choose_device(args.device, small="engine" in args)
