@@ -1,7 +1,6 @@
 """Data sets of 28x28 grey images in ten classes: on disk, downloaded, or bundled.
 
-torchvision reads and downloads them. It is imported only when needed: that takes as long as
-importing PyTorch.
+torchvision, imported only when needed because it is as slow as PyTorch, reads and downloads them.
 """
 
 from common.program import PROJECT, RunError
@@ -9,7 +8,6 @@ from common.program import PROJECT, RunError
 import gzip
 import http.client
 import os
-import shutil
 import socket
 import sys
 import tempfile
@@ -46,26 +44,20 @@ def load(name: str, data_dir: Path) -> Dataset:
 
     Args:
         name: ``mnist``, ``fashion-mnist`` or ``kmnist``; ``digits``, bundled with scikit-learn;
-            or ``auto``: mnist, but digits, with a warning on stderr, where mnist is neither on
-            disk nor can be downloaded.
-        data_dir: the folder that holds ``MNIST/raw/`` with four IDX files, unpacked or as .gz;
-            the path of ``MNIST`` or of ``raw`` in it will do too.
+            or ``auto``: mnist, or digits with a warning on stderr where there is no mnist.
+        data_dir: the folder that holds ``MNIST/raw/`` with four IDX files, unpacked or as .gz.
 
-    Raises:
-        RunError: the files are damaged, or there are none and the download failed.
+    Raises a RunError if the files are damaged, or there are none and the download failed.
     """
     if name == "digits":
         return _bundled()
     wanted = "mnist" if name == "auto" else name
-    folder = _folder(wanted, data_dir)
+    folder = data_dir / TORCHVISION_NAMES[wanted] / "raw"
     try:
         from torchvision import datasets
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        raise RunError(
-            f"torchvision cannot be imported ({_line(error)}) beside torch {torch.__version__}; "
-            "both must be of one release and from one index: pip install --force-reinstall torch "
-            "torchvision (or use --dataset digits, which needs no torchvision)"
-        ) from None
+        fault = f"torchvision does not fit torch {torch.__version__} ({_line(error)})"
+        raise RunError(f"{fault}: pip install --force-reinstall torch torchvision") from None
     cls = getattr(datasets, TORCHVISION_NAMES[wanted])
     try:
         if not on_disk(wanted, data_dir):
@@ -74,54 +66,40 @@ def load(name: str, data_dir: Path) -> Dataset:
         message = (
             f"{TITLES[wanted]} is not in {folder} (expected there, as they are or as .gz: "
             f"{', '.join(FILES)}), and its download failed ({_line(error)}); put the files there, "
-            "or name the folder that has them with --data-dir or MNIST_ROOT, or run without a "
-            "network: python lectures/mnist_mlp.py --dataset digits"
+            "or choose another --data-dir, or --dataset digits, which needs none"
         )
         if name != "auto":
             raise RunError(message) from None
-        instead = "using scikit-learn's bundled digits instead of MNIST"
-        print(f"warning: {message}\nwarning: {instead}", file=sys.stderr)
+        print(f"warning: {message}", file=sys.stderr)
+        print("warning: using scikit-learn's bundled digits instead of MNIST", file=sys.stderr)
         return _bundled()
     try:
-        tensors = _read(cls, folder)
+        tensors = _read(cls, data_dir, folder)
     except Exception as error:  # torchvision parses unchecked: damage may raise nearly anything
-        raise RunError(
-            f"{folder}: the files there are damaged ({_line(error)}); delete them, and the next "
-            "run downloads them again"
-        ) from None
+        fault = f"{folder}: the files there are damaged ({_line(error)})"
+        raise RunError(f"{fault}; delete them, and the next run downloads them again") from None
     classes = [label.split(" - ")[0] for label in cls.classes]  # MNIST's are "7 - seven"
     return Dataset(wanted, TITLES[wanted], f"IDX files in {folder}", classes, *tensors)
 
 
 def on_disk(name: str, data_dir: Path) -> bool:
     """Whether `load` can read a data set, other than digits, without downloading it."""
-    paths = [_folder(name, data_dir) / file for file in FILES]
+    paths = [data_dir / TORCHVISION_NAMES[name] / "raw" / file for file in FILES]
     return all(path.is_file() or Path(f"{path}.gz").is_file() for path in paths)
 
 
-def _folder(name: str, data_dir: Path) -> Path:
-    """The folder of a data set's files, of which `data_dir` may be torchvision's root or a part."""
-    root, below = data_dir, Path(TORCHVISION_NAMES[name], "raw")
-    for part in reversed(below.parts):
-        if root.name == part and not (data_dir / below).is_dir():
-            root = root.parent
-    return root / below
-
-
-def _read(cls: Any, folder: Path) -> list[Tensor]:
+def _read(cls: Any, data_dir: Path, folder: Path) -> list[Tensor]:
     """Images and labels to train on and to test, from the four files in `folder`."""
     # torchvision unpacks a .gz only if it has the checksum that it knows, and beside it.
     with tempfile.TemporaryDirectory() as room:
-        root = folder.parents[1]
         if not all((folder / file).is_file() for file in FILES):
-            root = Path(room)
-            unpacked = root / folder.relative_to(folder.parents[1])
+            unpacked = Path(room) / folder.relative_to(data_dir)
             unpacked.mkdir(parents=True)
-            for plain in (folder / file for file in FILES):
-                opened = plain.open("rb") if plain.is_file() else gzip.open(f"{plain}.gz")
-                with opened as source, (unpacked / plain.name).open("wb") as target:
-                    shutil.copyfileobj(source, target)
-        parts = [cls(root, train=train) for train in (True, False)]
+            for path in (folder / file for file in FILES):
+                with path.open("rb") if path.is_file() else gzip.open(f"{path}.gz") as source:
+                    (unpacked / path.name).write_bytes(source.read())
+            data_dir = Path(room)
+        parts = [cls(data_dir, train=train) for train in (True, False)]
     for part in parts:
         count = len(part.targets)
         if part.data.shape != (count, 28, 28) or part.targets.max() > 9:

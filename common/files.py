@@ -5,7 +5,6 @@ from common.program import RunError
 import io
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,17 @@ _ELSEWHERE = "choose another --output-dir"
 def open_folder(path: Path) -> FileLock:
     """Makes the folder, removes what a killed run left half-written, and returns the folder's lock.
 
-    The operating system releases the lock when the process ends, however it ends.
-
-    Raises:
-        RunError: it cannot be written, or another run, which is named, is writing into it.
+    The operating system releases the lock when the process ends, however it ends. Raises a RunError
+    if the folder cannot be written, or another run is writing into it.
     """
-    owner = path / ".owner"
+    lock = FileLock(path / ".lock", timeout=0)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / ".lock", timeout=0)
         lock.acquire()
-        owner.write_text(f"{Path(sys.argv[0]).name}, process {os.getpid()}")
         for leftover in path.glob(".*.partial"):
             leftover.unlink()
     except Timeout:
-        other = f"another run ({owner.read_text()}) is writing into {path}"
-        raise RunError(f"{other}; wait for it, or {_ELSEWHERE}") from None
+        raise RunError(f"another run is writing into {path}; wait, or {_ELSEWHERE}") from None
     except OSError as error:
         raise RunError(f"cannot write into {path}: {error.strerror}; {_ELSEWHERE}") from None
     return lock

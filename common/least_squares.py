@@ -10,8 +10,7 @@ def append_one(x: Tensor) -> Tensor:
 
 
 def least_squares(x: Tensor, y: Tensor) -> Tensor:
-    """The W and b that minimize the sum of squared errors over all pairs, as one vector, W row by
-    row.
+    """The W and b with the least sum of squared errors over all pairs, one vector, W row by row.
 
     x has the shape (N, features), y (N, outputs); where several do, the smallest W and b are taken.
     """
@@ -20,17 +19,15 @@ def least_squares(x: Tensor, y: Tensor) -> Tensor:
 
 
 def stable_lr_limit(x: Tensor) -> float:
-    """The largest stable learning rate for gradient steps on one pair at a time.
+    """The largest stable learning rate for steps on one pair at a time; x is (N, features).
 
-    The inputs x have the shape (N, features).
     With z = (x, 1), a step without noise multiplies the error of a row of (W, b) by I - 2 eta z z'.
     Over random pairs its mean square grows if eta is above, with kron(., .) the Kronecker product,
 
         eta* = 1 / lambda_max(S^-1 F),
         S = 2 (kron(C, I) + kron(I, C)), F = 4 E[kron(z z', z z')], C = E[z z'].
 
-    The mean-square analysis of the LMS filter: Widrow & Stearns 1985; Haykin, Adaptive Filter
-    Theory.
+    Mean-square analysis of the LMS filter: Widrow & Stearns 1985; Haykin, Adaptive Filter Theory.
     """
     z = append_one(x)
     identity = torch.eye(z.shape[1], dtype=x.dtype)

@@ -7,11 +7,9 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import psutil
-
-Number = TypeVar("Number", int, float)
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,86 +36,48 @@ def parser(description: str | None) -> Parser:
 def lecture_parser(
     description: str | None, script: str, *, lr: float, small: bool = False
 ) -> Parser:
-    """A parser with the options that all lectures have.
+    """A parser with the options that all lectures have, from a docstring and a script's name.
 
-    Args:
-        description: the script's docstring.
-        script: its name without ``.py``; the run's folder is ``outputs/<script>`` by default.
-        lr: the lecture's learning rate.
-        small: a network that `auto` keeps on the CPU, where ``--engine`` compiles it.
+    `lr` is the lecture's learning rate. A `small` network stays on the CPU with ``--device auto``,
+    and has the option ``--engine``.
     """
     options = parser(description)
-    options.add_argument(
-        "--lr", type=real_number(1e-9, 1000), default=lr, help="learning rate, 1e-9 to 1000"
-    )
-    options.add_argument(
-        "--seed",
-        type=whole_number(0, 2**32 - 1),
-        default=0,
-        help="of every random draw, 0 to 2^32-1",
-    )
+    add = options.add_argument
+    add("--lr", type=real_number(1e-9, 1000), default=lr, help="learning rate, 1e-9 to 1000")
+    add("--seed", type=whole_number(0, 2**32 - 1), default=0, help="of all draws, 0 to 2^32-1")
     auto = "auto: cuda where PyTorch finds it, else cpu"
     if small:
         auto = "auto: cpu, because launching a step on a GPU takes longer than making it"
-    devices = ("auto", "cpu", "cuda", "mps", "xpu")
-    options.add_argument("--device", choices=devices, default="auto", help=auto)
-    options.add_argument(
-        "--output-dir",
-        type=folder,
-        default=PROJECT / "outputs" / script,
-        metavar="DIR",
-        help="where figures, losses, models and metrics are written",
-    )
-    options.add_argument(
-        "--format", choices=("png", "svg", "pdf"), default="png", help="format of the figures"
-    )
-    options.add_argument("--quiet", action="store_true", help="no progress bars, no tables")
-    options.add_argument("--show", action="store_true", help="open the figures when done")
-    options.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the checkpoint of an interrupted or killed run, if there is one",
-    )
+    add("--device", choices=("auto", "cpu", "cuda", "mps", "xpu"), default="auto", help=auto)
+    outputs = PROJECT / "outputs" / script
+    add("--output-dir", type=folder, default=outputs, metavar="DIR", help="where all files go")
+    add("--format", choices=("png", "svg", "pdf"), default="png", help="format of the figures")
+    add("--quiet", action="store_true", help="no progress bars, no tables")
+    add("--show", action="store_true", help="open the figures when done")
+    add("--resume", action="store_true", help="go on from the folder's checkpoint, if it has one")
     if small:
-        options.add_argument(
-            "--engine",
-            choices=("auto", "compiled", "eager"),
-            default="auto",
-            help="compiled: all steps but the first two and the last, on the CPU; eager: the plain "
-            "PyTorch loop, more than a thousand times slower; auto: compiled if it can be",
-        )
+        how = "compiled: on the CPU; eager: PyTorch's plain loop; auto: compiled if it can be"
+        add("--engine", choices=("auto", "compiled", "eager"), default="auto", help=how)
     return options
 
 
 def add_dataset_options(options: Parser, *, images: int | str) -> None:
     """Adds ``--dataset``, ``--data-dir`` and ``--images``, with the last one's default."""
-    options.add_argument(
-        "--dataset",
-        choices=("auto", *datasets.TITLES),
-        default="auto",
-        help="auto: mnist, or without files and network scikit-learn's digits, with a warning",
-    )
-    options.add_argument(
-        "--data-dir",
-        type=folder,
-        metavar="DIR",
-        default=os.environ.get("MNIST_ROOT") or PROJECT / "data",
-        help="folder that has MNIST/raw/ with the IDX files; MNIST_ROOT sets the default",
-    )
-    options.add_argument(
-        "--images",
-        type=lambda text: text if text == "all" else whole_number(1, 60_000)(text),
-        default=images,
-        metavar="N",
-        help="train on the first N images, 1 to 60000, or on all",
-    )
+    add, names = options.add_argument, ("auto", *datasets.TITLES)
+    auto = "auto: mnist, or without files and network scikit-learn's digits, with a warning"
+    add("--dataset", choices=names, default="auto", help=auto)
+    root = os.environ.get("MNIST_ROOT") or PROJECT / "data"
+    where = "folder that has MNIST/raw/ with the IDX files; MNIST_ROOT sets the default"
+    add("--data-dir", type=folder, default=root, metavar="DIR", help=where)
+    number = whole_number(1, 60_000)
+    many = "train on so many, the first ones, 1 to 60000, or on all"
+    add("--images", type=lambda n: n if n == "all" else number(n), default=images, help=many)
 
 
 def add_hidden_option(options: Parser) -> None:
     """Adds ``--hidden``."""
-    options.add_argument(
-        "--hidden", type=whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000"
-    )
+    units = whole_number(1, 10_000)
+    options.add_argument("--hidden", type=units, default=40, help="hidden units, 1 to 10000")
 
 
 def images_to_use(args: argparse.Namespace, data: datasets.Dataset) -> int:
@@ -130,10 +90,8 @@ def images_to_use(args: argparse.Namespace, data: datasets.Dataset) -> int:
     if count > available:
         images = f"{data.title} has {available:,} training images"
         Parser().error(f"argument --images: {images}, got {count:,}")
-    print(
-        f"{data.title}: {data.source}; {count:,} of {available:,} images to train on, "
-        f"{len(data.test_images):,} to test"
-    )
+    used = f"{count:,} of {available:,} images to train on, {len(data.test_images):,} to test"
+    print(f"{data.title}: {data.source}; {used}")
     require_memory(24 * args.hidden * max(count, len(data.test_images)))
     return count
 
@@ -142,10 +100,8 @@ def require_memory(size: float) -> None:
     """Raises a RunError where a run needs more bytes at once than are free."""
     free = psutil.virtual_memory().available
     if size > free:
-        raise RunError(
-            f"this run needs {size / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free: "
-            "choose fewer steps, samples, images or hidden units"
-        )
+        need = f"this run needs {size / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free"
+        raise RunError(f"{need}: choose fewer steps, samples, images or hidden units")
 
 
 def folder(text: str) -> Path:
@@ -172,9 +128,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     return lambda text: _number(text, whole, "whole number", low, high)
 
 
-def _number(
-    text: str, convert: Callable[[str], Number], kind: str, low: Number, high: Number
-) -> Number:
+def _number(text: str, convert: Callable, kind: str, low: float, high: float) -> Any:
     try:
         if low <= (number := convert(text)) <= high:
             return number

@@ -4,9 +4,8 @@ Exit codes: 0 done; 1 the run could not be done (one line on stderr that begins 
 argument was refused; 130 after Ctrl-C, 143 after SIGTERM.
 
 A script imports this module before PyTorch, which takes most of a second to load: Ctrl-C is heard
-meanwhile. Two things save a third of the time of a short run (2.8 s of ann_revisited's 4.2 s on a
-processor are left): no garbage is collected during the imports (0.7 s), and PyTorch is not torn
-down at the end (0.3 s).
+meanwhile. Two things save a third of a short run (2.8 s of ann_revisited's 4.2 s are left): no
+garbage is collected during the imports (0.7 s), and PyTorch is not torn down at the end (0.3 s).
 """
 
 import atexit
@@ -41,8 +40,7 @@ def _exit_at_once(number: int, frame: object) -> NoReturn:
     os._exit(128 + number)
 
 
-# Whether the program is a lecture or an exercise, rather than a test, a notebook or a shell that
-# imports one and outlives it.
+# Whether a lecture or exercise is the program: no test, notebook or shell, which would outlive it.
 _main = Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve()
 _shells = {"IPython", "idlelib"} & sys.modules.keys()
 IS_SCRIPT = _main.parent in (PROJECT / "lectures", PROJECT / "exercises") and not _shells
@@ -53,8 +51,7 @@ if IS_SCRIPT:
 
 
 class _Stream:
-    """stdout or stderr: where its reader leaves or its disk is full, the run goes on, and `error`
-    has the reason."""
+    """stdout or stderr; if its reader leaves or its disk is full, `error` says so, and no more."""
 
     error: OSError | None = None
 

@@ -1,4 +1,4 @@
-"""One run of a lecture: what its six steps need around them, and a reader of the lecture does not."""
+"""One run of a lecture: what its six steps need around them."""
 
 import engine
 from common import files, program
@@ -50,19 +50,15 @@ class Run:
     """
 
     CHECKPOINT_SECONDS = 10.0  # of training, from one checkpoint to the next
-    PROGRESS_SECONDS = 10.0  # between reports of the loss, the lecture's throttle(progress, 10)
     _loop: engine.steps
 
     def __init__(self, script: str, args: argparse.Namespace, **used: Any):
         """Chooses the device and opens the folder ``--output-dir``, or raises a RunError.
 
-        Args:
-            script: its name, without ``.py``.
-            args: the options, from a parser of `common.options`.
-            used: what options came to that were ``auto`` or ``all``.
+        `args` are from a parser of `common.options`; `used` those that were ``auto`` or ``all``.
         """
         self.script, self.args, self.folder = script, args, args.output_dir
-        self.device, reason = choose_device(args.device, small="engine" in args)
+        self.device = choose_device(args.device, small="engine" in args)
         self.config = vars(args) | {"device": self.device} | used
         self.generator = partial(generator, args.seed)
         self._signal: int | None = None
@@ -73,7 +69,7 @@ class Run:
         if self.device == "cpu":
             # On steps so small a second thread gains little, and loses much beside another program.
             torch.set_num_threads(1)
-        print(f"device: {self.device} ({reason}); seed {args.seed}")
+        print(f"device: {self.device}; seed {args.seed}")
 
     def print(self, *values: object) -> None:
         """Prints values, a line each, unless ``--quiet``."""
@@ -88,19 +84,13 @@ class Run:
         keep: Sequence[int] | np.ndarray = (),
         **parts: Any,
     ) -> Iterator[Item]:
-        """Goes over the training steps, with a bar and checkpoints, until the last one, Ctrl-C or
-        divergence; the small networks' compiled, if they can be.
+        """Goes over the training steps, an item each, until the last one, Ctrl-C or divergence.
 
-        Args:
-            items: a step each.
-            count: how many there are (default: their length).
-            keep: numbers of steps, in ascending order, after which the model's parameters are kept
-                in ``run.kept``, shape (those that were reached, parameters). 0: before the first.
-            parts: `model`, and what else training changes: whatever has a ``state_dict()``.
-
-        Raises:
-            RunError: ``--resume`` from a checkpoint that does not fit; ``--engine compiled`` in
-                vain.
+        There are `count` (default: the items' length). `parts` are `model`, and what else training
+        changes: whatever has a ``state_dict()``. After each of the steps `keep`, ascending numbers
+        of which 0 is before the first, the model's parameters are kept in ``run.kept``, shape
+        (those that were reached, parameters). Raises a RunError if the checkpoint does not fit, or
+        ``--engine compiled`` was in vain.
         """
         count = len(items) if count is None else count  # type: ignore[arg-type]  # it says so
         self._parts, self.keep, self._planned = parts, np.asarray(keep, int), count
@@ -127,20 +117,13 @@ class Run:
             own=(self.steps, self.record),
         )
         self._phase("preparation")
-        self._saved = self._reported = self._clock
-        # Weights that decay come below float32's least normal number, 1e-38, where a step takes
-        # three times as long.
+        self._saved = self._clock
+        # Where weights decay below float32's normal numbers, 1e-38, a step takes thrice as long.
         torch.set_flush_denormal(True)
+        hidden = self.args.quiet or not sys.stderr.isatty()
+        self._bar = tqdm(desc="training", total=count, initial=self.done, delay=1, disable=hidden)
         try:
-            with tqdm(
-                desc="training",
-                total=count,
-                initial=self.done,
-                unit=" steps",
-                unit_scale=True,
-                delay=1,
-                disable=self.args.quiet or not sys.stderr.isatty(),
-            ) as self._bar:
+            with self._bar:
                 for item in self._loop:
                     for number in program.SIGNALS:  # until here Ctrl-C ended the run at once
                         signal.signal(number, self._on_signal)
@@ -172,9 +155,6 @@ class Run:
         now, loss = time.perf_counter(), self.losses[self.done - 1]
         self._bar.set_postfix_str(f"loss={loss:.4g}", refresh=False)
         self._bar.update(self.done - self._bar.n)
-        if now - self._reported >= self.PROGRESS_SECONDS and not self.args.quiet:
-            self._bar.write(f"step {self.done:,}: loss {loss:.4f}")
-            self._reported = now
         if now - self._saved >= self.CHECKPOINT_SECONDS or self._signal is not None:
             self._save_checkpoint()
             self._saved = time.perf_counter()
@@ -195,25 +175,16 @@ class Run:
 
     @property
     def ending(self) -> str:
-        """The same in words, for titles: "10,000 steps", "diverged at step 232 of 10,000"."""
-        planned = count_of(self._planned, "step")
-        return {
-            "finished": planned,
-            "interrupted": f"interrupted after {self.done:,} of {planned}",
-            "diverged": f"diverged at step {self.done:,} of {self._planned:,}",
-        }[self.ended]
+        """The same for titles, such as "10,000 steps" or "diverged at step 232 of 10,000"."""
+        if self.ended == "finished":
+            return count_of(self.done, "step")
+        return f"{self.ended} at step {self.done:,} of {self._planned:,}"
 
     def finish(self, results: dict, report: Any) -> None:
-        """Writes everything, then prints the results.
+        """Writes `results`, losses, models and what `report` has, then prints the latter's texts.
 
-        Args:
-            results: for metrics.json.
-            report: a `common.reports.Report`; its files take precedence over the losses and the
-                model before and after training, which are written in any case.
-
-        Raises:
-            RunError: the run diverged, or a file cannot be written.
-            KeyboardInterrupt: Ctrl-C was pressed.
+        The report is a `common.reports.Report`, whose files take precedence. Raises a RunError if
+        the run diverged or a file cannot be written, a KeyboardInterrupt if Ctrl-C was pressed.
         """
         training = self._seconds["training"] / max(1, self.done - self._done_before)
         made = {"steps": self.done, "microseconds_per_step": 1e6 * training, "ended": self.ended}
@@ -239,21 +210,17 @@ class Run:
 
             plotting.show({name: f for name, f in figures.items() if not isinstance(f, bytes)})
         if self.ended == "diverged":
-            raise RunError(
-                f"the loss is not finite at step {self.done:,} with learning rate "
-                f"{self.args.lr:g}: try a smaller --lr; the losses so far are in {self.folder}"
-            )
+            where = f"at step {self.done:,} with learning rate {self.args.lr:g}"
+            advice = f"try a smaller --lr; the losses so far are in {self.folder}"
+            raise RunError(f"the loss is not finite {where}: {advice}")
         if self._signal is not None:
             what = "what was computed so far is saved"
             if self._checkpoint.exists():
                 what += "; the same command with --resume goes on"
-            if self.ended == "finished":
-                what = "training had ended, and everything is saved"
             raise KeyboardInterrupt(self._signal, what)
 
     def _save(self, contents: dict[str, Any], results: dict) -> None:
-        """Writes all files. metrics.json is deleted first and written last: if there is one, the
-        others are whole."""
+        """Writes all files, metrics.json last: where there is one, the others are whole."""
         earlier = self._metrics().get("files", [])
         (self.folder / "metrics.json").unlink(missing_ok=True)
         for name, content in contents.items():
@@ -262,18 +229,17 @@ class Run:
             (self.folder / name).unlink(missing_ok=True)
         self._phase("figures")
         processor = torch.cuda.get_device_name() if self.device == "cuda" else platform.machine()
-        environment = {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "device": f"{self.device} ({processor})",
-            "threads": torch.get_num_threads(),
-            "cores": os.cpu_count(),
-            "system": platform.system(),
-        }
         metrics = {
             "script": self.script,
             "config": self.config,
-            "environment": environment,
+            "environment": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "device": f"{self.device} ({processor})",
+                "threads": torch.get_num_threads(),
+                "cores": os.cpu_count(),
+                "system": platform.system(),
+            },
             "seconds": self._seconds,
             "results": results,
             "files": sorted(contents),
@@ -303,33 +269,27 @@ class Run:
 
     def _resume(self) -> None:
         """Goes back to the checkpoint; or says that the run is complete, or that it begins."""
-        planned = count_of(self._planned, "step")
         if self._checkpoint.exists():
             content = files.load(self._checkpoint)
             try:
-                for name, value in _settings(self.config, OF_FIGURES).items():
-                    if (found := content["settings"].get(name)) != value:
-                        raise RunError(
-                            f"--resume: the checkpoint in {self.folder} is of a run with {name} "
-                            f"{found}, this one has {value}; use its options, or run without "
-                            "--resume"
-                        )
+                settings = _settings(self.config, OF_FIGURES).items()
+                if other := dict(content["settings"].items() - settings):
+                    begun = f"the run in {self.folder} was begun with {other}"
+                    raise RunError(f"--resume: {begun}; use its options, or run without --resume")
                 self.done = len(content["losses"])
                 self.losses[: self.done] = content["losses"]
                 self.kept[:] = content["kept"]
                 self._states = content["states"]
                 self._restore()
             except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-                raise RunError(
-                    f"{self._checkpoint} is damaged, or no checkpoint of this script; delete it, "
-                    "or run without --resume"
-                ) from None
-            print(f"resumed: {self.done:,} of {planned} were made before")
+                reason = "is damaged, or another script's; delete it, or run without --resume"
+                raise RunError(f"{self._checkpoint} {reason}") from None
+            print(f"resumed: {self.done:,} of {self._planned:,} steps were made before")
             return
         metrics, engines = self._metrics(), ("engine",)  # metrics.json has the one that was used
         same = _settings(metrics.get("config", {}), engines) == _settings(self.config, engines)
         if same and metrics["results"]["ended"] == "finished":
-            print(f"complete: the run in {self.folder} has all {planned}")
+            print(f"complete: the run in {self.folder} has all steps")
             self._lock.release()
             sys.exit(0)
         print(f"no checkpoint in {self.folder}: beginning at the start")
@@ -356,23 +316,18 @@ def count_of(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def choose_device(requested: str, *, small: bool) -> tuple[str, str]:
-    """The device's name and the reason, for ``--device`` as requested.
+def choose_device(requested: str, *, small: bool) -> str:
+    """The device's name, for ``--device`` as requested.
 
     `small` is a float64 network whose step takes a GPU less time than the launch of its kernels.
     Raises a RunError if PyTorch finds no such device, or it cannot compute in float64.
     """
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     found = accelerator.type if accelerator else "cpu"
-    if requested == "auto" and small:
-        return "cpu", "launching a step on a GPU takes longer than making it here"
     if requested == "auto":
-        return ("cuda", "there is one") if found == "cuda" else ("cpu", "no CUDA device here")
+        return "cuda" if found == "cuda" and not small else "cpu"
     if requested not in ("cpu", found):
         raise RunError(f"--device {requested}: PyTorch finds no such device; use --device cpu")
     if small and requested in ("mps", "xpu"):
-        raise RunError(
-            f"--device {requested}: this network computes in float64, which such a device may "
-            "not have; use --device cpu"
-        )
-    return requested, "as asked"
+        raise RunError(f"--device {requested}: this network computes in float64; use --device cpu")
+    return requested

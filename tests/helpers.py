@@ -58,7 +58,7 @@ def states(done) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
 def assert_files(done, *names: str) -> None:
     """A run's folder has its numbers, these files, and nothing else."""
     expected = {"metrics.json", "losses.npy", "model_initial.pt", "model.pt", *names}
-    assert {path.name for path in done.folder.iterdir()} - {".lock", ".owner"} == expected
+    assert {path.name for path in done.folder.iterdir()} - {".lock"} == expected
     assert {*done.metrics["files"], "metrics.json"} == expected
 
 

@@ -105,13 +105,12 @@ def test_the_bundled_digits_are_enlarged_and_use_the_whole_range_of_greys():
     "name, folder, first",
     [("fashion-mnist", "FashionMNIST", "T-shirt/top"), ("kmnist", "KMNIST", "o")],
 )
-@pytest.mark.parametrize("below", ["", "raw"])
 def test_the_relatives_of_mnist_have_folders_and_classes_of_their_own(
-    tmp_path, name, folder, first, below
+    tmp_path, name, folder, first
 ):
     write_idx(tmp_path)
     (tmp_path / "MNIST").rename(tmp_path / folder)
-    data = datasets.load(name, tmp_path / folder / below)
+    data = datasets.load(name, tmp_path)
     assert data.name == name and len(data.classes) == 10 and data.classes[0] == first
     assert datasets.on_disk(name, tmp_path) and not datasets.on_disk("mnist", tmp_path)
 
@@ -121,16 +120,6 @@ def test_the_real_mnist(mnist_root):
     assert (len(data.train_images), len(data.test_images)) == (60_000, 10_000)
     assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert data.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
-
-
-@pytest.mark.parametrize("root", ["data", "MNIST"])
-@pytest.mark.parametrize("below", ["", "MNIST", "MNIST/raw"])
-def test_the_folder_may_be_named_at_three_levels(tmp_path, root, below):
-    write_idx(tmp_path / root)
-    assert datasets.on_disk("mnist", tmp_path / root / below)
-    data = datasets.load("mnist", tmp_path / root / below)
-    assert len(data.train_images) == 60 and str(tmp_path / root / "MNIST" / "raw") in data.source
-    assert not datasets.on_disk("mnist", tmp_path / root / "other")
 
 
 def test_three_of_four_files_are_no_data_set(tmp_path):

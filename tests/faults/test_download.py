@@ -140,9 +140,9 @@ def download(data_dir) -> subprocess.Popen:
 def test_an_interrupted_download_is_not_taken_for_a_whole_one(mirrors, tmp_path, number):
     """Afterwards two at once end with one good copy."""
     (data_dir := tmp_path / "data").mkdir()
-    server = mirrors("stalls-half-way")
+    mirrors("stalls-half-way")
     with download(data_dir) as process:
-        while not server.asked:
+        while not files_in(data_dir):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(number)

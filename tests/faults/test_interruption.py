@@ -237,11 +237,13 @@ OTHERS = {
 def test_a_checkpoint_of_other_options_is_refused(start, whole, tmp_path, name):
     write_digits(tmp_path / "data", "FashionMNIST")  # the same images: only the option differs
     files, _ = whole(name)
-    kept = (start(name, at=20).folder / CHECKPOINT).read_bytes()
+    begun = start(name, at=20)
+    before, kept = begun.metrics["config"], (begun.folder / CHECKPOINT).read_bytes()
     for words in OTHERS[name].split(", "):
         option, *value = words.split()
         done = start(name, "--resume", option, *value)
-        assert_ended(done, 1, "--resume", option.strip("-").replace("-", "_"), *value)
+        key = option.strip("-").replace("-", "_")
+        assert_ended(done, 1, "--resume", "was begun with {", f"'{key}': {before[key]!r}")
         assert (done.folder / CHECKPOINT).read_bytes() == kept and done.made == []
     done = start(name, "--resume", "--format", "svg", "--device", "cpu")  # these change no number
     assert done.returncode == 0 and content(done.folder) == files, done.stderr

@@ -25,7 +25,7 @@ def test_torchvision_that_does_not_fit(run, undrawn, tmp_path, monkeypatch):
     (tmp_path / "torchvision.py").write_text(line)
     done = run("mnist_mlp", "--dataset", "mnist", "--data-dir", tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    advice = ("torchvision::nms does not exist", "torch 2", "--force-reinstall", "--dataset digits")
+    advice = ("torchvision::nms does not exist", "torch 2", "--force-reinstall torch torchvision")
     for part in advice:
         assert part in done.stderr
     monkeypatch.setitem(sys.modules, "torchvision", None)
