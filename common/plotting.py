@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 # No import of matplotlib succeeds where MPLBACKEND names a backend that is not installed; only
@@ -21,6 +22,7 @@ import matplotlib.style  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib import ticker  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.colors import LinearSegmentedColormap  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.rcsetup import cycler  # noqa: E402
@@ -30,13 +32,10 @@ from PIL import Image  # noqa: E402
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 DASHES = ["-", "--", "-.", ":", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1))]
 SMALL = 11  # points
-Names = Sequence[str]
-CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "size": SMALL}
 BAND = (10, 90)  # percentiles
 PALE = 1000  # points of a curve that is drawn thin and pale if there are others
-DRAWN = 40  # of more hidden units so many are drawn
-_DIVERGING = LinearSegmentedColormap.from_list("", [ORANGE, "white", BLUE])
-AROUND_ZERO = _DIVERGING.with_extremes(bad="#999999")  # no number
+DRAWN, STRONGEST = 40, 120  # of more units of a layer, and of more weights, so many are drawn
+AROUND_ZERO = LinearSegmentedColormap.from_list("", [ORANGE, "white", BLUE])
 # A step in the middle, and no white: where two outputs hardly differ, the larger one is still seen.
 WINNERS = LinearSegmentedColormap.from_list(
     "", [(0, "#e8a06a"), (0.5, "#fbeee4"), (0.5, "#e3eff7"), (1, "#6aacd4")]
@@ -85,6 +84,7 @@ def lines(
     xlabel: str = "steps",
     scales: tuple[str, str] = ("log", "log"),
     ylim: tuple[float, float] | None = None,
+    vertical: Mapping[str, float] | None = None,
     marks: dict[int, str] | None = None,
 ) -> Figure:
     """Curves, told apart by colour and dash, in one chart or in several side by side.
@@ -94,9 +94,9 @@ def lines(
             (points,), and y of shape (points,), or (runs, points): then their mean and BAND.
         scales: of x and y, "linear" or "log". Linear x are numbers of steps.
         ylim: the limits of a logarithmic y (default: all that is drawn).
-        marks: vertical lines: x, and what to write beside it, such as "6 right".
+        vertical: reference lines, by label. marks: what to write at some x, such as "6 right".
     """
-    figure, marks = new(9, 5.5, title), marks or {}
+    figure, marks, vertical = new(9, 5.5, title), marks or {}, vertical or {}
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (ylabel, curves) in zip(row, panels.items()):
         seen = []
@@ -110,7 +110,9 @@ def lines(
                 if np.ndim(y) == 2:
                     seen += [*np.nanpercentile(y, BAND, axis=0)]
                     axes.fill_between(x, *seen[-2:], color=line.get_color(), alpha=0.25, lw=0)
-        places = np.concatenate([[*marks], *(x for x, _ in curves.values())])
+        for label, place in vertical.items():
+            axes.axvline(place, color="black", ls=":", label=label)
+        places = np.concatenate([[*vertical.values()], *(x for x, _ in curves.values())])
         if scales[0] == "log":
             log_scale(axes, "x", places)
         else:
@@ -120,10 +122,10 @@ def lines(
         if scales[1] == "log":
             log_scale(axes, "y", np.array(ylim or np.concatenate(seen)), 0.06 * len(marks))
         for number, (place, text) in enumerate(marks.items()):  # each below the one before
-            top, side = 0.99 - 0.06 * number, "right" if place > places.max() / 2 else "left"
-            axes.axvline(place, ymax=top, color="black", lw=1, ls=":")
-            at: dict[str, Any] = {"va": "top", "ha": side, "transform": axes.get_xaxis_transform()}
-            axes.text(place, top, f" {text} ", size=SMALL, **at)
+            at = (place, 0.99 - 0.06 * number)
+            axes.axvline(place, ymax=at[1], color="black", lw=1, ls=":")
+            look: dict[str, Any] = {"fontsize": SMALL, "va": "top", "textcoords": "offset points"}
+            axes.annotate(text, at, (4, 0), axes.get_xaxis_transform(), **look)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.grid(alpha=0.3)
     legend(figure, axes)
@@ -156,18 +158,25 @@ def log_scale(axes: Axes, which: str, values: ndarray, room: float = 0) -> None:
 def loss_curve(
     title: str, losses: ndarray, window: int = 0, floor: float = 0, marks: dict | None = None
 ) -> Figure:
-    """The loss at every step, shape (steps,), and, if all are finite, means of `window` steps.
+    """The loss at every step, shape (steps,), up to the first that is not finite, the overflow.
 
-    `floor` is a loss that no model can stay under, drawn as a line. `marks` are as in `lines`.
+    Args:
+        window: also draw the means of so many steps, where there are more.
+        floor: a loss that no model can stay under, drawn as a line.
+        marks: for some steps, counted from 1, what to write there, such as "6 right".
     """
-    count = len(losses)
-    curves: dict[str, tuple] = {"each step": (np.arange(count) + 1, losses)}
-    if 0 < window < count and np.isfinite(losses).all():
-        means = losses[: count // window * window].reshape(-1, window).mean(axis=1)
+    finite = np.isfinite(losses)
+    values = losses if finite.all() else losses[: finite.argmin()]
+    count, vertical = len(values), {}
+    curves: dict[str, tuple] = {"each step": (np.arange(count) + 1, values)}
+    if count < len(losses):
+        vertical = {f"overflow at step {count + 1:,}": count + 1}
+    elif 0 < window < count:
+        means = values[: count // window * window].reshape(-1, window).mean(axis=1)
         curves[f"mean of {window} steps"] = (window * (np.arange(len(means)) + 0.5), means)
     if floor:
-        curves[f"noise floor {floor:.3g}"] = ([1, count], [floor, floor])
-    return lines(title, {"loss": curves}, scales=("linear", "log"), marks=marks)
+        curves[f"noise floor {floor:.3g}"] = (np.array([1, len(losses)]), np.full(2, floor))
+    return lines(title, {"loss": curves}, scales=("linear", "log"), vertical=vertical, marks=marks)
 
 
 @styled
@@ -181,28 +190,40 @@ def squares(
     `points` has shape (n, 2), `labels` (n,), 0 or 1, and `correct` (n,).
     """
     single = len(panels) == 1
-    low, middle, colours = (-1, 0, WINNERS) if single else (0, 0.5, "cividis")
     figure = new(6.7 if single else 9.2, 6.3 if single else 5.4, title)
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (name, values) in zip(row, panels.items()):
-        side = np.linspace(0, 1, len(values))
-        look: dict[str, Any] = {"cmap": colours, "shading": "gouraud", "rasterized": True}
-        image = axes.pcolormesh(side, side, values, vmin=low, vmax=1, **look)
+        image = unit_square(axes, values, *((WINNERS, -1) if single else ("cividis", 0)))
+        middle, side = 0 if single else 0.5, np.linspace(0, 1, len(values))
         if values.min() < middle < values.max():
             axes.contour(side, side, values, [middle], colors="black", linewidths=2)
-        look = {"s": 110, "edgecolor": "white", "lw": 1.5, "clip_on": False}
-        for label, marker, colour in ((0, "o", BLUE), (1, "s", ORANGE)):
-            (x1, x2), text = points[labels == label].T, f"label {(1 - label, label)}"
-            axes.scatter(x1, x2, color=colour, marker=marker, label=text, **look)
-        look = {"s": 280, "color": "black", "marker": "x", "lw": 2.5, "clip_on": False}
-        text = "_" if correct.all() else "crossed out: wrong"
-        axes.scatter(*points[~correct].T, label=text, **look)
-        axes.set(xlabel="x₁", ylabel="x₂")
+        draw_points(axes, points, labels, correct)
         axes.set_title(f"{name}, from {values.min():.4g} to {values.max():.4g}")
-        axes.label_outer()
     legend(figure, axes)
     figure.colorbar(image, ax=row, label=name if single else "F")
     return figure
+
+
+def unit_square(axes: Axes, values: ndarray, colours: Any, low: float) -> Any:
+    """Values from `low` to 1 on a grid, (side, side), as an image, x1 to the right, x2 upwards."""
+    margin = 0.5 / (len(values) - 1)  # the outer values lie on the square's sides
+    look: dict[str, Any] = {"interpolation": "bilinear", "interpolation_stage": "data"}
+    look["extent"] = (-margin, 1 + margin, -margin, 1 + margin)
+    image = axes.imshow(values, colours, clim=(low, 1), origin="lower", aspect="auto", **look)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="x₁", ylabel="x₂")
+    axes.label_outer()
+    return image
+
+
+def draw_points(axes: Axes, points: ndarray, labels: ndarray, correct: ndarray) -> Any:
+    """Circles for label (1, 0), squares for (0, 1); returns the crosses on those that are wrong."""
+    look: dict[str, Any] = {"s": 110, "edgecolor": "white", "lw": 1.5, "clip_on": False}
+    for label, marker, colour in ((0, "o", BLUE), (1, "s", ORANGE)):
+        (x1, x2), name = points[labels == label].T, f"label {(1 - label, label)}"
+        axes.scatter(x1, x2, color=colour, marker=marker, label=name, **look)
+    look = {"s": 280, "color": "black", "marker": "x", "lw": 2.5, "clip_on": False}
+    name = "_" if correct.all() else "crossed out: wrong"
+    return axes.scatter(points[~correct, 0], points[~correct, 1], label=name, **look)
 
 
 def eval_steps(steps: int) -> ndarray:
@@ -218,48 +239,106 @@ def milestones(steps: ndarray, counts: ndarray) -> dict[int, str]:
     return {int(steps[i]): f"{least[i]:g} right" for i in rises}
 
 
-def animation(figures: Sequence[Figure]) -> bytes:
-    """A GIF of figures of one size, four in a second, of which the last one stays."""
-    pictures = []
-    for figure in figures:
-        figure.savefig(content := io.BytesIO(), format="png", dpi=90)
-        pictures.append(Image.open(content).quantize(128, Image.Quantize.FASTOCTREE))
-    content, times = io.BytesIO(), [250] * (len(pictures) - 1) + [3000]  # milliseconds
-    pictures[0].save(
-        content, "GIF", append_images=pictures[1:], save_all=True, duration=times, loop=0
-    )
+@styled
+def animation(
+    title: str, snapshots: Sequence[ndarray], losses: ndarray, points: ndarray, labels: ndarray
+) -> bytes:
+    """A GIF of a network that learns: where each output is larger, beside the loss.
+
+    Args:
+        snapshots: ascending numbers of steps, (n,); after these the outputs on a grid, shape
+            (n, side, side, 2), as in `squares`, and whether the points are correct, (n, points).
+            At most 45 are shown, evenly spaced on a logarithmic scale, from a hundredth on.
+        losses: shape (steps,), as far as the snapshots go. points, labels: as in `squares`.
+    """
+    figure, (steps, values, correct) = new(8, 5, title), snapshots
+    square, chart = figure.subplots(1, 2)
+    image = unit_square(square, np.zeros(values.shape[1:3]), WINNERS, -1)
+    crosses = draw_points(square, points, labels, np.zeros(len(points), bool))
+    legend(figure, square)
+    shown = np.unique(np.geomspace(max(1, steps[-1] // 100), steps[-1], 500).astype(int))
+    chart.plot(shown, losses[shown - 1], color=GREY, ls="-", lw=2)
+    chart.set(xlabel="steps", ylabel="loss")
+    log_scale(chart, "x", shown)
+    log_scale(chart, "y", losses[shown - 1])
+    (dot,) = chart.plot([], [], "o", color=BLUE, ms=10, clip_on=False)
+    figure.set_dpi(90)
+    canvas, pictures = FigureCanvasAgg(figure), []
+    for frame in np.unique(np.searchsorted(steps, np.geomspace(shown[0], steps[-1], 45))):
+        step, right = steps[frame], correct[frame]
+        image.set_data(values[frame, ..., 0] - values[frame, ..., 1])
+        crosses.set_offsets(points[~right])
+        dot.set_data([step], [losses[step - 1]])
+        chart.set_title(f"{step:,} steps: {right.sum()} of {len(points)} right")
+        canvas.draw()
+        figure.set_layout_engine("none")  # the first picture's layout is that of all
+        picture = Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB")
+        pictures.append(picture.quantize(128, Image.Quantize.FASTOCTREE))
+    content, times = io.BytesIO(), [190] * (len(pictures) - 1) + [3000]  # milliseconds
+    look: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "loop": 0}
+    pictures[0].save(content, "GIF", duration=times, **look)
     return content.getvalue()
 
 
 @styled
-def layers(title: str, networks: Mapping[str, Sequence[ndarray]], outputs: Names) -> Figure:
-    """Networks below each other: of each layer the weights, a row a unit, then the biases.
+def layers(
+    title: str, networks: Mapping[str, Sequence[ndarray]], inputs: Any, outputs: Sequence[str]
+) -> Figure:
+    """Networks side by side: a line for each weight, biases in the nodes where there is room.
 
-    `networks` have by their names weights and biases in turn: (out, in), (out,), ... Numbers stand
-    where there is room. `outputs` are the names of the last layer's units.
+    Blue is positive, orange and dashed negative; the wider a line, the larger the weight.
+
+    Args:
+        networks: for each panel's name weights and biases in turn: (out, in), (out,), ...
+        inputs: the inputs' names; or in their place an image, (height, width), with one grey line
+            to each unit. outputs: the outputs' names.
     """
-    parts = [part.ravel() for network in networks.values() for part in network]
-    figure, limit = new(8.4, 5.4, title), largest(np.concatenate(parts))
-    count = max(len(network) // 2 for network in networks.values())
-    grid = figure.subplots(len(networks), count, squeeze=False)
-    for row, (name, network) in zip(grid, networks.items()):
-        for number, axes in enumerate(row):
-            weights, biases = network[2 * number : 2 * number + 2]
-            table = np.column_stack([weights, biases])
-            image = axes.imshow(table, AROUND_ZERO, vmin=-limit, vmax=limit, aspect="auto")
-            axes.axvline(weights.shape[1] - 0.5, color="black", ls="-")
-            for (unit, place), value in np.ndenumerate(table) if table.size < 20 else ():
-                axes.text(place, unit, f"{value:.2g}", **CENTRED)
-            axes.set(title=f"{name},\n{weights.shape[1]} to {len(biases)}", xticks=[], yticks=[])
-        axes.set_yticks(range(len(outputs)), outputs)
-        axes.yaxis.tick_right()
-    figure.colorbar(image, ax=grid)
+    pixels = isinstance(inputs, ndarray)
+    weights = [weight.ravel() for net in networks.values() for weight in net[2 * pixels :: 2]]
+    sizes = np.sort(np.abs(np.nan_to_num(np.concatenate(weights), posinf=0, neginf=0)))[-STRONGEST:]
+    largest = sizes[-1] or 1.0
+
+    def look(share: float) -> dict[str, Any]:
+        width = max(0.8, abs(share) * (5 if len(sizes) < STRONGEST else 2.5))
+        colour, dash = (ORANGE, (0, (2, 1))) if share < 0 else (BLUE, "-")
+        return {"color": colour, "ls": dash, "lw": width}
+
+    if len(sizes) == STRONGEST:
+        title += f"\nThe {STRONGEST} largest weights are drawn; grey lines: all weights of a unit"
+    figure = new(8.4, 5.8, title)
+    row = figure.subplots(1, len(networks), squeeze=False)[0]
+    for axes, (name, network) in zip(row, networks.items()):
+        texts = [[""] if pixels else inputs, *([f"{b:.2g}" for b in net] for net in network[1::2])]
+        counts = [network[0].shape[1], *map(len, texts[1:])]
+        kinds = ["pixels" if pixels else "inputs", *["hidden"] * (len(counts) - 2), "outputs"]
+        columns, before = np.linspace(0, 1, len(counts)), np.empty((0, 2))
+        for layer, (x, count, kind) in enumerate(zip(columns, counts, kinds)):
+            shown = 1 if kind == "pixels" else min(count, DRAWN)
+            places = 0.5 - (np.arange(shown) - (shown - 1) / 2) * min(0.33, 1 / shown)
+            nodes = np.column_stack([np.full(shown, x), places])  # the first on top
+            for (i, end), (j, begin) in product(enumerate(nodes), enumerate(before)):
+                share = network[2 * layer - 2][i, j] / largest
+                if pixels and layer == 1:
+                    axes.plot(*zip(begin, end), color="#cccccc", ls="-", lw=0.8)
+                elif sizes[0] / largest <= abs(share) <= 1:
+                    axes.plot(*zip(begin, end), **look(share))
+            size = (48 if shown < 7 else 170 / shown) ** 2
+            axes.scatter(*zip(*nodes), s=size, color="white", edgecolor="black", zorder=5)
+            for node, text in zip(nodes, texts[layer] if shown < 7 else ()):
+                axes.text(*node, text, ha="center", va="center", zorder=6, size=SMALL)
+            some = f",\n{DRAWN} drawn" if kind != "pixels" and count > DRAWN else ""
+            axes.text(x, -0.1, f"{count:,} {kind}{some}", ha="center", va="top", size=SMALL)
+            before = nodes
+        for text, (_, y) in zip(outputs, nodes):
+            axes.text(1.13, y, text, va="center")
+        if pixels:
+            axes.imshow(inputs, "gray_r", extent=(-0.15, 0.15, 0.35, 0.65), aspect="auto", zorder=6)
+        axes.set(xlim=(-0.15, 1.15), ylim=(-0.1, 1), title=name)
+        axes.axis("off")
+    for share in (-1, -0.5, 0.5, 1):
+        axes.plot([], [], label=f"weight {share * largest:.2g}", **look(share))
+    legend(figure, axes)
     return figure
-
-
-def largest(values: ndarray) -> float:
-    """The largest absolute value of those that are finite; 1 if there is none but 0."""
-    return np.abs(values[np.isfinite(values)]).max(initial=0) or 1.0
 
 
 @styled
@@ -268,20 +347,20 @@ def hidden_units(title: str, weights: ndarray) -> Figure:
     drawn = weights[:DRAWN]
     if len(drawn) < len(weights):
         title += f"\nThe first {DRAWN} of {len(weights):,} units"
-    limit = largest(drawn)
+    limit = np.abs(drawn[np.isfinite(drawn)]).max(initial=0) or 1.0
     margins = (0, -len(drawn) % 8), (1, 1), (1, 1)  # not a number: grey
     tiles = np.pad(drawn, margins, constant_values=np.nan)
     count, height, width = tiles.shape
     mosaic = tiles.reshape(-1, 8, height, width).swapaxes(1, 2).reshape(-1, 8 * width)
     figure = new(8, max(3.5, 0.1 * count + 1.1), title)
-    axes = figure.subplots()
-    figure.colorbar(axes.imshow(mosaic, AROUND_ZERO, vmin=-limit, vmax=limit))
+    axes, colours = figure.subplots(), AROUND_ZERO.with_extremes(bad="#999999")
+    figure.colorbar(axes.imshow(mosaic, colours, vmin=-limit, vmax=limit))
     axes.axis("off")
     return figure
 
 
 def draw_image(
-    axes: Axes, names: Names, image: ndarray, label: Any, probabilities: ndarray
+    axes: Axes, names: Sequence[str], image: ndarray, label: Any, probabilities: ndarray
 ) -> None:
     """An image, (height, width), and below it its label and the network's answer."""
     axes.imshow(image, cmap="gray_r", interpolation="none")
@@ -294,7 +373,7 @@ def draw_image(
 
 @styled
 def judged_images(
-    title: str, names: Names, images: ndarray, labels: ndarray, probabilities: ndarray
+    title: str, names: Sequence[str], images: ndarray, labels: ndarray, probabilities: ndarray
 ) -> Figure:
     """Images, (n, height, width), labels, (n,), and answers, of probabilities (n, classes)."""
     rows = -(-len(images) // 5)
@@ -306,7 +385,7 @@ def judged_images(
 
 @styled
 def probability_bars(
-    title: str, names: Names, image: ndarray, label: Any, probabilities: ndarray
+    title: str, names: Sequence[str], image: ndarray, label: Any, probabilities: ndarray
 ) -> Figure:
     """An image, (height, width), beside its probabilities, (classes,), the largest filled."""
     figure, row = new(8, 4.6, title), np.nan_to_num(probabilities)
@@ -321,7 +400,7 @@ def probability_bars(
 
 
 @styled
-def confusion(title: str, names: Names, counts: ndarray) -> Figure:
+def confusion(title: str, names: Sequence[str], counts: ndarray) -> Figure:
     """A confusion matrix, (classes, classes): rows are labels, columns what the network says."""
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(share, 0)
@@ -329,8 +408,9 @@ def confusion(title: str, names: Names, counts: ndarray) -> Figure:
     axes = figure.subplots()
     cells = axes.pcolormesh(ticks, ticks, share, cmap="Oranges", vmin=0, vmax=most, ec="#dddddd")
     for row, column in np.argwhere(counts):
-        colour = "white" if share[row, column] > 0.55 * most else "black"
-        axes.text(column, row, f"{counts[row, column]:,}", color=colour, **CENTRED)
+        look: dict[str, Any] = {"weight": "bold" if row == column else "normal", "size": 10.5}
+        look["color"] = "white" if share[row, column] > 0.55 * most else "black"
+        axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", **look)
     axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(ticks, names)
     axes.set(xlabel="the network says", ylabel="label")

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
@@ -53,6 +52,11 @@ def state(parameters: Tensor) -> dict[str, Tensor]:
     return {"weight": parameters[:10].reshape(2, 5), "bias": parameters[10:]}
 
 
+def models(iterates: Tensor) -> dict[str, dict]:
+    """Contents of files: the states before and after training, of iterates (steps + 1, 12)."""
+    return {"model_initial.pt": state(iterates[0]), "model.pt": state(iterates[-1])}
+
+
 def compare(parameters: Tensor, true: Tensor) -> dict:
     """The `state` of parameters of shape (12,), and its largest absolute errors."""
     weight_error, bias_error = (error.item() for error in largest_errors(parameters, true))
@@ -65,28 +69,32 @@ def linear_recovery(
     """The report of linear_recovery, whose `results` are those for metrics.json.
 
     `true` is W and b, shape (12,). `curves` are estimates of them, shape (n, 12), after `steps`,
-    shape (n,), from 0 to the last, by their names in the results. `files` are more files by name.
+    shape (n,), by their names in the results. `files` are more files by name.
     """
-    args, floor = run.args, results["noise_floor"]
+    args, averaged, floor = run.args, results["averaged"], results["noise_floor"]
     below = subtitle(run, f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}")
     panels: dict[str, dict] = {"largest error of W": {}, "largest error of b": {}}
     for name, curve in curves.items():
         for panel, errors in zip(panels.values(), largest_errors(curve, true)):
             panel[name.replace("_", " ")] = (steps[1:].numpy(), errors[1:].numpy())
+    overflow = {f"overflow at step {run.done:,}": run.done} if run.ended == "diverged" else None
     head = "Error of the last iterate, the averaged one and least squares"
     figures = {
         "loss": plotting.loss_curve("Loss at every step" + below, run.losses, 100, floor),
-        "parameter_error": plotting.lines(head + below, panels),
+        "parameter_error": plotting.lines(head + below, panels, vertical=overflow),
     }
     columns = {"true": true} | {name: curve[-1] for name, curve in curves.items()}
     rows = [f"W[{i},{j}]" for i in (1, 2) for j in range(1, 6)] + ["b[1]", "b[2]"]
     table = [" " * 8 + "".join(f"{name.replace('_', ' '):>15}" for name in columns)]
     for name, *values in zip(rows, *columns.values()):
         table.append(f"{name:8}" + "".join(f"{value:15.5g}" for value in values))
-    w, b = (results["averaged"][name] for name in ("weight_error", "bias_error"))
-    summary = f"{run.ending}: averaged W within {w:.2g} of the truth, b within {b:.2g}"
-    ends = {"model_initial.pt": state(curves["last"][0]), "model.pt": state(curves["last"][-1])}
-    return Report(figures, "\n".join(table), summary, files | ends)
+    summary = (
+        f"{run.ending}: averaged W within {averaged['weight_error']:.2g} of the truth, b within "
+        f"{averaged['bias_error']:.2g}"
+    )
+    if args.lr > results["stable_lr_limit"]:
+        summary += "; the learning rate is beyond the stable one"
+    return Report(figures, "\n".join(table), summary, files)
 
 
 @torch.no_grad()
@@ -95,40 +103,32 @@ def ann_revisited(
 ) -> Report:
     """The report of ann_revisited, whose `results` are those for metrics.json.
 
-    `points` and `labels` have shape (10, 2); `correct` is a model's verdict on each point, (10,).
+    `points` and `labels` have shape (10, 2). `correct` tells of a model whether it classifies each
+    point correctly, shape (10,).
     """
-    side, snapshot, right, pictures = np.linspace(0, 1, 101), copy.deepcopy(model), [], []
+    side, snapshot, values, right = np.linspace(0, 1, 101), copy.deepcopy(model), [], []
     grid = torch.from_numpy(np.stack(np.meshgrid(side, side), axis=-1))  # (101, 101, 2)
-    ten = points.numpy(), labels.argmax(dim=1).numpy()
-
-    def regions(title: str, model: nn.Module) -> Figure:
-        first, second = model(grid).numpy().transpose(2, 0, 1)
-        difference = {"F₁ \N{MINUS SIGN} F₂": first - second}
-        return plotting.squares(title, difference, *ten, correct(model).numpy())
-
-    steps = run.keep[: len(run.kept)]
-    frames = np.geomspace(max(1, run.done // 100), max(1, run.done), 30)
-    frames = steps[np.searchsorted(steps, frames).clip(max=len(steps) - 1)]
-    for step, parameters in zip(steps, torch.from_numpy(run.kept)):
+    for parameters in torch.from_numpy(run.kept):
         vector_to_parameters(parameters, snapshot.parameters())
-        right.append(int(correct(snapshot).sum()))
-        if run.args.animate and 0 < step in frames:
-            found = f"{right[-1]} of 10 points right, loss {run.losses[step - 1]:.4f}"
-            title = f"After {step:,} steps\n{found}, learning rate {run.args.lr:g}"
-            pictures.append(regions(title, snapshot))
+        values.append(snapshot(grid[::2, ::2]) if run.args.animate else torch.empty(0))
+        right.append(correct(snapshot))
+    steps = run.keep[: len(run.kept)]
     outputs, verdicts = model(points).numpy(), correct(model).numpy()
     surface = dict(zip(("F₁", "F₂"), model(grid).numpy().transpose(2, 0, 1)))
+    difference = {"F₁ \N{MINUS SIGN} F₂": surface["F₁"] - surface["F₂"]}
     found = f"{results['points_correct']} of 10 points right"
-    below, networks = subtitle(run, found), before_and_after(run, model)
-    marks = plotting.milestones(steps, np.array(right))
+    below, ten = subtitle(run, found), (points.numpy(), labels.argmax(dim=1).numpy())
+    networks, ends = before_and_after(run, model), (("x₁", "x₂"), ("F₁", "F₂"))
+    marks = plotting.milestones(steps, torch.stack(right).sum(dim=1).numpy())
     figures: dict[str, Any] = {
         "loss": plotting.loss_curve("Loss at every step" + below, run.losses, marks=marks),
-        "regions": regions("Which output is larger" + below, model),
+        "regions": plotting.squares("Which output is larger" + below, difference, *ten, verdicts),
         "surfaces": plotting.squares("F over the unit square" + below, surface, *ten, verdicts),
-        "layers": plotting.layers("Weights, then biases" + below, networks, ("F₁", "F₂")),
+        "layers": plotting.layers("Weights, and biases in the nodes" + below, networks, *ends),
     }
-    if pictures:
-        figures["training.gif"] = plotting.animation(pictures)
+    if run.args.animate and run.done:
+        frames = steps, torch.stack(values).numpy(), torch.stack(right).numpy()
+        figures["training.gif"] = plotting.animation("Training" + below, frames, run.losses, *ten)
     table = [f"{'x1':>5}{'x2':>5}   label          output"]
     for (x1, x2), (a, b), (p, q), ok in zip(points.tolist(), labels.tolist(), outputs, verdicts):
         verdict = "right" if ok else "WRONG"
@@ -147,11 +147,16 @@ def advice(losses: np.ndarray, values: np.ndarray, correct: np.ndarray) -> str:
     if correct.all():
         return ""
     if np.abs(values - 0.5).min() > 0.499:
-        return "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: --lr is far too large"
+        return (
+            "\nall outputs are stuck at 0 or 1, where a sigmoid is flat: the learning rate is "
+            "likely far too large"
+        )
     fall = 1 - losses[-1] / losses[-len(losses) // 10] if len(losses) >= 1000 else 1
     if 0 <= fall < 0.01:
-        fell = f"the loss fell by {fall:.2%} in the last tenth of the steps, a plateau"
-        return f"\n{fell}: try more --steps, a larger --lr or another --seed"
+        return (
+            f"\nthe loss fell by {fall:.2%} in the last tenth of the steps, a plateau: try more "
+            "--steps, a larger --lr or another --seed"
+        )
     return ""
 
 
@@ -176,9 +181,6 @@ def mnist_mlp(
     mistakes = "The most confident mistakes in the test set"
     never_seen = f"Test image {unseen + 1:,}, never seen before"
     counts, networks = np.zeros((10, 10), int), before_and_after(run, model)
-    last = {name: network[2:] for name, network in networks.items()}
-    ink = "Ink that excites the hidden units: blue; inhibits: orange"
-    units = networks["after training"][0].reshape(-1, 28, 28)
     np.add.at(counts, (labels, answers), 1)
     figures = {
         "first_five": plotting.judged_images("First five training images" + below, names, *five),
@@ -186,8 +188,11 @@ def mnist_mlp(
         "unseen": plotting.probability_bars(never_seen + below, names, *one),
         "confusion": plotting.confusion(tested + below, names, counts),
         "mistakes": plotting.judged_images(mistakes + below, names, *worst),
-        "hidden_units": plotting.hidden_units(ink + below, units),
-        "layers": plotting.layers("The output layer's weights, then biases" + below, last, names),
+        "hidden_units": plotting.hidden_units(
+            "Ink that excites the hidden units: blue; inhibits: orange" + below,
+            networks["after training"][0].reshape(-1, 28, 28),
+        ),
+        "layers": plotting.layers("The network in short" + below, networks, five[0][0], names),
     }
     rows = [f"image {i}" for i in range(1, len(first) + 1)]
     rows += [f"training image {known + 1}", f"unseen test image {unseen + 1}"]

@@ -50,6 +50,7 @@ class Run:
     """
 
     CHECKPOINT_SECONDS = 10.0  # of training, from one checkpoint to the next
+    PROGRESS_SECONDS = 10.0  # between reports of the loss, the lecture's throttle(progress, 10)
     _loop: engine.steps
 
     def __init__(self, script: str, args: argparse.Namespace, **used: Any):
@@ -117,7 +118,7 @@ class Run:
             own=(self.steps, self.record),
         )
         self._phase("preparation")
-        self._saved = self._clock
+        self._saved = self._reported = self._clock
         # Where weights decay below float32's normal numbers, 1e-38, a step takes thrice as long.
         torch.set_flush_denormal(True)
         hidden = self.args.quiet or not sys.stderr.isatty()
@@ -155,6 +156,9 @@ class Run:
         now, loss = time.perf_counter(), self.losses[self.done - 1]
         self._bar.set_postfix_str(f"loss={loss:.4g}", refresh=False)
         self._bar.update(self.done - self._bar.n)
+        if now - self._reported >= self.PROGRESS_SECONDS and not self.args.quiet:
+            self._bar.write(f"step {self.done:,}: loss {loss:.4f}")
+            self._reported = now
         if now - self._saved >= self.CHECKPOINT_SECONDS or self._signal is not None:
             self._save_checkpoint()
             self._saved = time.perf_counter()

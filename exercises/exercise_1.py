@@ -211,7 +211,7 @@ def draw(
         {"last loss / first loss": growth},
         xlabel="learning rate / predicted edge",
         ylim=(1e-8, 1e8),
-        marks={1: "predicted edge"},
+        vertical={"predicted edge": 1},
     )
     return drawn
 

@@ -115,8 +115,8 @@ MISTAKES = Picture(
 )
 LAYERS = Picture(
     "layers",
-    "The output layer before training and after: its weights, then its biases.",
-    "Two tables of coloured cells: a row for each of ten outputs, a column a hidden unit.",
+    "The network before training and after, with its largest weights.",
+    "Two drawings of the network, from 784 pixels over the hidden units to ten outputs.",
 )
 HIDDEN = Picture(
     "hidden_units",
@@ -175,8 +175,8 @@ SOURCES = (
             ),
             Picture(
                 "layers",
-                "The weights and, behind the line, the biases of each layer, before and after.",
-                "Two rows of three tables of numbers; after training most colours are stronger.",
+                "The weights between the neurons and the biases in them, before and after.",
+                "Two drawings of the 2-2-3-2 network; after training most lines are stronger.",
             ),
             Picture(
                 "loss",

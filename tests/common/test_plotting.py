@@ -79,8 +79,8 @@ IMAGES = RANDOM.integers(0, 256, (10, 28, 28), dtype=np.uint8)
 SHARES = RANDOM.dirichlet(np.full(10, 0.3), 10)
 WRONG = int(SHARES[0].argmin())  # a label that is not the answer
 NETS = {"before training": network(2, 2, 3, 2), "after training": network(2, 2, 3, 2)}
-WIDE = {"before training": network(40, 10), "after training": network(40, 10)}
-NAN = {"after training": [np.full_like(part, np.nan) for part in network(500, 10)]}
+WIDE = {"before training": network(784, 40, 10), "after training": network(784, 40, 10)}
+NAN = {"after training": [np.full_like(part, np.nan) for part in network(784, 500, 10)]}
 STEPS = np.unique(np.geomspace(1, 10_000, 60).astype(int))
 FALL = np.linspace(1050, 1, 1050)
 FALLING = np.geomspace(10, 0.01, len(STEPS))
@@ -114,9 +114,9 @@ CASES = {  # every figure, with what is short, long, broken off, overflown
     "regions": lambda t: plotting.squares(t, DIFFERENCE, *TEN),
     "surfaces": lambda t: plotting.squares(t, OUTPUTS, *TEN),
     "flat": lambda t: plotting.squares(t, {"F₁": 0 * field(9), "F₂": np.nan * field(9)}, *TEN),
-    "layers": lambda t: plotting.layers(t, NETS, ("F₁", "F₂")),
-    "wide layers": lambda t: plotting.layers(t, WIDE, CLOTHES),
-    "layers, no numbers": lambda t: plotting.layers(t, NAN, DIGITS),
+    "layers": lambda t: plotting.layers(t, NETS, ("x₁", "x₂"), ("F₁", "F₂")),
+    "wide layers": lambda t: plotting.layers(t, WIDE, IMAGES[0], CLOTHES),
+    "layers, no numbers": lambda t: plotting.layers(t, NAN, IMAGES[0], DIGITS),
     "units": lambda t: plotting.hidden_units(t, 3e4 * RANDOM.normal(size=(40, 28, 28))),
     "one unit": lambda t: plotting.hidden_units(t, RANDOM.normal(size=(1, 28, 28))),
     "units, no numbers": lambda t: plotting.hidden_units(t, np.full((9, 28, 28), np.nan)),
@@ -161,8 +161,9 @@ DRAWN = {  # the curves of a loss: x and y by label
         "noise floor 0.08": ([1, 1050], [0.08, 0.08]),
     },
     "overflow": {
-        "each step": (np.arange(1, 233), RUNAWAY),
+        "each step": (np.arange(1, 232), RUNAWAY[:-1]),
         "noise floor 0.08": ([1, 232], [0.08, 0.08]),
+        "overflow at step 232": ([232, 232], [0, 1]),  # over the whole height
     },
 }
 
@@ -173,15 +174,13 @@ def test_curves_are_where_they_belong_told_apart_and_named(case):
     assert [axes.get_ylabel() for axes in figure.axes] == list(panels)
     for axes, curves in zip(figure.axes, panels.values()):
         assert axes.get_xlabel() == "steps" and axes.get_yscale() == "log"
-        lines = [line for line in axes.get_lines() if line.get_label()[0] != "_"]  # no marks
-        low, high = axes.get_ylim()
+        lines, (low, high) = axes.get_lines(), axes.get_ylim()
         assert [line.get_label() for line in lines] == list(curves) == named_below(figure)
         for look in ("color", "linestyle"):
             assert len({getattr(line, f"get_{look}")() for line in lines}) == len(lines)
         for line, (label, (x, y)) in zip(lines, curves.items()):
             assert np.allclose(line.get_data(), (x, y), rtol=1e-12), label
-            seen = np.extract(np.isfinite(y), y)
-            assert low < min(seen) <= max(seen) < high
+            assert "overflow" in label or low < min(y) <= max(y) < high
 
 
 TICKS = [  # the losses, and the numbers along x or y
@@ -211,18 +210,16 @@ def test_axes_have_round_numbers(losses, which, expected):
 
 
 def test_marks_stand_at_their_steps_above_the_curve():
-    """To the right of their lines, but in the right half of the chart to the left."""
     figure = CASES["a million"]("t")
     axes = figure.axes[0]
     upright = [line.get_xdata()[0] for line in axes.get_lines() if len(set(line.get_xdata())) == 1]
     assert upright == list(CLOSE)
     drawn(figure)
-    assert [text.get_text().strip() for text in axes.texts] == list(CLOSE.values())
+    assert [text.get_text() for text in axes.texts] == list(CLOSE.values())
     for step, text in zip(CLOSE, axes.texts):
         box = Text.get_window_extent(text)
         place, top = axes.transData.transform((step, 0.26))
-        beside = place - box.x1 if step > sum(axes.get_xlim()) / 2 else box.x0 - place
-        assert -1 < beside < 15 and box.y0 > top, text
+        assert 0 < box.x0 - place < 15 and box.y0 > top, text
 
 
 def test_marks_are_where_points_stay_right():
@@ -258,7 +255,7 @@ def test_squares_show_values_and_points_where_they_are(panels):
     pixels = drawn(figure)
     for axes, (name, values), sign in zip(figure.axes, panels.items(), (1, -1)):
         assert axes.get_title() == f"{name}, from {values.min():.4g} to {values.max():.4g}"
-        assert axes.collections[0].get_clim() == (0 if panels is OUTPUTS else -1, 1)
+        assert axes.images[0].get_clim() == (0 if panels is OUTPUTS else -1, 1)
         assert (axes.get_xlabel(), figure.axes[0].get_ylabel()) == ("x₁", "x₂")
         corners = [pixel(pixels, axes, *place) for place in ((0.95, 0.05), (0.05, 0.95))]
         if panels is OUTPUTS:  # light where an output is large
@@ -276,44 +273,91 @@ def test_squares_show_values_and_points_where_they_are(panels):
     assert named_below(figure) == ["label (1, 0)", "label (0, 1)"]
 
 
-def test_an_animation_shows_its_figures_and_stays_at_the_last():
-    def figures():
-        for share in (0, 0.4, 1):
-            first = 0.5 + share * (field(21) - 0.5)
-            yield plotting.squares(f"{share}", {"F₁ - F₂": 2 * first - 1}, *TEN)
+def snapshots(steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Outputs that part slowly, and points of which one after the other becomes right."""
+    when = plotting.eval_steps(steps)
+    share = np.linspace(0, 1, len(when))
+    first = 0.5 + share[:, None, None] * (field(21) - 0.5)
+    return when, np.stack([first, 1 - first], axis=-1), np.arange(10) < 5 + 5 * share[:, None]
 
-    content, durations = plotting.animation(list(figures())), []
+
+def test_the_animation_shows_the_training():
+    when, values, correct = snapshots(10**6)
+    content = plotting.animation(
+        "Training", (when, values, correct), np.geomspace(0.25, 0.001, 10**6), POINTS, LABELS
+    )
+    assert len(content) < 1.5e6
+    pictures, durations = [], []
     with Image.open(io.BytesIO(content)) as gif:
-        assert gif.info["loop"] == 0 and gif.n_frames == 3
-        for number, figure in enumerate(figures()):
+        assert gif.info["loop"] == 0
+        for number in range(gif.n_frames):
             gif.seek(number)
             durations.append(gif.info["duration"])
-            figure.savefig(alone := io.BytesIO(), format="png", dpi=90)
-            expected = np.asarray(Image.open(alone).convert("RGB")).astype(int)
-            assert np.abs(np.asarray(gif.convert("RGB")) - expected).mean() < 3
-    assert durations == [250, 250, 3000]
+            pictures.append(np.asarray(gif.convert("RGB")).astype(int))
+    assert 30 < len(pictures) <= 45 and sum(durations) <= 12_000 and durations[-1] >= 2_000
+    # The left panel: its left and lower sides are dark in the last frame, below the title.
+    dark = pictures[-1][30:, :360].sum(axis=2) < 120
+    bottom, left = dark.sum(axis=1).argmax(), dark.sum(axis=0).argmax()
+    top, right = np.flatnonzero(dark[:, left])[0], np.flatnonzero(dark[bottom])[-1]
+    places = np.array([*POINTS, (0.8, 0.1), (0.1, 0.8)])
+    columns = np.round(left + places[:, 0] * (right - left)).astype(int)
+    rows = np.round(30 + bottom - places[:, 1] * (bottom - top)).astype(int)
+    seen = np.array([picture[rows, columns] for picture in pictures])
+    frames = np.unique(np.searchsorted(when, np.geomspace(1e4, 1e6, 45)))
+    assert (seen[:, :10].max(axis=2) < 90).tolist() == (~correct[frames]).tolist()  # crossed out
+    hue = seen[:, 10:, 2] - seen[:, 10:, 0]  # blue where x1 is large and x2 is small
+    assert hue[-1, 0] > 50 and hue[-1, 1] < -50 and abs(hue[0]).max() < abs(hue[-1]).min()
+    # The dot goes to the right and down.
+    blue = [np.abs(picture[:, 360:] - (0, 114, 178)).sum(axis=2) < 60 for picture in pictures]
+    across, down = (np.array([dot.sum(axis=axis).argmax() for dot in blue]) for axis in (0, 1))
+    assert (np.diff(across) > 0).all() and across[-1] > across[0] + 200
+    assert (np.diff(down) >= 0).all() and down[-1] > down[0] + 150
 
 
-@pytest.mark.parametrize(
-    "case, networks, names", [("layers", NETS, ["F₁", "F₂"]), ("wide layers", WIDE, CLOTHES)]
-)
-def test_the_layers_drawn_are_the_models(case, networks, names):
-    figure = CASES[case]("t")
-    drawn(figure)
-    panels = iter(figure.axes)
-    limit = max(np.abs(part).max() for network in networks.values() for part in network)
-    for name, network in networks.items():
-        for weight, bias in zip(network[::2], network[1::2]):
-            axes, table = next(panels), np.column_stack([weight, bias])
-            assert axes.get_title() == f"{name},\n{weight.shape[1]} to {len(bias)}"
-            assert np.array_equal(axes.images[0].get_array(), table)
-            assert axes.images[0].get_clim() == (-limit, limit)
-            said = {text.get_position(): text.get_text() for text in axes.texts}
-            places = np.ndenumerate(table) if case == "layers" else ()
-            assert said == {(j, i): f"{value:.2g}" for (i, j), value in places}
-        assert [text.get_text() for text in axes.get_yticklabels()] == names  # the last layer's
-    positive, negative = (axes.images[0].get_cmap()(share) for share in (1.0, 0.0))
-    assert positive[2] > positive[0] and negative[0] > negative[2]
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("steps", [1, 2, 30])
+def test_short_runs_can_be_animated(steps):
+    content = plotting.animation(LONG, snapshots(steps), np.full(steps, 0.25), POINTS, LABELS)
+    with Image.open(io.BytesIO(content)) as gif:
+        assert 1 <= gif.n_frames <= steps
+
+
+def test_the_layers_drawn_are_the_models():
+    figure = CASES["layers"]("t")
+    largest = max(np.abs(weight).max() for net in NETS.values() for weight in net[::2])
+    for axes, (name, net) in zip(figure.axes, NETS.items()):
+        assert axes.get_title() == name
+        lines = {tuple(map(tuple, line.get_xydata())): line for line in axes.get_lines()}
+        nodes = [c.get_offsets().tolist() for c in axes.collections]
+        assert [sorted(ys, key=lambda node: -node[1]) for ys in nodes] == nodes  # the first on top
+        said = {text.get_position(): text.get_text() for text in axes.texts}
+        for layer, (weight, bias) in enumerate(zip(net[::2], net[1::2])):
+            for (i, j), value in np.ndenumerate(weight):
+                line = lines[tuple(nodes[layer][j]), tuple(nodes[layer + 1][i])]
+                assert line.get_linewidth() == pytest.approx(max(0.8, 5 * abs(value) / largest))
+                assert line.get_color() == (plotting.BLUE if value > 0 else plotting.ORANGE)
+                assert (line.get_linestyle() == "-") == (value > 0)
+            assert [said[tuple(node)] for node in nodes[layer + 1]] == [f"{b:.2g}" for b in bias]
+        assert [said[tuple(node)] for node in nodes[0]] == ["x₁", "x₂"]
+        assert [said[1.13, y] for _, y in nodes[-1]] == ["F₁", "F₂"]
+    assert named_below(figure)[::3] == [f"weight {-largest:.2g}", f"weight {largest:.2g}"]
+    assert "largest" not in words(figure)
+
+
+def test_a_wide_network_in_short_shows_its_strongest_weights():
+    figure = CASES["wide layers"]("t")
+    assert "The 120 largest weights are drawn" in words(figure)
+    least = np.sort(np.abs([net[2] for net in WIDE.values()]), axis=None)[-120]
+    for axes, net in zip(figure.axes, WIDE.values()):
+        assert np.array_equal(axes.images[0].get_array(), IMAGES[0])
+        colours = [line.get_color() for line in axes.get_lines() if len(line.get_xdata())]
+        assert colours.count("#cccccc") == 40
+        assert colours.count(plotting.BLUE) == (net[2] >= least).sum()
+        assert colours.count(plotting.ORANGE) == (net[2] <= -least).sum()
+        counts = [text.get_text() for text in axes.texts][-13:]
+        assert {"784 pixels", "40 hidden", "10 outputs"} <= {t.get_text() for t in axes.texts}
+        assert counts[-10:] == CLOTHES
+    assert "500 hidden,\n40 drawn" in words(CASES["layers, no numbers"]("t"))
 
 
 def test_hidden_units_are_their_weights_in_order():

@@ -346,7 +346,8 @@ class Hasty(common_run.tqdm):
 
 @pytest.mark.parametrize("options", [(), ("--quiet",)])
 def test_a_bar_is_for_terminals_and_what_is_printed_stands_above_it(here, monkeypatch, options):
-    monkeypatch.setattr(Run, "CHECKPOINT_SECONDS", 0)
+    for name in ("CHECKPOINT_SECONDS", "PROGRESS_SECONDS"):
+        monkeypatch.setattr(Run, name, 0)
     done = here("mnist_mlp", *QUICK["mnist_mlp"], *options)
     assert done.returncode == 0 and "training:" not in done.stderr
     numbers = content(done.folder)
@@ -359,7 +360,8 @@ def test_a_bar_is_for_terminals_and_what_is_printed_stands_above_it(here, monkey
     lines = [line.rsplit("\r")[-1].rstrip() for line in screen.getvalue().split("\n")]
     bars = [line for line in lines if line.startswith("training:")]
     warnings = [line for line in lines if line.startswith("warning: no checkpoint: cannot write")]
-    assert len(warnings) == 60
+    progress = [line for line in lines if re.fullmatch(r"step \d+: loss \d\.\d{4}", line)]
+    assert len(warnings) == 60 and len(progress) == (0 if options else 60)
     assert ("training:" in screen.getvalue()) == (not options)
     assert all("100%" in bar and "loss=" in bar for bar in bars)  # whole at the end
     assert len(bars) == (0 if options else 1)
