@@ -32,11 +32,12 @@ class Loop:
     The loop's body makes the first two steps, which are recorded. The compiled function repeats the
     second from the state before it. If loss and parameters agree to 1e-12, the compiled function
     makes all other steps but the last. The body makes that one, so that every name in it has its
-    final value. If they do not agree, the body makes all steps.
+    final value (but for items that the step does not use, which are not drawn). If they do not
+    agree, the body makes all steps.
 
     Attributes:
         losses: the loss of every step, shape (steps,); without compilation, only the losses that
-            were passed to `record`.
+            were passed to `record`, and those of the two recorded steps.
         done: the number of steps made.
         how: what was compiled, or why nothing was.
         compiled: whether any steps were.
@@ -173,7 +174,7 @@ class Loop:
                 map(id, recorded.parameters)
             ):
                 raise Refused("the parameters to store are not the ones that are updated")
-            check(recorded, tape, item)
+            check(recorded, tape, item, iterates=self.iterates is not None)
         except Refused as reason:
             self.how = f"not compiled: {reason}"
             if resumed:
@@ -181,7 +182,7 @@ class Loop:
                 self.restore()
                 _pass_over(items, self.done - len(drawn))
             return itertools.chain(drawn[self.done :], items)
-        self.compiled, last = True, self.count - 1
+        last, self.how = self.count - 1, "not compiled: the loop ended before"
         if resumed:
             self.diverged = False
             for tape in reversed(tapes):
@@ -194,7 +195,9 @@ class Loop:
             if any(place is not None for place in recorded.places):
                 _pass_over(items, self.done - RECORDED)
         items = self._make_compiled(recorded, items, last)
-        self.how = f"steps {RECORDED + 1:,} to {min(self.done, last):,} compiled"
+        if self.compiled or self.done >= last:
+            self.compiled = True
+            self.how = f"steps {RECORDED + 1:,} to {min(self.done, last):,} compiled"
         return items
 
     def _make_compiled(self, recorded: Recorded, items: Iterator[Any], last: int) -> Iterator[Any]:
@@ -218,6 +221,7 @@ class Loop:
             if iterates is not None and self.iterates is not None:
                 self.iterates[rows] = iterates[0, :made]
             self.done += made
+            self.compiled = True
             for tensors, row in zip([recorded.parameters, *recorded.buffers], starts.weights[0]):
                 put_into(tensors, row)
             self.diverged = not starts.running

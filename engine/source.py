@@ -28,6 +28,7 @@ PLAIN = (
 )  # fmt: skip
 # PyTorch's other functions may have side effects, as torch.save has.
 OF_TORCH = re.compile(r"torch(\._C|\._tensor|\.functional|\.(nn|optim|autograd)\b.*|$)")
+OF_MODULES = ("forward", "zero_grad", "parameters", "named_parameters", "modules")
 
 
 class Watch:
@@ -43,15 +44,16 @@ class Watch:
         self.calls: list[Any] = []
 
     def __enter__(self) -> "Watch":
-        if sys.getprofile():
-            raise Refused("a profiler is at work")
+        self.other = sys.getprofile()  # the loop does not record where there is one
         self.collects = gc.isenabled()
         gc.disable()  # finalizers of garbage belong to no step
-        sys.setprofile(self.on_event)
+        if not self.other:
+            sys.setprofile(self.on_event)
         return self
 
     def __exit__(self, *error: object) -> None:
-        sys.setprofile(None)
+        if not self.other:
+            sys.setprofile(None)
         if self.collects:
             gc.enable()
 
@@ -160,7 +162,8 @@ def _read(statement: ast.stmt, frame: FrameType) -> None:
             _refuse(node)
         if isinstance(node, (ast.Assign, ast.AugAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if not all(isinstance(target, (ast.Name, ast.Tuple)) for target in targets):
+            parts = [t.elts if isinstance(t, ast.Tuple) else [t] for t in targets]
+            if not all(isinstance(name, ast.Name) for names in parts for name in names):
                 _refuse(node)
         if isinstance(node, ast.Call) and not _is_followed(node.func, frame):
             raise Refused(f"PyTorch does not see the call of {ast.unparse(node.func)}")
@@ -175,6 +178,8 @@ def _is_followed(function: ast.expr, frame: FrameType) -> bool:
     if isinstance(called, (BuiltinFunctionType, type)):
         return called is len or _of_torch(called) or _of_torch(owner)
     if (getattr(called, "__module__", None) or "").startswith("torch."):
+        if isinstance(owner, nn.Module) and called.__name__ not in OF_MODULES:
+            return False  # such as the append of a ParameterList
         plain = owner is None or isinstance(owner, (nn.Module, Tensor, optim.Optimizer))
         return plain and _of_torch(called)  # unlike the step of a learning-rate schedule
     return isinstance(called, (FunctionType, MethodType, nn.Module))

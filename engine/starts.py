@@ -129,13 +129,13 @@ def starts_of(recorded: Recorded, tape: Tape | None = None, *, iterates: bool = 
     return Starts(recorded, torch.stack(rows)[None].numpy(), iterates=iterates)
 
 
-def check(recorded: Recorded, tape: Tape, item: Any) -> None:
+def check(recorded: Recorded, tape: Tape, item: Any, *, iterates: bool = False) -> None:
     """Refuses a step unless its compiled form agrees with it to 1e-12.
 
     Both start from the state before the step; loss, parameters and buffers must agree.
     """
     try:
-        again = starts_of(recorded, tape)
+        again = starts_of(recorded, tape, iterates=iterates)
     except (ImportError, OSError) as error:
         raise Refused(f"llvmlite cannot be used ({error}): pip install llvmlite") from None
     losses, _ = again.advance(1, again.laid_out(draw([item], 1, recorded)[0]))
@@ -177,7 +177,8 @@ def draw(
     found: dict[int, list[np.ndarray]] = {place: [] for place in taken}
     for item in itertools.islice(items, count):
         parts = {k: item[k] if isinstance(item, (tuple, list)) else item for k in taken}
-        if any(parts[place].shape != tensor.shape for place, tensor in taken.items()):
+        like = [(parts[k].shape, parts[k].dtype) == (t.shape, t.dtype) for k, t in taken.items()]
+        if not all(like):
             others.append(item)
             break
         for place, part in parts.items():

@@ -28,7 +28,7 @@ def train(
     """Trains every model by gradient descent, with one batch per step, cycling through them.
 
     Each start ends as in this loop (within rounding), with the same bits alone and among others, on
-    any number of threads and, without momentum, in one call or in several::
+    any number of threads and, without momentum, in one call or in several of whole cycles::
 
         for x_batch, y_batch in itertools.islice(itertools.cycle(zip(x, y)), steps):
             value = loss(model, x_batch, y_batch)
@@ -38,7 +38,8 @@ def train(
 
     Args:
         models: with the same layers, in float64; their parameters are updated in place.
-        loss: of a model on a batch; it may ignore x and y and use tensors of its own.
+        loss: of a model on a batch, without side effects: it is called for two steps only. It may
+            ignore x and y and use tensors of its own.
         x, y: shape (batches, points, features), or (starts, batches, points, features) with each
             start's own batches.
         lr, momentum: of `torch.optim.SGD`.

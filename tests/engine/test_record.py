@@ -52,6 +52,14 @@ SEEN_BY_PYTHON_ALONE = {
     "a counter": ("count", dict(setup="count = 0", after="count += 1\nsaid[:] = [count]")),
     "an if": ("if len", dict(after="if len(said) < 9:\n    said.append(1)")),
     "a list's append": ("said.append", dict(after="said.append(1)")),
+    "a module's append": (
+        "kept.append",
+        dict(setup="kept = nn.ParameterList()", after="kept.append(value.detach())"),
+    ),
+    "a counter in a tuple": (
+        "does not follow: loop.seen",
+        dict(setup="", after="loop.seen, z = 1, value"),
+    ),
     "a loop in the loop": ("for p in", dict(after="for p in model.parameters():\n    p.grad")),
     "a change of the rate": (
         r"param_groups\[0\]",
