@@ -22,7 +22,7 @@ class Reading(NamedTuple):
     """A picture and the digits that were read in it."""
 
     name: str
-    picture: np.ndarray  # (height, width, 4) of uint8
+    picture: np.ndarray  # (height, width, 3) of uint8
     boxes: list[tuple[int, ...]]  # of each digit: top, left, bottom, right in the picture
     images: np.ndarray  # (digits, 28, 28)
     probabilities: np.ndarray  # (digits, 10)

@@ -55,6 +55,8 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = labels(args.folder)
     rows = {"all": rows, "odd": rows[::2], "even": rows[1::2]}[args.half]
+    if not rows:
+        raise RunError(f"{args.folder}: labels.tsv names no picture of this half; leave out --half")
     model = read.chosen_model(args.model)
     counts: dict[str, list[int]] = defaultdict(lambda: [0] * len(COLUMNS))
     wrong = []

@@ -47,7 +47,7 @@ def read_picture(path: Path) -> np.ndarray:
             grey = np.nan_to_num(np.asarray(upright, np.float64))
             grey = np.interp(grey, (grey.min(), grey.max()), (0, 255))
             upright = Image.fromarray(grey.astype(np.uint8))
-        upright = upright.reduce(max(1, max(upright.size) // LARGE)).convert("RGBA")
+        upright = upright.convert("RGBA").reduce(max(1, max(upright.size) // LARGE))
     except Exception as error:  # for a damaged file Pillow raises errors of many classes
         why = f"not a picture that can be read ({type(error).__name__}); expected {', '.join(FORMATS)}"
         if isinstance(error, Image.DecompressionBombError):

@@ -104,6 +104,14 @@ def test_bad_files_get_a_line_each_and_the_others_are_done(say):
         assert line.startswith(f"error: {name}: ") and BAD[name][1] in line, line
 
 
+@pytest.mark.parametrize("mode, name", [("1", "bits.png"), ("P", "palette.gif")])
+def test_large_pictures_of_few_colours(say, mode, name):
+    large = np.kron(255 - seven(60), np.ones((40, 40))).astype(np.uint8)
+    Image.fromarray(large).convert(mode).save(name)
+    done = say(name)
+    assert (done.code, done.err) == (0, []) and f"{name}: 7 (" in done.out[-1]
+
+
 def test_what_is_said_of_one_and_of_several_digits(say):
     done = say("my seven.png", "lines.png")
     assert (done.code, done.err) == (0, [])
