@@ -182,7 +182,7 @@ class Loop:
                 self.restore()
                 _pass_over(items, self.done - len(drawn))
             return itertools.chain(drawn[self.done :], items)
-        last, self.how = self.count - 1, "not compiled: the loop ended before"
+        last = self.count - 1
         if resumed:
             self.diverged = False
             for tape in reversed(tapes):
@@ -191,13 +191,14 @@ class Loop:
             for item in itertools.islice(items, max(0, RECORDED - self.done)):
                 yield item
                 if self._made():
+                    self.how = "not compiled: the loop ended before"
                     return items
             if any(place is not None for place in recorded.places):
                 _pass_over(items, self.done - RECORDED)
         items = self._make_compiled(recorded, items, last)
-        if self.compiled or self.done >= last:
-            self.compiled = True
-            self.how = f"steps {RECORDED + 1:,} to {min(self.done, last):,} compiled"
+        self.compiled = self.compiled or self.done >= last
+        steps = f"steps {RECORDED + 1:,} to {min(self.done, last):,} compiled"
+        self.how = steps if self.compiled else "not compiled: the loop ended before"
         return items
 
     def _make_compiled(self, recorded: Recorded, items: Iterator[Any], last: int) -> Iterator[Any]:

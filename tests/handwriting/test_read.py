@@ -153,9 +153,8 @@ def test_the_photos_say_which_images_they_are_of(say, monkeypatch, mnist_root, t
     monkeypatch.setattr(photos, "KINDS", {"clean": photos.Photo()})
     done = say("--count", "2", "--data-dir", mnist_root, *tuning, main=photos.main)
     first = 55_000 if tuning else 5_000
-    assert done.code == 0 and done.out[1].startswith(
-        f"The {of} images {first} to {first + 1} of MNIST; "
-    )
+    expected = f"{of.capitalize()} images {first} to {first + 1}; "
+    assert done.code == 0 and done.out[1].startswith(expected)
 
 
 def test_a_model_of_unknown_or_other_origin_gets_a_warning(say):
