@@ -61,14 +61,19 @@ def lecture_parser(
     return options
 
 
+def add_data_dir_option(options: Parser) -> None:
+    """Adds ``--data-dir``."""
+    root = os.environ.get("MNIST_ROOT") or PROJECT / "data"
+    where = "folder that has MNIST/raw/ with the IDX files; MNIST_ROOT sets the default"
+    options.add_argument("--data-dir", type=folder, default=root, metavar="DIR", help=where)
+
+
 def add_dataset_options(options: Parser, *, images: int | str) -> None:
     """Adds ``--dataset``, ``--data-dir`` and ``--images``, with the last one's default."""
     add, names = options.add_argument, ("auto", *datasets.TITLES)
     auto = "auto: mnist, or without files and network scikit-learn's digits, with a warning"
     add("--dataset", choices=names, default="auto", help=auto)
-    root = os.environ.get("MNIST_ROOT") or PROJECT / "data"
-    where = "folder that has MNIST/raw/ with the IDX files; MNIST_ROOT sets the default"
-    add("--data-dir", type=folder, default=root, metavar="DIR", help=where)
+    add_data_dir_option(options)
     number = whole_number(1, 60_000)
     many = "train on so many, the first ones, 1 to 60000, or on all"
     add("--images", type=lambda n: n if n == "all" else number(n), default=images, help=many)

@@ -10,7 +10,6 @@ that of `make lectures`, unless --model names another.
 
 import argparse
 import io
-import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -173,12 +172,7 @@ def arguments() -> argparse.Namespace:
     """The options, see --help."""
     parser = options.parser(__doc__.splitlines()[0])
     read.add_model_option(parser)
-    parser.add_argument(
-        "--data-dir",
-        type=options.folder,
-        default=os.environ.get("MNIST_ROOT") or program.PROJECT / "data",
-        help="the folder with MNIST/raw/ (default: MNIST_ROOT, or data/)",
-    )
+    options.add_data_dir_option(parser)
     parser.add_argument(
         "--tuning", action="store_true", help="use the training images that chose the settings"
     )

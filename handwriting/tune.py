@@ -42,11 +42,11 @@ def main() -> None:
     for name, value in MOST._asdict().items():
         parser.add_argument(f"--{name}", type=float, default=value, help="see exercises/distort.py")
     parser.add_argument("--output", type=Path, default="model.pt", help="the model's file")
-    options.add_dataset_options(parser, images=KEPT)
+    options.add_data_dir_option(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     most = Distortions(*(getattr(args, name) for name in Distortions._fields))
-    data = datasets.load(args.dataset, args.data_dir)
+    data = datasets.load("mnist", args.data_dir)
     images, labels = as_vectors(data.train_images), data.train_labels
     model = train(images[:KEPT], labels[:KEPT], most)
     torch.save(model.state_dict(), args.output)

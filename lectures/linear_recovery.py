@@ -20,9 +20,8 @@ from torch import Tensor, nn, optim
 
 W_TRUE = torch.tensor([[1, 2, 3, 4, 5], [5, 4, 3, 2, 1]], dtype=torch.float64)
 B_TRUE = torch.tensor([-1, -2], dtype=torch.float64)
-TRUE_PARAMETERS = torch.cat(
-    [W_TRUE.flatten(), B_TRUE]
-)  # (12,), in the order of a model's parameters
+# In the order of a model's parameters: W row by row, then b; shape (12,)
+TRUE_PARAMETERS = torch.cat([W_TRUE.flatten(), B_TRUE])
 
 
 def f_true(x: Tensor) -> Tensor:
