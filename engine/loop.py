@@ -152,29 +152,9 @@ class Loop:
         A resumed loop makes these two steps only to record them, and undoes them, so that it ends
         with the same bits as a loop that was never stopped.
         """
-        frame, own = sys._getframe(), {function.__code__ for function in self.own}
-        while frame.f_back and (frame.f_globals.get("__name__") == __name__ or frame.f_code in own):
-            frame = frame.f_back
         resumed, drawn, tapes = self.done > 0, [], []
-        recorded = None
         try:
-            for item in itertools.islice(items, RECORDED):
-                drawn.append(item)
-                tape, watch = yield from self._taped(item)
-                tapes.append(tape)
-                if not resumed and self._made():
-                    raise Refused("the loop ended during recording")
-            if len(drawn) < RECORDED:
-                raise Refused("too few items")
-            check_python(watch, frame, self, item, tapes)
-            recorded = understand(tape, item, (tapes[0], drawn[0]))
-            if self._noted != recorded.loss:
-                raise Refused("record() and backward() are given different losses")
-            if self.iterates is not None and list(map(id, self.parameters)) != list(
-                map(id, recorded.parameters)
-            ):
-                raise Refused("the parameters to store are not the ones that are updated")
-            check(recorded, tape, item, iterates=self.iterates is not None)
+            recorded = yield from self._record(items, drawn, tapes, resumed)
         except Refused as reason:
             self.how = f"not compiled: {reason}"
             if resumed:
@@ -182,7 +162,6 @@ class Loop:
                 self.restore()
                 _pass_over(items, self.done - len(drawn))
             return itertools.chain(drawn[self.done :], items)
-        last = self.count - 1
         if resumed:
             self.diverged = False
             for tape in reversed(tapes):
@@ -195,11 +174,38 @@ class Loop:
                     return items
             if any(place is not None for place in recorded.places):
                 _pass_over(items, self.done - RECORDED)
+        last = self.count - 1
         items = self._make_compiled(recorded, items, last)
         self.compiled = self.compiled or self.done >= last
         steps = f"steps {RECORDED + 1:,} to {min(self.done, last):,} compiled"
         self.how = steps if self.compiled else "not compiled: the loop ended before"
         return items
+
+    def _record(
+        self, items: Iterator[Any], drawn: list[Any], tapes: list[Tape], resumed: bool
+    ) -> Generator[Any, None, Recorded]:
+        """Records two steps of the body, or raises Refused; lists their items and tapes."""
+        frame, own = sys._getframe(), {function.__code__ for function in self.own}
+        while frame.f_back and (frame.f_globals.get("__name__") == __name__ or frame.f_code in own):
+            frame = frame.f_back
+        for item in itertools.islice(items, RECORDED):
+            drawn.append(item)
+            tape, watch = yield from self._taped(item)
+            tapes.append(tape)
+            if not resumed and self._made():
+                raise Refused("the loop ended during recording")
+        if len(drawn) < RECORDED:
+            raise Refused("too few items")
+        check_python(watch, frame, self, item, tapes)
+        recorded = understand(tape, item, (tapes[0], drawn[0]))
+        if self._noted != recorded.loss:
+            raise Refused("record() and backward() are given different losses")
+        if self.iterates is not None and list(map(id, self.parameters)) != list(
+            map(id, recorded.parameters)
+        ):
+            raise Refused("the parameters to store are not the ones that are updated")
+        check(recorded, tape, item, iterates=self.iterates is not None)
+        return recorded
 
     def _make_compiled(self, recorded: Recorded, items: Iterator[Any], last: int) -> Iterator[Any]:
         """Makes all steps but the last; draws items only if the step uses them."""
