@@ -21,28 +21,27 @@ def train(
     *,
     lr: float,
     steps: int,
-    momentum: float = 0.0,
     iterates: np.ndarray | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> np.ndarray:
     """Trains every model by gradient descent, with one batch per step, cycling through them.
 
     Each start ends as in this loop (within rounding), with the same bits alone and among others, on
-    any number of threads and, without momentum, in one call or in several of whole cycles::
+    any number of threads, and in one call or in several of whole cycles::
 
         for x_batch, y_batch in itertools.islice(itertools.cycle(zip(x, y)), steps):
             value = loss(model, x_batch, y_batch)
-            optimizer.zero_grad()  # SGD with `lr` and `momentum`
+            optimizer.zero_grad()  # SGD with `lr`
             value.backward()
             optimizer.step()
 
     Args:
         models: with the same layers, in float64; their parameters are updated in place.
-        loss: of a model on a batch, without side effects: it is called for two steps only. It may
+        loss: of a model on a batch, without side effects: it is called for one step only. It may
             ignore x and y and use tensors of its own.
         x, y: shape (batches, points, features), or (starts, batches, points, features) with each
             start's own batches.
-        lr, momentum: of `torch.optim.SGD`.
+        lr: of `torch.optim.SGD`.
         steps: the number of steps.
         iterates: float64, shape (starts, steps, parameters), filled with the parameters after each
             step.
@@ -65,12 +64,10 @@ def train(
             "expected x and y of shape (batches, points, features), or with one more dimension in "
             f"front for {len(models)} starts; {tuple(x.shape)} and {tuple(y.shape)} do not fit"
         )
-    recorded = record(models[0], loss, batches[0][0, 0], batches[1][0, 0], lr, momentum)
+    recorded = record(models[0], loss, batches[0][0, 0], batches[1][0, 0], lr)
     parameters = [list(model.parameters()) for model in models]
     flat = torch.stack([torch.cat([p.detach().flatten() for p in row]) for row in parameters])
-    weights = np.zeros((len(models), 1 + recorded.step.buffers, flat.shape[1]))
-    weights[:, 0] = flat.numpy()
-    starts = Starts(recorded, weights, iterates=iterates is not None)
+    starts = Starts(recorded, flat[:, None].numpy(), iterates=iterates is not None)
     losses = np.full((len(models), steps), np.nan)
     data = starts.laid_out({place: batch.numpy() for place, batch in enumerate(batches)})
     for rows in chunks(0, steps):
@@ -86,23 +83,20 @@ def train(
     return losses
 
 
-def record(
-    model: nn.Module, loss: Loss, x: Tensor, y: Tensor, lr: float, momentum: float
-) -> Recorded:
-    """Records the second step of a copy of a model and checks it against its compiled form.
+def record(model: nn.Module, loss: Loss, x: Tensor, y: Tensor, lr: float) -> Recorded:
+    """Records a step of a copy of a model and checks it against its compiled form.
 
     The copy has small parameters, since those of the model may overflow.
     """
     model = copy.deepcopy(model)
     for parameter in model.parameters():
         nn.init.uniform_(parameter, -0.5, 0.5, torch.Generator().manual_seed(0))
-    optimizer = optim.SGD(model.parameters(), lr=lr, momentum=momentum)
-    for _ in range(2):
-        with Tape() as tape:
-            value = loss(model, x, y)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
+    optimizer = optim.SGD(model.parameters(), lr=lr)
+    with Tape() as tape:
+        value = loss(model, x, y)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
     recorded = understand(tape, (x, y))
     check(recorded, tape, (x, y))
     return recorded

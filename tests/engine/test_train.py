@@ -46,11 +46,11 @@ def loss(model, x, y):
     return 0.3 * (model(x) - y).square().sum() / len(x)
 
 
-def plain(model, x, y, steps, lr=0.1, momentum=0.0, loss=loss):
+def plain(model, x, y, steps, lr=0.1, loss=loss):
     """The same steps by PyTorch: losses, and the parameters after each; a loss that is not finite
     is the last.
     """
-    optimizer = optim.SGD(model.parameters(), lr=lr, momentum=momentum)
+    optimizer = optim.SGD(model.parameters(), lr=lr)
     losses = np.full(steps, np.nan)
     iterates = np.full((steps, len(vectors([model])[0])), np.nan)
     for step in range(steps):
@@ -105,11 +105,10 @@ def test_the_lecture_s_network():
     batches=st.integers(1, 3),
     count=st.integers(1, 10),
     own=st.tuples(st.booleans(), st.booleans()),
-    momentum=st.sampled_from([0.0, 0.5]),
     seed=st.integers(0, 10**6),
     pick=st.data(),
 )
-def test_random_networks(widths, points, batches, count, own, momentum, seed, pick):
+def test_random_networks(widths, points, batches, count, own, seed, pick):
     """A start in the lanes among others is what the plain loop makes of it, and alone it has the
     same bits.
     """
@@ -123,12 +122,12 @@ def test_random_networks(widths, points, batches, count, own, momentum, seed, pi
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starts, "cores", lambda: STARTS_IN_LANES)
-        together = train([model(k) for k in range(count)], x, y, 30, momentum=momentum)
+        together = train([model(k) for k in range(count)], x, y, 30)
     k = seed % count
     x, y = x[k] if own[0] else x, y[k] if own[1] else y
-    alone = train([model(k)], x, y, 30, momentum=momentum)
+    alone = train([model(k)], x, y, 30)
     assert_same_bits(alone, [array[k : k + 1] for array in together])
-    assert_near([alone[0][0], alone[1][0]], plain(model(k), x, y, 30, momentum=momentum))
+    assert_near([alone[0][0], alone[1][0]], plain(model(k), x, y, 30))
 
 
 def some(points, count=12):
@@ -171,7 +170,7 @@ def test_same_bits_on_lesser_processors(processor):
         pytest.skip(f"{name} does not understand {processor}")
     for count in (1, 20 * LANES):
         models, x, y = some(35, count + 1)
-        recorded = record(models[0], loss, x[0], y[0], 0.1, 0.0)
+        recorded = record(models[0], loss, x[0], y[0], 0.1)
         results = []
         for target in ((), (processor, "")):
             group = starts.Starts(recorded, vectors(models)[:count, None])
