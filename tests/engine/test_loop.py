@@ -3,6 +3,7 @@ same bits.
 """
 
 import engine
+from engine import starts
 from engine.record import Refused, Tape, understand
 
 import copy
@@ -11,6 +12,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -246,6 +248,16 @@ def test_up_to_date_whenever_it_calls_after():
     steps(engine.steps(range(333), compile=False), model, optimizer)
     plain = parameters_to_vector(model.parameters()).detach()
     torch.testing.assert_close(seen[333], plain, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("seconds, steps", [(1e-5, 10_000), (1e-3, 100), (1 / 64, 6)])
+def test_compiled_code_is_called_ten_times_a_second(monkeypatch, seconds, steps):
+    now, sizes = [0.0], []
+    monkeypatch.setattr(starts, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    for rows in starts.chunks(7, 50_000):
+        sizes.append(rows.stop - rows.start)
+        now[0] += sizes[-1] * seconds
+    assert sum(sizes) == 50_000 - 7 and sizes[0] == 100 and sizes[-2] == steps
 
 
 @pytest.mark.parametrize("rate, ends", [(30.0, "compiled"), (1e200, "as it stands")])
