@@ -33,7 +33,7 @@ def labels(folder: Path) -> list[dict[str, str]]:
     path = folder / "labels.tsv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+            rows = list(csv.DictReader(file, delimiter="\t", restval=""))
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read ({type(error).__name__})") from None
     if not rows or not {"file", "digits", "kind"} <= rows[0].keys():
