@@ -57,7 +57,7 @@ def save(path: Path, content: Any) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _encoded(suffix: str, content: Any) -> memoryview:
+def _encoded(suffix: str, content: Any) -> bytes:
     buffer = io.BytesIO()
     if suffix == ".json":
         text = json.dumps(content, default=lambda x: str(x) if isinstance(x, Path) else x.tolist())
@@ -72,7 +72,7 @@ def _encoded(suffix: str, content: Any) -> memoryview:
         torch.save(clones, buffer)
     else:
         content.savefig(buffer, format=suffix[1:])
-    return buffer.getbuffer()
+    return buffer.getvalue()
 
 
 def load(path: Path) -> Any:
