@@ -46,7 +46,7 @@ def script(tmp_path, capfd, monkeypatch):
                 optimizer.step()
                 run.record(value)
             seen.weight = model.weight.item()
-            run.finish({"answer": 42}, Report(figures or {}, "a table", "a summary", files))
+            run.finish({"answer": 42}, Report(figures or {}, "a table", "a summary", files or {}))
 
         seen.code = program.outcome(main)
         seen.stdout, seen.stderr = capfd.readouterr()
@@ -96,8 +96,8 @@ def test_a_loss_that_is_not_finite_ends_the_loop_at_its_step(script, monkeypatch
 
 
 def test_everything_is_written_and_then_printed(script):
-    figures = {"loss": Figure(), "film.gif": b"GIF"}
-    seen = script(figures=figures, files={"data.npz": {"x": np.eye(2)}})
+    more = {"film.gif": b"GIF", "data.npz": {"x": np.eye(2)}}
+    seen = script(figures={"loss": Figure()}, files=more)
     content = {path.name for path in seen.folder.iterdir() if path.name[0] != "."}
     named = {"data.npz", "film.gif", "losses.npy", "loss.png", "model.pt", "model_initial.pt"}
     assert content == named | {"metrics.json"}
