@@ -64,8 +64,8 @@ class _Figure(Figure):
 def new(width: float, height: float, title: str) -> Figure:
     """An empty figure of `width` x `height` inches with its title, which is wrapped."""
     figure = _Figure(figsize=(width, height), layout="constrained")
-    text = title.replace(" %", "\N{NO-BREAK SPACE}%")
-    figure.suptitle(text, x=0.01, ha="left", wrap=True, linespacing=1.4, parse_math=False)
+    text = title.replace(" %", "\N{NO-BREAK SPACE}%").replace("$", r"\$")
+    figure.suptitle(text, x=0.01, ha="left", wrap=True, linespacing=1.4)
     return figure
 
 
