@@ -12,7 +12,7 @@ import pytest
 from conftest import PROJECT, environment
 from matplotlib.axes import Axes
 from matplotlib.text import Text
-from PIL import Image
+from PIL import Image, ImageSequence
 
 RANDOM = np.random.default_rng(0)
 LONG = (
@@ -157,12 +157,12 @@ def test_curves_are_where_they_belong_told_apart_and_named(case):
 
 
 TICKS = [  # the losses, and the numbers along x or y
-    (np.geomspace(1, 0.1, 80), "x", "0 20 40 60 80"),
-    (np.geomspace(1, 0.1, 1_000_000), "x", "0 200_k 400_k 600_k 800_k 1_M"),
-    (np.linspace(0.2526, 0.2499, 100), "y", "0.25 0.2505 0.251 0.2515 0.252 0.2525"),
-    (np.linspace(42_000, 31_000, 100), "y", "32,000 34,000 36,000 38,000 40,000 42,000"),
-    (np.linspace(3, 0.02, 100), "y", "0.02 0.05 0.1 0.2 0.5 1 2"),
-    (RUNAWAY, "y", " ".join(f"$\\mathdefault{{10^{{{n}}}}}$" for n in range(0, 301, 50))),
+    (np.geomspace(1, 0.1, 80), "x", "0 | 20 | 40 | 60 | 80"),
+    (np.geomspace(1, 0.1, 1_000_000), "x", "0 | 200 k | 400 k | 600 k | 800 k | 1 M"),
+    (np.linspace(0.2526, 0.2499, 100), "y", "0.25 | 0.2505 | 0.251 | 0.2515 | 0.252 | 0.2525"),
+    (np.linspace(42_000, 31_000, 100), "y", "32,000 | 34,000 | 36,000 | 38,000 | 40,000 | 42,000"),
+    (np.linspace(3, 0.02, 100), "y", "0.02 | 0.05 | 0.1 | 0.2 | 0.5 | 1 | 2"),
+    (RUNAWAY, "y", " | ".join(f"$\\mathdefault{{10^{{{n}}}}}$" for n in range(0, 301, 50))),
 ]
 
 
@@ -172,30 +172,25 @@ def test_axes_have_round_numbers(losses, which, expected):
     drawn(figure)
     axis = getattr(figure.axes[0], f"{which}axis")
     low, high = axis.get_view_interval()
-    ticks = dict(zip(axis.get_majorticklocs(), axis.get_majorticklabels()))
-    shown = {place: text.get_text() for place, text in ticks.items() if low <= place <= high}
-    assert " ".join(text.replace(" ", "_") for text in shown.values()) == expected
-    values = expected.replace(",", "").replace("_k", "e3").replace("_M", "e6").split()
-    assert "$" in expected or list(shown) == pytest.approx(list(map(float, values)))
+    ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels())
+    assert " | ".join(t.get_text() for place, t in ticks if low <= place <= high) == expected
 
 
 def test_marks_stand_at_their_steps_above_the_curve():
     figure = CASES["a million"]("t")
     drawn(figure)
     axes = figure.axes[0]
-    assert [line.get_xdata()[0] for line in axes.get_lines()[1:]] == list(CLOSE)
-    assert [text.get_text() for text in axes.texts] == list(CLOSE.values())
-    for step, text in zip(CLOSE, axes.texts):
+    for step, line, text in zip(CLOSE, axes.get_lines()[1:], axes.texts, strict=True):
         place, top = axes.transData.transform((step, 0.26))
         box = Text.get_window_extent(text)
         assert 0 < box.x0 - place < 15 and box.y0 > top, text
+        assert line.get_xdata()[0] == step and text.get_text() == CLOSE[step]
 
 
 def test_marks_are_where_points_stay_right():
-    steps, counts = np.arange(10, 100, 10), np.array([5, 6, 5, 7, 9, 8, 8, 10, 10])
+    steps, counts = np.arange(10, 100, 10), np.array([5, 6, 5, 7, 9, 8, 8, 10, 10.0])
     expected = {10: "5 right", 40: "7 right", 50: "8 right", 80: "10 right"}
     assert plotting.milestones(steps, counts) == expected
-    assert plotting.milestones(steps, counts.astype(float)) == expected
 
 
 @pytest.mark.parametrize("steps", [0, 1, 7, 1_000_000])
@@ -239,11 +234,11 @@ def test_squares_show_values_and_points_where_they_are(panels):
     assert named_below(figure) == ["label (1, 0)", "label (0, 1)"]
 
 
-def animated(title: str, steps: int) -> tuple[np.ndarray, np.ndarray, list]:
+def animated(title: str, steps: int) -> tuple[np.ndarray, np.ndarray, list, list]:
     """A GIF of outputs that part slowly, and points of which one after the other becomes right.
 
-    Returns the numbers of steps, whether the points are correct, and the frames: the pixels, and
-    for how many milliseconds they are seen.
+    Returns the numbers of steps, whether the points are correct, and the pixels of the frames, and
+    for how many milliseconds each is seen.
     """
     when = plotting.eval_steps(steps)
     share = np.linspace(0, 1, len(when))
@@ -253,19 +248,15 @@ def animated(title: str, steps: int) -> tuple[np.ndarray, np.ndarray, list]:
     losses = np.geomspace(0.25, 0.001, steps)
     content = plotting.animation(title, snapshots, losses, POINTS, LABELS)
     assert len(content) < 1.5e6
-    frames = []
-    with Image.open(io.BytesIO(content)) as gif:
-        assert gif.info.get("loop", 0) == 0
-        for number in range(gif.n_frames):
-            gif.seek(number)
-            pixels = np.asarray(gif.convert("RGB")).astype(int)
-            frames.append((pixels, gif.info.get("duration")))
-    return when, correct, frames
+    pictures, durations = [], []
+    for frame in ImageSequence.Iterator(Image.open(io.BytesIO(content))):
+        durations.append(frame.info["duration"])
+        pictures.append(np.asarray(frame.convert("RGB")).astype(int))
+    return when, correct, pictures, durations
 
 
 def test_the_animation_shows_the_training():
-    when, correct, frames = animated("Training", 10**6)
-    pictures, durations = zip(*frames)
+    when, correct, pictures, durations = animated("Training", 10**6)
     assert 30 < len(pictures) <= 45 and sum(durations) <= 12_000 and durations[-1] >= 2_000
     # The left panel: its left and lower sides are dark in the last frame, below the title.
     dark = pictures[-1][30:, :360].sum(axis=2) < 120
@@ -344,16 +335,15 @@ def test_hidden_units_are_their_weights_in_order():
 
 def test_images_stand_above_their_captions_and_ink_is_black():
     figure = CASES["ten images"]("t")
+    drawn(figure)
     for axes, image, label, row in zip(figure.axes, IMAGES, LABELS, SHARES):
         assert np.array_equal(axes.images[0].get_array(), image)
         assert axes.images[0].get_cmap()(1.0)[0] == 0
         answer = f"{CLOTHES[row.argmax()]} ({100 * row.max():.0f}\N{NO-BREAK SPACE}%)"
         assert axes.get_xlabel() == f"label {CLOTHES[label]},\nnetwork says\n{answer}"
-    drawn(figure)
     boxes = [axes.get_window_extent() for axes in figure.axes]
     assert all(box.width == pytest.approx(box.height, rel=0.02) for box in boxes)
-    assert [round(box.y0) for box in boxes] == [round(boxes[0].y0)] * 5 + [round(boxes[5].y0)] * 5
-    assert boxes[0].y0 > boxes[5].y1 and boxes[0].x1 < boxes[1].x0
+    assert len({round(box.y0) for box in boxes[:5]}) == 1 and boxes[0].y0 > boxes[5].y1
 
 
 def test_bars_are_the_probabilities():
@@ -384,19 +374,15 @@ def test_confusion_has_labels_down_and_answers_across():
 
 
 PROBE = """
-import io, sys
+import sys
 if "first" in sys.argv:
     import matplotlib
     before = matplotlib.rcParams.copy()
 from common import plotting
 import numpy as np
-from PIL import Image
 figure = plotting.loss_curve("Title", np.geomspace(1, 0.1, 50))
-figure.savefig(picture := io.BytesIO(), format="png")
-assert Image.open(picture).size == (1350, 825)
+figure.savefig("loss.png")
 assert "matplotlib.pyplot" not in sys.modules
-labels = figure.axes[0].get_xticklabels()
-assert {(label.get_fontsize(), label.get_usetex()) for label in labels} == {(12, False)}
 if "first" in sys.argv:
     assert matplotlib.rcParams.copy() == before
 if "show" in sys.argv:
@@ -422,10 +408,12 @@ def test_figures_are_drawn_in_any_surroundings_and_no_state_is_changed(
 ):
     (tmp_path / "own").write_text(OWN)
     own = {name: value.format(tmp_path) for name, value in variables.items()}
-    command = [sys.executable, "-c", PROBE, argument]
     variables = environment(PYTHONPATH=str(PROJECT), **own)
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", PROBE, argument]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    expected = drawn(plotting.loss_curve("Title", np.geomspace(1, 0.1, 50)))
+    assert np.array_equal(Image.open(tmp_path / "loss.png").convert("RGB"), expected)
     if argument == "show":  # without windows it says so in a line
         assert done.stderr.startswith("warning: --show: ") and done.stderr.count("\n") == 1
         assert done.stderr.endswith("the figures are in the run's folder\n")
