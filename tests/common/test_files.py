@@ -153,27 +153,15 @@ def test_files_are_read_as_they_were_saved(tmp_path):
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
 
 
-class Touch:
-    """Pickled, it makes a file when a reader executes what it reads."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def test_a_damaged_file_is_one_line_and_nothing_in_it_is_executed(tmp_path):
-    path, touched = tmp_path / "model.pt", tmp_path / "touched"
+def test_a_damaged_file_or_one_of_other_objects_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "model.pt"
     with pytest.raises(RunError, match="there is no"):
         files.load(path)
     files.save(path, {"w": torch.randn(1000)})
     whole = path.read_bytes()
-    torch.save({"w": Touch(touched)}, path)
-    harmful = path.read_bytes()
-    for damaged in (b"", whole[: len(whole) // 2], whole[:-30], b"x" * 999, harmful):
-        path.write_bytes(damaged)
+    torch.save({"w": Path("/x")}, path)  # to read it is to execute code
+    for content in (path.read_bytes(), b"", whole[: len(whole) // 2], whole[:-30], b"x" * 999):
+        path.write_bytes(content)
         with pytest.raises(RunError, match="cannot be read") as caught:
             files.load(path)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-    assert not touched.exists()
