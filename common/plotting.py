@@ -113,7 +113,7 @@ def lines(
         if scales[0] == "log":
             log_scale(axes, "x")
         else:
-            axes.set_xlim(0, 1.01 * max(1, axes.dataLim.x1))
+            axes.set_xlim(0, 1.01 * max(1, axes.dataLim.x1, *marks))
             axes.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter(ticker.EngFormatter())
         if scales[1] == "log":
