@@ -3,13 +3,11 @@
 from common import plotting
 
 import io
-import subprocess
-import sys
 from itertools import combinations, pairwise
 
+import matplotlib
 import numpy as np
 import pytest
-from conftest import PROJECT, environment
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 from PIL import Image, ImageSequence
@@ -370,52 +368,15 @@ def test_confusion_has_labels_down_and_answers_across():
     assert dark < middle < light and axes.yaxis_inverted()
 
 
-PROBE = """
-import sys
-if "first" in sys.argv:
-    import matplotlib
-    before = matplotlib.rcParams.copy()
-from common import plotting
-import numpy as np
-figure = plotting.loss_curve("Title", np.geomspace(1, 0.1, 50))
-figure.savefig("loss.png")
-assert "matplotlib.pyplot" not in sys.modules
-if "first" in sys.argv:
-    assert matplotlib.rcParams.copy() == before
-if "show" in sys.argv:
-    plotting.show({"loss.png": figure})
-"""
-INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # is not installed
-NO_HOME = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), "{}/own/a")
-OWN = "font.size: 30\ntext.usetex: True\nfigure.dpi: 40\nsavefig.dpi: 40\n"
-
-
-@pytest.mark.parametrize(
-    "argument, variables",
-    [
-        ("", INLINE | NO_HOME),
-        ("first", {"MATPLOTLIBRC": "{}/own"}),
-        ("show", {}),
-        ("show", INLINE),
-        ("show", {"MPLBACKEND": "pdf"}),
-    ],
-)
-def test_figures_are_drawn_in_any_surroundings_and_no_state_is_changed(
-    tmp_path, argument, variables
-):
-    (tmp_path / "own").write_text(OWN)
-    own = {name: value.format(tmp_path) for name, value in variables.items()}
-    variables = environment(PYTHONPATH=str(PROJECT), **own)
-    command = [sys.executable, "-c", PROBE, argument]
-    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    expected = drawn(plotting.loss_curve("Title", np.geomspace(1, 0.1, 50)))
-    assert np.array_equal(Image.open(tmp_path / "loss.png").convert("RGB"), expected)
-    if argument == "show":  # without windows it says so in a line
-        assert done.stderr.startswith("warning: --show: ") and done.stderr.count("\n") == 1
-        assert done.stderr.endswith("the figures are in the run's folder\n")
-    else:
-        assert done.stderr == ""
+def test_a_reader_s_own_style_neither_changes_figures_nor_is_changed():
+    expected = drawn(CASES["means"]("t"))
+    own = {"font.size": 30, "text.usetex": True, "figure.dpi": 40, "savefig.dpi": 40}
+    with matplotlib.rc_context(own):
+        before = matplotlib.rcParams.copy()
+        assert np.array_equal(drawn(CASES["means"]("t")), expected)
+        assert matplotlib.rcParams.copy() == before
+    mine = matplotlib.rc_params()  # without what an import changed
+    assert {name for name in mine if mine[name] != matplotlib.rcParams[name]} <= {"backend"}
 
 
 def test_show_opens_a_window_for_each_figure(monkeypatch, capsys):
