@@ -112,6 +112,5 @@ def test_more_images_than_there_are_refuse_the_command_line(run_here, tmp_path):
     done = run_here("mnist_mlp", "--data-dir", tmp_path, "--images", 61)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "--images: MNIST has 60 training images, got 61" in done.stderr
-    done = run_here("mnist_mlp", "--data-dir", tmp_path, "--images", "all", "--epochs", 1)
-    assert done.returncode == 0 and done.metrics["config"]["images"] == 60
-    assert "60 of 60 images to train on, 30 to test" in done.stdout
+    done = run_here("mnist_mlp", "--data-dir", tmp_path, "--images", 59, "--epochs", 1)
+    assert done.returncode == 0 and "59 of 60 images to train on, 30 to test" in done.stdout

@@ -152,6 +152,7 @@ def test_curves_are_where_they_belong_told_apart_and_named(case):
     for line, (label, (x, y)) in zip(lines, curves.items()):
         assert np.allclose(line.get_data(), (x, y), rtol=1e-12), label
         assert "overflow" in label or low < min(y) <= max(y) < high
+        assert (line.get_alpha() is not None) == (len(x) > 1000)  # many points are pale
 
 
 TICKS = [  # the losses, and the numbers along x or y
