@@ -350,7 +350,7 @@ def hidden_units(title: str, weights: ndarray) -> Figure:
     limit = np.abs(drawn[np.isfinite(drawn)]).max(initial=0) or 1.0
     margins = (0, -len(drawn) % 8), (1, 1), (1, 1)  # not a number: grey
     tiles = np.pad(drawn, margins, constant_values=np.nan)
-    mosaic = np.vstack([np.hstack(tiles[i : i + 8]) for i in range(0, len(tiles), 8)])
+    mosaic = np.vstack([np.hstack([*tiles[i : i + 8]]) for i in range(0, len(tiles), 8)])
     figure = new(8, max(3.5, 0.1 * len(tiles) + 1.1), title)
     axes, colours = figure.subplots(), AROUND_ZERO.with_extremes(bad="#999999")
     figure.colorbar(axes.imshow(mosaic, colours, vmin=-limit, vmax=limit))
