@@ -132,10 +132,9 @@ def _bundled() -> Dataset:
 
     bundle = load_digits()
     small = torch.from_numpy(bundle.images).float().unsqueeze(1)  # (1797, 1, 8, 8), 0 to 16
-    large = functional.interpolate(small, size=(28, 28), mode="bilinear", align_corners=False)
+    large = functional.interpolate(small, size=(28, 28), mode="bilinear")
     images = (large.squeeze(1) * (255 / 16)).round().to(torch.uint8)  # (1797, 28, 28)
     labels = torch.from_numpy(bundle.target).long()
-    cut = int(0.8 * len(labels))
-    source, classes = "bundled with scikit-learn, enlarged from 8x8", list(map(str, range(10)))
-    tensors = (images[:cut], labels[:cut], images[cut:], labels[cut:])
-    return Dataset("digits", TITLES["digits"], source, classes, *tensors)
+    tensors = images[:1437], labels[:1437], images[1437:], labels[1437:]
+    source = "bundled with scikit-learn, enlarged from 8x8"
+    return Dataset("digits", TITLES["digits"], source, list("0123456789"), *tensors)

@@ -2,11 +2,7 @@
 
 import torch
 from torch import Tensor
-
-
-def append_one(x: Tensor) -> Tensor:
-    """z = (x, 1) for x of shape (N, features); shape (N, features + 1)."""
-    return torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
+from torch.nn.functional import pad
 
 
 def least_squares(x: Tensor, y: Tensor) -> Tensor:
@@ -14,7 +10,7 @@ def least_squares(x: Tensor, y: Tensor) -> Tensor:
 
     x has the shape (N, features), y (N, outputs); where several do, the smallest W and b are taken.
     """
-    solution = torch.linalg.lstsq(append_one(x), y, driver="gelsd").solution
+    solution = torch.linalg.lstsq(pad(x, (0, 1), value=1), y, driver="gelsd").solution
     return torch.cat([solution[:-1].T.flatten(), solution[-1]])
 
 
@@ -29,7 +25,7 @@ def stable_lr_limit(x: Tensor) -> float:
 
     Mean-square analysis of the LMS filter: Widrow & Stearns 1985; Haykin, Adaptive Filter Theory.
     """
-    z = append_one(x)
+    z = pad(x, (0, 1), value=1)
     identity = torch.eye(z.shape[1], dtype=x.dtype)
     second = z.T @ z / len(z)  # C
     sides = 2 * (torch.kron(second, identity) + torch.kron(identity, second))  # S

@@ -4,10 +4,11 @@ from common import datasets
 from common.program import PROJECT, RunError
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import psutil
 
@@ -68,8 +69,8 @@ def add_data_dir_option(options: Parser) -> None:
     options.add_argument("--data-dir", type=folder, default=root, metavar="DIR", help=where)
 
 
-def add_dataset_options(options: Parser, *, images: int | str) -> None:
-    """Adds ``--dataset``, ``--data-dir`` and ``--images``, with the last one's default."""
+def add_digits_options(options: Parser, *, images: int | str) -> None:
+    """Adds ``--dataset``, ``--data-dir``, ``--hidden``, and ``--images`` with its default."""
     add, names = options.add_argument, ("auto", *datasets.TITLES)
     auto = "auto: mnist, or without files and network scikit-learn's digits, with a warning"
     add("--dataset", choices=names, default="auto", help=auto)
@@ -77,12 +78,7 @@ def add_dataset_options(options: Parser, *, images: int | str) -> None:
     number = whole_number(1, 60_000)
     many = "train on so many, the first ones, 1 to 60000, or on all"
     add("--images", type=lambda n: n if n == "all" else number(n), default=images, help=many)
-
-
-def add_hidden_option(options: Parser) -> None:
-    """Adds ``--hidden``."""
-    units = whole_number(1, 10_000)
-    options.add_argument("--hidden", type=units, default=40, help="hidden units, 1 to 10000")
+    add("--hidden", type=whole_number(1, 10_000), default=40, help="hidden units, 1 to 10000")
 
 
 def images_to_use(args: argparse.Namespace, data: datasets.Dataset) -> int:
@@ -118,25 +114,17 @@ def folder(text: str) -> Path:
 
 def real_number(low: float, high: float) -> Callable[[str], float]:
     """An argparse type: numbers from `low` to `high`."""
-    return lambda text: _number(text, float, "number", low, high)
+    return lambda text: _number(text, "number", low, high)
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
     """An argparse type: whole numbers from `low` to `high`; also ``1_000_000`` and ``1e6``."""
-
-    def whole(text: str) -> int:
-        number = float(text) if "e" in text.lower() else int(text)
-        if number % 1:
-            raise ValueError
-        return int(number)
-
-    return lambda text: _number(text, whole, "whole number", low, high)
+    return lambda text: int(_number(text, "whole number", low, high))
 
 
-def _number(text: str, convert: Callable, kind: str, low: float, high: float) -> Any:
-    try:
-        if low <= (number := convert(text)) <= high:
+def _number(text: str, kind: str, low: float, high: float) -> float:
+    with contextlib.suppress(ValueError):
+        number = float(text)
+        if low <= number <= high and (kind == "number" or number.is_integer()):
             return number
-    except ValueError:
-        pass
     raise argparse.ArgumentTypeError(f"expected a {kind} from {low} to {high}, got {text[:40]!r}")

@@ -99,28 +99,25 @@ def lines(
     figure, marks, vertical = new(9, 5.5, title), marks or {}, vertical or {}
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (ylabel, curves) in zip(row, panels.items()):
-        seen = []
         for label, (x, y) in curves.items():
             with np.errstate(all="ignore"):  # runs that diverge
                 mean = np.mean(np.atleast_2d(y), axis=0)
                 (line,) = axes.plot(x, mean, lw=2, marker="o" * (len(x) == 1), label=label)
                 if len(x) > PALE and len(curves) > 1:
                     line.set(linewidth=1, alpha=0.45)
-                seen.append(mean)
                 if np.ndim(y) == 2:
-                    seen += [*np.nanpercentile(y, BAND, axis=0)]
-                    axes.fill_between(x, *seen[-2:], color=line.get_color(), alpha=0.25, lw=0)
+                    band = np.nanpercentile(y, BAND, axis=0)
+                    axes.fill_between(x, *band, color=line.get_color(), alpha=0.25, lw=0)
         for label, place in vertical.items():
             axes.axvline(place, color="black", ls=":", label=label)
-        places = np.concatenate([[*vertical.values()], *(x for x, _ in curves.values())])
         if scales[0] == "log":
-            log_scale(axes, "x", places)
+            log_scale(axes, "x")
         else:
-            axes.set_xlim(0, 1.01 * max(1, places.max(initial=0)))
+            axes.set_xlim(0, 1.01 * max(1, axes.dataLim.x1, *marks))
             axes.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter(ticker.EngFormatter())
         if scales[1] == "log":
-            log_scale(axes, "y", np.array(ylim or np.concatenate(seen)), 0.06 * len(marks))
+            log_scale(axes, "y", ylim, room=0.06 * len(marks))
         for number, (place, text) in enumerate(marks.items()):  # each below the one before
             at = (place, 0.99 - 0.06 * number)
             axes.axvline(place, ymax=at[1], color="black", lw=1, ls=":")
@@ -132,15 +129,17 @@ def lines(
     return figure
 
 
-def log_scale(axes: Axes, which: str, values: ndarray, room: float = 0) -> None:
-    """Makes an axis, "x" or "y", logarithmic from the smallest to the largest positive value.
+def log_scale(axes: Axes, which: str, limits: Any = None, room: float = 0) -> None:
+    """Makes an axis, "x" or "y", logarithmic; where nothing drawn is positive it stays linear.
 
-    A share of it, `room`, is left free at the end. Where no value is positive it stays linear.
+    It reaches from the first of `limits` to the second (default: all that is drawn). A share of
+    it, `room`, is left free at the end.
     """
-    seen = values[(values > 1e-300) & (values < np.inf)]
-    if not len(seen):
+    seen = axes.dataLim
+    low, high = limits or (getattr(seen, f"minpos{which}"), getattr(seen, f"{which}1"))
+    if high <= 1e-300:
         return
-    low, high = np.log10([seen.min(), seen.max()])
+    low, high = np.log10(np.maximum([low, high], 1e-300))
     margin = 0.03 * (high - low) if high - low > 1e-6 else 0.2
     end = min(308.2, high + margin + (high - low) * room / (1 - room))
     # First the limits: matplotlib's own may be beyond what a float64 can hold.
@@ -256,15 +255,16 @@ def animation(
     image = unit_square(square, np.zeros(values.shape[1:3]), WINNERS, -1)
     crosses = draw_points(square, points, labels, np.zeros(len(points), bool))
     legend(figure, square)
-    shown = np.unique(np.geomspace(max(1, steps[-1] // 100), steps[-1], 500).astype(int))
-    chart.plot(shown, losses[shown - 1], color=GREY, ls="-", lw=2)
+    begin = np.searchsorted(steps, max(1, steps[-1] // 100))
+    steps, values, correct = steps[begin:], values[begin:], correct[begin:]
+    chart.plot(steps, losses[steps - 1], color=GREY, ls="-", lw=2)
     chart.set(xlabel="steps", ylabel="loss")
-    log_scale(chart, "x", shown)
-    log_scale(chart, "y", losses[shown - 1])
+    log_scale(chart, "x")
+    log_scale(chart, "y")
     (dot,) = chart.plot([], [], "o", color=BLUE, ms=10, clip_on=False)
     figure.set_dpi(90)
     canvas, pictures = FigureCanvasAgg(figure), []
-    for frame in np.unique(np.searchsorted(steps, np.geomspace(shown[0], steps[-1], 45))):
+    for frame in np.unique(np.searchsorted(steps, np.geomspace(steps[0], steps[-1], 45))):
         step, right = steps[frame], correct[frame]
         image.set_data(values[frame, ..., 0] - values[frame, ..., 1])
         crosses.set_offsets(points[~right])
@@ -275,8 +275,8 @@ def animation(
         picture = Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB")
         pictures.append(picture.quantize(128, Image.Quantize.FASTOCTREE))
     content, times = io.BytesIO(), [190] * (len(pictures) - 1) + [3000]  # milliseconds
-    look: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "loop": 0}
-    pictures[0].save(content, "GIF", duration=times, **look)
+    first, *others = pictures
+    first.save(content, "GIF", save_all=True, append_images=others, duration=times, loop=0)
     return content.getvalue()
 
 
@@ -350,9 +350,8 @@ def hidden_units(title: str, weights: ndarray) -> Figure:
     limit = np.abs(drawn[np.isfinite(drawn)]).max(initial=0) or 1.0
     margins = (0, -len(drawn) % 8), (1, 1), (1, 1)  # not a number: grey
     tiles = np.pad(drawn, margins, constant_values=np.nan)
-    count, height, width = tiles.shape
-    mosaic = tiles.reshape(-1, 8, height, width).swapaxes(1, 2).reshape(-1, 8 * width)
-    figure = new(8, max(3.5, 0.1 * count + 1.1), title)
+    mosaic = np.vstack([np.hstack([*tiles[i : i + 8]]) for i in range(0, len(tiles), 8)])
+    figure = new(8, max(3.5, 0.1 * len(tiles) + 1.1), title)
     axes, colours = figure.subplots(), AROUND_ZERO.with_extremes(bad="#999999")
     figure.colorbar(axes.imshow(mosaic, colours, vmin=-limit, vmax=limit))
     axes.axis("off")
@@ -437,5 +436,4 @@ def show(figures: dict[str, Figure]) -> None:
             raise RuntimeError("no display here")
         plt.show()
     except (ImportError, ValueError, RuntimeError) as error:  # a backend that cannot run here
-        reason = " ".join(str(error).split())
-        print(f"warning: --show: {reason}; the figures are in the run's folder", file=sys.stderr)
+        print(f"warning: --show: {error}; the figures are in the run's folder", file=sys.stderr)

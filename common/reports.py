@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
@@ -17,10 +18,10 @@ from torch.nn.utils import vector_to_parameters
 class Report(NamedTuple):
     """What `Run.finish` writes and prints."""
 
-    figures: dict[str, Any]  # matplotlib figures by name; bytes by file name
+    figures: dict[str, Figure]  # by name, without an ending
     table: str
     summary: str
-    files: dict[str, Any] | None = None  # more files by name
+    files: dict[str, Any]  # what more files hold, by name
 
 
 def subtitle(run: Run, *details: str) -> str:
@@ -52,11 +53,6 @@ def state(parameters: Tensor) -> dict[str, Tensor]:
     return {"weight": parameters[:10].reshape(2, 5), "bias": parameters[10:]}
 
 
-def models(iterates: Tensor) -> dict[str, dict]:
-    """Contents of files: the states before and after training, of iterates (steps + 1, 12)."""
-    return {"model_initial.pt": state(iterates[0]), "model.pt": state(iterates[-1])}
-
-
 def compare(parameters: Tensor, true: Tensor) -> dict:
     """The `state` of parameters of shape (12,), and its largest absolute errors."""
     weight_error, bias_error = (error.item() for error in largest_errors(parameters, true))
@@ -69,7 +65,8 @@ def linear_recovery(
     """The report of linear_recovery, whose `results` are those for metrics.json.
 
     `true` is W and b, shape (12,). `curves` are estimates of them, shape (n, 12), after `steps`,
-    shape (n,), by their names in the results. `files` are more files by name.
+    shape (n,), the first before training, by their names in the results. `files` are more files
+    by name; with them go the models, whose bias has the centre folded back.
     """
     args, averaged, floor = run.args, results["averaged"], results["noise_floor"]
     below = subtitle(run, f"x in [{args.low:g}, {args.high:g}){'' if args.raw else ', centred'}")
@@ -92,9 +89,9 @@ def linear_recovery(
         f"{run.ending}: averaged W within {averaged['weight_error']:.2g} of the truth, b within "
         f"{averaged['bias_error']:.2g}"
     )
-    if args.lr > results["stable_lr_limit"]:
-        summary += "; the learning rate is beyond the stable one"
-    return Report(figures, "\n".join(table), summary, files)
+    last = curves["last"]
+    models = {"model_initial.pt": state(last[0]), "model.pt": state(last[-1])}
+    return Report(figures, "\n".join(table), summary, files | models)
 
 
 @torch.no_grad()
@@ -110,8 +107,9 @@ def ann_revisited(
     grid = torch.from_numpy(np.stack(np.meshgrid(side, side), axis=-1))  # (101, 101, 2)
     for parameters in torch.from_numpy(run.kept):
         vector_to_parameters(parameters, snapshot.parameters())
-        values.append(snapshot(grid[::2, ::2]) if run.args.animate else torch.empty(0))
-        right.append(correct(snapshot))
+        right.append(correct(snapshot).numpy())
+        if run.args.animate:
+            values.append(snapshot(grid[::2, ::2]).numpy())
     steps = run.keep[: len(run.kept)]
     outputs, verdicts = model(points).numpy(), correct(model).numpy()
     surface = dict(zip(("F₁", "F₂"), model(grid).numpy().transpose(2, 0, 1)))
@@ -119,16 +117,17 @@ def ann_revisited(
     found = f"{results['points_correct']} of 10 points right"
     below, ten = subtitle(run, found), (points.numpy(), labels.argmax(dim=1).numpy())
     networks, ends = before_and_after(run, model), (("x₁", "x₂"), ("F₁", "F₂"))
-    marks = plotting.milestones(steps, torch.stack(right).sum(dim=1).numpy())
-    figures: dict[str, Any] = {
+    marks = plotting.milestones(steps, np.sum(right, axis=1))
+    figures = {
         "loss": plotting.loss_curve("Loss at every step" + below, run.losses, marks=marks),
         "regions": plotting.squares("Which output is larger" + below, difference, *ten, verdicts),
         "surfaces": plotting.squares("F over the unit square" + below, surface, *ten, verdicts),
         "layers": plotting.layers("Weights, and biases in the nodes" + below, networks, *ends),
     }
+    files = {}
     if run.args.animate and run.done:
-        frames = steps, torch.stack(values).numpy(), torch.stack(right).numpy()
-        figures["training.gif"] = plotting.animation("Training" + below, frames, run.losses, *ten)
+        frames = steps, np.stack(values), np.stack(right)
+        files["training.gif"] = plotting.animation("Training" + below, frames, run.losses, *ten)
     table = [f"{'x1':>5}{'x2':>5}   label          output"]
     for (x1, x2), (a, b), (p, q), ok in zip(points.tolist(), labels.tolist(), outputs, verdicts):
         verdict = "right" if ok else "WRONG"
@@ -136,7 +135,7 @@ def ann_revisited(
     summary = f"{run.ending}: {found}, loss {results['final_loss']:.4g}"
     if run.ended == "finished":  # an interrupted run is to be resumed
         summary += advice(run.losses, outputs, verdicts)
-    return Report(figures, "\n".join(table), summary)
+    return Report(figures, "\n".join(table), summary, files)
 
 
 def advice(losses: np.ndarray, values: np.ndarray, correct: np.ndarray) -> str:
@@ -180,8 +179,8 @@ def mnist_mlp(
     tested = f"{len(test):,} test images, {100 * results['test_accuracy']:.1f} % right"
     mistakes = "The most confident mistakes in the test set"
     never_seen = f"Test image {unseen + 1:,}, never seen before"
-    counts, networks = np.zeros((10, 10), int), before_and_after(run, model)
-    np.add.at(counts, (labels, answers), 1)
+    counts = np.bincount(10 * labels + answers, minlength=100).reshape(10, 10)
+    networks = before_and_after(run, model)
     figures = {
         "first_five": plotting.judged_images("First five training images" + below, names, *five),
         "loss": plotting.loss_curve("Loss at every step" + below, run.losses, 100),
@@ -203,7 +202,7 @@ def mnist_mlp(
         f"images trained on and {results['test_accuracy']:.2%} of the {len(test):,} test images "
         "are classified correctly"
     )
-    return Report(figures, probabilities(rows, shares, right, data), summary)
+    return Report(figures, probabilities(rows, shares, right, data), summary, {})
 
 
 def probabilities(rows: Sequence[str], shares: Tensor, labels: Iterable, data: Dataset) -> str:

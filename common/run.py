@@ -49,8 +49,8 @@ class Run:
     - ``run.print(...)`` is silent with ``--quiet``; ``run.finish(...)`` writes every file.
     """
 
-    CHECKPOINT_SECONDS = 10.0  # of training, from one checkpoint to the next
-    PROGRESS_SECONDS = 10.0  # between reports of the loss, the lecture's throttle(progress, 10)
+    # From one checkpoint and report of the loss to the next, as the lecture's throttle(progress, 10)
+    CHECKPOINT_SECONDS = 10.0
     _loop: engine.steps
 
     def __init__(self, script: str, args: argparse.Namespace, **used: Any):
@@ -63,8 +63,9 @@ class Run:
         self.config = vars(args) | {"device": self.device} | used
         self.generator = partial(generator, args.seed)
         self._signal: int | None = None
-        self._clock = time.perf_counter()
-        self._seconds = {"imports": self._clock - program.BEGAN}
+        self._seconds: dict[str, float] = {}
+        self._clock = program.BEGAN
+        self._phase("imports")
         self._lock = files.open_folder(self.folder)
         self._checkpoint = self.folder / "checkpoint.pt"
         if self.device == "cpu":
@@ -118,17 +119,19 @@ class Run:
             own=(self.steps, self.record),
         )
         self._phase("preparation")
-        self._saved = self._reported = self._clock
+        self._saved = self._clock
         # Where weights decay below float32's normal numbers, 1e-38, a step takes thrice as long.
         torch.set_flush_denormal(True)
-        hidden = self.args.quiet or not sys.stderr.isatty()
+        hidden = self.args.quiet or None  # None: unless stderr is a terminal
         self._bar = tqdm(desc="training", total=count, initial=self.done, delay=1, disable=hidden)
         try:
             with self._bar:
-                for item in self._loop:
-                    for number in program.SIGNALS:  # until here Ctrl-C ended the run at once
+                steps = iter(self._loop)
+                for first in steps:  # until here Ctrl-C ended the run at once
+                    for number in program.SIGNALS:
                         signal.signal(number, self._on_signal)
-                    yield item
+                    yield first
+                    yield from steps
                 self._bar.update(self.done - self._bar.n)
         finally:
             torch.set_flush_denormal(False)
@@ -153,13 +156,13 @@ class Run:
             self._keep_parameters()
         if self.config.get("engine") == "compiled" and self._loop.how.startswith("not"):
             raise RunError(f"--engine compiled: {self._loop.how}; use --engine eager")
-        now, loss = time.perf_counter(), self.losses[self.done - 1]
+        loss = self.losses[self.done - 1]
         self._bar.set_postfix_str(f"loss={loss:.4g}", refresh=False)
         self._bar.update(self.done - self._bar.n)
-        if now - self._reported >= self.PROGRESS_SECONDS and not self.args.quiet:
+        due = time.perf_counter() - self._saved >= self.CHECKPOINT_SECONDS
+        if due and not self.args.quiet:
             self._bar.write(f"step {self.done:,}: loss {loss:.4f}")
-            self._reported = now
-        if now - self._saved >= self.CHECKPOINT_SECONDS or self._signal is not None:
+        if due or self._signal is not None:
             self._save_checkpoint()
             self._saved = time.perf_counter()
         return self._signal is not None
@@ -196,14 +199,11 @@ class Run:
             print(f"engine: {self._loop.how}")
             self.config["engine"] = "compiled" if self._loop.compiled else "eager"
             made["engine"] = self.config["engine"]
-        figures = {
-            name if "." in name else f"{name}.{self.args.format}": figure
-            for name, figure in report.figures.items()
-        }
+        figures = {f"{name}.{self.args.format}": figure for name, figure in report.figures.items()}
         model = {name: t.cpu() for name, t in self._parts["model"].state_dict().items()}
         contents = {"losses.npy": self.losses, "model_initial.pt": self.initial, "model.pt": model}
         try:
-            self._save(contents | (report.files or {}) | figures, results | made)
+            self._save(contents | report.files | figures, results | made)
         finally:  # where the disk is full, the results are on the terminal at least
             self._lock.release()
             self.print(report.table)
@@ -212,7 +212,7 @@ class Run:
         if self.args.show:
             from common import plotting
 
-            plotting.show({name: f for name, f in figures.items() if not isinstance(f, bytes)})
+            plotting.show(figures)
         if self.ended == "diverged":
             where = f"at step {self.done:,} with learning rate {self.args.lr:g}"
             advice = f"try a smaller --lr; the losses so far are in {self.folder}"

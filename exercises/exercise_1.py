@@ -1,7 +1,6 @@
 """Exercise 1: the loss of the first example; does N really have to be 10,000?"""
 
 from common import plotting
-from common.least_squares import append_one
 from common.reports import largest_errors
 from common.run import generator
 from engine import train
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.utils import parameters_to_vector
 from tqdm import trange
 
@@ -147,7 +147,8 @@ def sweep(recipe: Recipe) -> dict[str, dict]:
     losses divided by the first, for each rate; `measured`, the largest rate up to which they fall.
     """
     x, y, _ = draw_pairs(recipe, SWEEP_STEPS, seed=0)
-    hessian = 2 * append_one(x).T @ append_one(x) / len(x)  # (6, 6)
+    z = pad(x, (0, 1), value=1)  # (x, 1)
+    hessian = 2 * z.T @ z / len(x)  # (6, 6)
     edge = 2 / torch.linalg.eigvalsh(hessian)[-1].item()
     return {
         "all pairs": rates_around(edge, mean_loss, x[None], y[None]),

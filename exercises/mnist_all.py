@@ -75,7 +75,7 @@ def train(
 
 def parse_args() -> argparse.Namespace:
     parser = options.lecture_parser(__doc__, "mnist_all", lr=0.015)
-    options.add_dataset_options(parser, images="all")
+    options.add_digits_options(parser, images="all")
     parser.add_argument(
         "--epochs",
         type=options.whole_number(1, 100_000),
@@ -95,7 +95,6 @@ def parse_args() -> argparse.Namespace:
         help="fraction of the parameters added to their gradients, 0 to 1",
     )
     parser.add_argument("--no-distort", action="store_true", help="train on the images as they are")
-    options.add_hidden_option(parser)
     return parser.parse_args()
 
 

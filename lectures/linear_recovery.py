@@ -138,7 +138,7 @@ def main() -> None:
     results["final_loss"] = loss(model.cpu(), inputs, y_train).item() / args.samples
     results["noise_floor"] = 2 * args.noise**2  # expected loss of the true W and b, two outputs
     results["stable_lr_limit"] = limit
-    files = {"train_data.npz": {"x": x_train, "y": y_train}} | reports.models(iterates)
+    files = {"train_data.npz": {"x": x_train, "y": y_train}}
     run.finish(
         results, reports.linear_recovery(run, results, TRUE_PARAMETERS, steps, curves, files)
     )

@@ -94,14 +94,13 @@ def evaluate(
 
 def parse_args() -> argparse.Namespace:
     parser = options.lecture_parser(__doc__, "mnist_mlp", lr=0.001)
-    options.add_dataset_options(parser, images=100)
+    options.add_digits_options(parser, images=100)
     parser.add_argument(
         "--epochs",
         type=options.whole_number(1, 100_000),
         default=100,
         help="passes over the images, 1 to 100000",
     )
-    options.add_hidden_option(parser)
     return parser.parse_args()
 
 
