@@ -12,8 +12,6 @@ import torch
 from helpers import LABELS, POINTS, descend_on_ten_points, sigmoid_network, states, ten_points_loss
 from small_exercises import QUICK, measured, text
 
-pytestmark = pytest.mark.usefixtures("small")
-
 
 def state_of(model) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in model.state_dict().items()}

@@ -10,8 +10,6 @@ import pytest
 import torch
 from small_exercises import measured, text
 
-pytestmark = pytest.mark.usefixtures("small")
-
 
 def test_starts_are_trained_on_the_pairs():
     for row in measured(3)["kinds"]:

@@ -12,13 +12,7 @@ import time
 import numpy as np
 import pytest
 from conftest import PROJECT
-from small_exercises import data_folder, measured, small_options, text
-
-
-@pytest.fixture(autouse=True)
-def small():
-    with small_options():
-        yield
+from small_exercises import data_folder, measured, text
 
 
 def test_the_unseen_image_is_that_of_the_lectures_run(run_here):

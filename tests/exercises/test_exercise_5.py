@@ -9,8 +9,6 @@ import pytest
 import torch
 from small_exercises import data_folder, measured, text
 
-pytestmark = pytest.mark.usefixtures("small")
-
 
 def test_accuracies_and_confused_classes_are_those_of_each_seeds_models():
     data = datasets.load("fashion-mnist", data_folder())

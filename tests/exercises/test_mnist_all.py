@@ -2,7 +2,7 @@
 
 from common import datasets
 from exercises import exercise_4, mnist_all
-from exercises.distort import Distortions
+from exercises.distort import Distortions, distorted
 
 import sys
 
@@ -39,6 +39,24 @@ def test_distorted_copies_are_others_in_every_epoch():
     for label in range(25):
         assert not torch.equal(one[label], two[label])
         assert not torch.equal(one[label], IMAGES[[label]])
+
+
+def test_turn_and_slant_are_drawn_apart_a_pen_is_wide_or_narrow_and_nothing_changes_nothing():
+    bars, none = torch.zeros(2000, 28, 28), Distortions(0, 0, 0, 0, 0, 0)
+    bars[:, 4:24, 12:16] = 1
+
+    def copies(**most):
+        found = distorted(bars.flatten(1), torch.Generator(), none._replace(**most))
+        return found.reshape(bars.shape)
+
+    assert torch.allclose(copies(), bars, atol=1e-5)
+    ink = copies(pen=1).sum(dim=(1, 2)) / bars[0].sum()
+    assert ink.min() < 0.6 and ink.max() > 1.4
+    column, turned = torch.arange(28) - 13.5, copies(turn=0.15, slant=0.15)
+    row = column[:, None]
+    lean = (turned * row * column).sum(dim=(1, 2)) / (turned * row**2).sum(dim=(1, 2))
+    # The variance of a uniform number in +-0.15 is 0.15^2 / 3; those of turn and slant add up.
+    assert lean.std().item() == pytest.approx(0.15 * (2 / 3) ** 0.5, rel=0.05)
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
-"""handwriting/find.py: pictures of all kinds, one and several digits, what is no digit; and
-distorted copies.
-"""
+"""handwriting/find.py: pictures of all kinds, one and several digits, what is no digit."""
 
 from common import datasets
-from exercises.distort import MOST, Distortions, distorted
+from exercises.distort import MOST
 from handwriting import find, photos, read, tune
 from lectures import mnist_mlp as mnist
 
@@ -228,12 +226,3 @@ def test_digits_of_mnist_are_read_right_from_photos(mnist_root):
         photo = photos.compose(data.test_images[index].numpy(), kind, np.random.default_rng(index))
         right += read.probabilities(model, one(photo)[None]).argmax() == data.test_labels[index]
     assert right >= len(photos.KINDS) - 1
-
-
-def test_a_pen_makes_strokes_wider_and_narrower_and_nothing_changes_nothing():
-    images = torch.zeros(200, 28, 28)
-    images[:, 4:24, 12:16] = 1
-    images, draw, none = images.flatten(1), torch.Generator(), Distortions(0, 0, 0, 0, 0, 0)
-    assert torch.allclose(distorted(images, draw, none), images, atol=1e-5)
-    ink = distorted(images, draw, none._replace(pen=1)).sum(dim=1) / images[0].sum()
-    assert ink.min() < 0.6 and ink.max() > 1.4
