@@ -219,14 +219,15 @@ def test_models_from_strangers_are_not_executed(say):
     assert not Path("executed").exists()
 
 
-def test_as_a_user_runs_it(run, say, tmp_path):
+def test_as_a_user_runs_it(undrawn, say):
     """From another folder; with the model of any width that a run has left there."""
-    words = ("--dataset", "digits", "--epochs", 1, "--hidden", 7, "--quiet")
-    assert run("mnist_mlp", *words).returncode == 0
-    model = f"--model={tmp_path}/a folder with spaces/my run/model.pt"
-    command = [sys.executable, "-OO", PROJECT / "handwriting" / "read.py", "my seven.png", model]
-    kept = dict(env=environment(), capture_output=True, text=True, timeout=120)
-    done = subprocess.run([*command, "--output-dir=数字"], **kept)
+    made = undrawn("mnist_mlp", *"--dataset digits --epochs 1 --hidden 7".split())
+    assert made.returncode == 0, made.stderr
+    script = PROJECT / "handwriting" / "read.py"
+    words = ("my seven.png", f"--model={made.folder}/model.pt", "--output-dir=数字")
+    done = subprocess.run(
+        [sys.executable, "-OO", script, *words], env=environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0 and "scikit-learn digits, not on MNIST" in done.stderr, done.stderr
     assert done.stdout.splitlines()[1].startswith("my seven.png: ")
     assert Path("数字/classified.png").exists()
