@@ -20,6 +20,7 @@ import pytest
 import torch
 from conftest import PROJECT, environment
 from helpers import texts, watch_figures
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
@@ -242,10 +243,11 @@ def test_no_caption_is_cut_off_or_covers_another():
         boxes, images = [(10, 20, 200, 100)] * digits, np.stack([image] * digits)
         reading = figure.Reading(name, shown, boxes, images, chances, answers, [digits])
         sheet = figure.readings([reading] * count, title="What was found, and what is said of it")
-        sheet.canvas.draw()
+        canvas = FigureCanvasAgg(sheet)
+        canvas.draw()
         captions = [text for text in sheet.findobj(Text) if text.get_text().strip()]
         assert sheet.texts and len(captions) == len(sheet.texts) + count * (1 + 11 * digits)
-        boxes = [text.get_window_extent() for text in captions]
+        boxes = [text.get_window_extent(canvas.get_renderer()) for text in captions]
         assert all(sheet.bbox.fully_containsx(x) for box in boxes for x in (box.x0, box.x1))
         assert all(sheet.bbox.fully_containsy(y) for box in boxes for y in (box.y0, box.y1))
         assert all(box.padded(-1).count_overlaps(boxes) == 1 for box in boxes)  # with itself
