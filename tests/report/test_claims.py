@@ -80,14 +80,6 @@ def test_other_settings_are_one_line_and_no_claim(runs, command, run, part, valu
     assert line in text and "18 agree" in text and text.count("Not run with the") == 1
 
 
-def test_check_of_good_runs(runs, command):
-    done = command("--runs", runs, "--check")
-    assert (done.code, done.err) == (0, "") and done.out.count("✓ agrees") == 18
-    assert done.out.splitlines()[-1] == "18 agree, 1 differs for a known reason, 0 not run"
-    assert done.out.count(": Run with the lecture's settings.\n") == 3
-    assert not (runs / "report.html").exists()
-
-
 NONE = {"weight_error": None, "bias_error": None}
 MIXED = [{"label": a, "prediction": b} for a, b in zip((5, 0, 4, 1, 9), (5, 6, 4, 9, 1))]
 # A run, what its results are, how many claims differ then, and what `--check` says of it.
@@ -109,7 +101,12 @@ def test_check_names_what_differs(runs, command, run, results, count, said):
     assert done.out.count("✗ differs") == count
 
 
-def test_check_without_a_run(runs, command):
+def test_check_of_good_runs_and_without_some(runs, command):
+    done = command("--runs", runs, "--check")
+    assert (done.code, done.err) == (0, "") and done.out.count("✓ agrees") == 18
+    assert done.out.splitlines()[-1] == "18 agree, 1 differs for a known reason, 0 not run"
+    assert done.out.count(": Run with the lecture's settings.\n") == 3
+    assert not (runs / "report.html").exists()
     shutil.rmtree(runs / "linear_recovery_raw")
     shutil.rmtree(runs / "mnist_all")  # neither is the lecture's
     done = command("--runs", runs, "--check")

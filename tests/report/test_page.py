@@ -40,20 +40,17 @@ def test_one_file_without_a_network(runs, command):
     assert " ".join(counts.split()) == "Of 19 claims 18 agree , 1 differs for a known reason ."
 
 
-def test_what_other_starts_did_is_in_the_page(runs):
-    found = page.plateau()
-    weights = torch.nn.utils.parameters_to_vector(plateau.starts()[found["seed"]].parameters())
-    assert found["weights"] == weights.tolist() == data_of(html(runs))["plateau"]
+def test_starts_and_losses_are_in_the_page(runs):
+    text, found = html(runs), page.plateau()
     said = (
         "At 5, five hundred times the lecture's rate, 199 of 200 starts have all ten points right "
         "after 20,000 steps."
     )
-    assert said in html(runs)
-
-
-def test_the_losses_of_the_run_are_in_the_page(runs):
+    assert said in text
+    weights = torch.nn.utils.parameters_to_vector(plateau.starts()[found["seed"]].parameters())
+    assert found["weights"] == weights.tolist() == data_of(text)["plateau"]
     losses = np.load(runs / "ann_revisited" / "losses.npy")
-    curve = data_of(html(runs))["start"]["curve"]
+    curve = data_of(text)["start"]["curve"]
     assert len(curve) > 100 and curve[0][0] == 0 and curve[-1][0] == len(losses) - 1
     assert [loss for _, loss in curve] == losses[[step for step, _ in curve]].tolist()
 
@@ -196,8 +193,7 @@ def test_the_keyboard_alone(reader):
     from selenium.webdriver.common.keys import Keys
 
     def press(*keys: str) -> None:
-        for key in keys:
-            ActionChains(reader.browser).send_keys(key).perform()
+        ActionChains(reader.browser).send_keys(*keys).perform()
 
     def focus_on(name: str) -> None:
         """Presses Tab until the element has the focus."""
@@ -208,7 +204,6 @@ def test_the_keyboard_alone(reader):
         pytest.fail(f"Tab does not reach {name}")
 
     def ink() -> np.ndarray:
-        """Where ink is on the sheet."""
         return (reader.canvas("digit") < 128).all(axis=2)
 
     reader.open()
