@@ -27,9 +27,7 @@ ALIKE = 0.85  # the least likeness of two images of one digit; those of two digi
 
 
 def drawn(digit: int, side: int = 280, width: float = 2.6) -> np.ndarray:
-    """A digit as MNIST has them, ink bright on 0, (side, side) of uint8; the strokes are `width` of
-    28 wide.
-    """
+    """A digit's image, (side, side) of uint8, ink 255 on 0; its strokes are `width` of 28 wide."""
     picture = Image.new("L", (4 * side, 4 * side))
     scale = 4 * side / 28
     for line in STROKES[digit]:
@@ -50,9 +48,7 @@ def one(picture: np.ndarray) -> np.ndarray:
 
 
 def likeness(image: np.ndarray, other: np.ndarray) -> float:
-    """The share of ink that two images have in common, 0 to 1, one moved by up to a pixel where
-    that makes it more.
-    """
+    """The share of ink that two images have in common, at most, if one may move by a pixel."""
     a, b = image.astype(float), np.pad(other.astype(float), 1)
     moved = [b[y : y + 28, x : x + 28] for y in range(3) for x in range(3)]
     return max(2 * np.minimum(a, b).sum() / (a.sum() + other.sum()) for b in moved)
@@ -79,7 +75,6 @@ def test_a_digits_place_is_that_in_the_picture(side):
 
 
 def ways(digit: int) -> dict[str, np.ndarray]:
-    """Pictures of one digit: paper, ink and background of all kinds."""
     ink = drawn(digit)
     share = ink[..., None] / 255
     (box,) = ndimage.find_objects((ink > 0).astype(int))
