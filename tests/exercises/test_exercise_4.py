@@ -114,7 +114,7 @@ def test_ctrl_c_ends_it_and_its_processes_at_once():
     ) as process:
         assert process.stdout.readline() == "begun\n"
         time.sleep(2)
-        os.kill(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.startswith("interrupted: ") and said.count("\n") == 1

@@ -141,6 +141,7 @@ def test_a_folder_is_measured_by_kind_and_layout(say):
         "lines.png: 7 5 7; read as 7 7 / 7 (94.3 %, 94.3 %, 94.3 %)",
     } <= set(done.out)
     assert "| all | 1 | 0 | 0 | 0 | 1 |" in say(".", "--half", "even", main=measure.main).out
+    assert "| all | 2 | 1 | 1 | 1 | 0 |" in say(".", "--half", "odd", main=measure.main).out
     Path("labels.tsv").unlink()
     done = say(".", main=measure.main)
     assert done.code == 1 and len(done.err) == 1 and "labels.tsv" in done.err[0]

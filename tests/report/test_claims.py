@@ -109,6 +109,7 @@ def test_check_of_good_runs_and_without_some(runs, command):
     assert not (runs / "report.html").exists()
     shutil.rmtree(runs / "linear_recovery_raw")
     shutil.rmtree(runs / "mnist_all")  # neither is the lecture's
+    change(runs / "linear_recovery", "results", steps=300, ended="diverged")  # is no other setting
     done = command("--runs", runs, "--check")
     assert done.err == "" and done.out.count("- not run ") == 2
     assert done.out.splitlines()[-1] == "17 agree, 0 differ for a known reason, 2 not run"
