@@ -111,10 +111,10 @@ class Reader:
         """
         self(script, name, value, event)
 
-    def wait(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    def wait(self, condition: Callable[[], object]) -> None:
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self.browser, seconds, poll_frequency=0.05).until(lambda _: condition())
+        WebDriverWait(self.browser, 60, poll_frequency=0.05).until(lambda _: condition())
 
     def reach(self, steps: int) -> float:
         """Waits until the training rests at a step; returns its loss as the page shows it."""
