@@ -28,7 +28,7 @@ return [...document.querySelectorAll("#digit-bars li")].map((line) => [
 def inks() -> dict[str, np.ndarray]:
     """Ink from 0 to 1, asymmetric in every direction, by what is special about it."""
     seven = np.zeros((61, 43))
-    seven[3:9, 5:40] = seven[3:60, 33:40] = 1
+    seven[3:9, 4:40] = seven[3:60, 33:40] = 1  # 57 by 36, so that 20 by 12.6 is rounded
     return {
         "a mask": seven,
         "greys": seven * np.random.default_rng(0).random(seven.shape),
