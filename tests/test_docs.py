@@ -27,7 +27,8 @@ CODE = [(name, code) for name, text in READ.items() for code in spans(text) + ty
 
 
 def test_what_the_quoted_pytorch_names_stands_in_a_script():
-    scripts = "".join(path.read_text() for path in PROJECT.glob("lectures/*.py"))
+    lectures = PROJECT.glob("lectures/*.py")
+    scripts = "".join(path.read_text(encoding="utf-8") for path in lectures)
     table = re.compile(r"^\| (?:\d|results) \| .* \| .* \| (.*) \|$", re.MULTILINE)
     rows = table.findall(READ["from_flux_to_pytorch.md"])
     assert len(rows) > 25
