@@ -1,10 +1,11 @@
-"""The exercises with small options."""
+"""The exercises with options so small that each takes seconds."""
 
 import pytest
-from small_exercises import small_options
+from small_exercises import SMALL
 
 
-@pytest.fixture
-def small():
-    with small_options():
-        yield
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    for module, options in SMALL.items():
+        for name, value in options.items():
+            monkeypatch.setattr(module, name, value)

@@ -1,21 +1,17 @@
-"""The exercises with options so small that each takes seconds."""
+"""Small options, the results that the exercises have with them, and their text on the page."""
 
 from common import files
 from exercises import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5, markdown
+from exercises.page import EXERCISES
 
-import contextlib
-import copy
 import functools
 import json
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import torch
 from conftest import write_idx
 
-EXERCISES = {1: exercise_1, 2: exercise_2, 3: exercise_3, 4: exercise_4, 5: exercise_5}
 SLOW = functools.partial(exercise_2.gradient_descent, lr=0.01)
 FAST = functools.partial(exercise_2.gradient_descent, lr=5.0)
 ADAM = functools.partial(exercise_2.optimizer, make=torch.optim.Adam, lr=0.01)
@@ -32,16 +28,6 @@ SMALL = {
 }
 
 
-@contextlib.contextmanager
-def small_options() -> Iterator[None]:
-    """Gives the exercises their small options."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module, options in SMALL.items():
-            for name, value in options.items():
-                patch.setattr(module, name, value)
-        yield
-
-
 @functools.cache
 def data_folder() -> Path:
     """A folder with made-up images in MNIST's and in Fashion-MNIST's place."""
@@ -53,21 +39,17 @@ def data_folder() -> Path:
 
 
 @functools.cache
-def _measured(number: int) -> tuple[dict, set[str]]:
-    with small_options():
-        results, figures = EXERCISES[number].measure(data_folder())
+def run_once(number: int) -> tuple[str, set[str]]:
+    """An exercise's metrics.json and the names of its figures."""
+    results, figures = EXERCISES[number].measure(data_folder())
     path = data_folder() / "metrics.json"
     files.save(path, results)
-    return json.loads(path.read_text(encoding="utf-8")), set(figures)
+    return path.read_text(encoding="utf-8"), set(figures)
 
 
 def measured(number: int) -> dict:
     """An exercise's results as its file has them."""
-    return copy.deepcopy(_measured(number)[0])
-
-
-def figure_names(number: int) -> set[str]:
-    return _measured(number)[1]
+    return json.loads(run_once(number)[0])
 
 
 def text(number: int, results: dict) -> str:

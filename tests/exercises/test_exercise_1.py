@@ -8,8 +8,6 @@ import pytest
 import torch
 from small_exercises import measured, text
 
-pytestmark = pytest.mark.usefixtures("small")
-
 
 @pytest.mark.parametrize("recipe, options", [("centred", ()), ("quickstart", ("--raw", "--low=0"))])
 def test_mean_errors_are_those_of_the_lecture_s_runs(undrawn, recipe, options):

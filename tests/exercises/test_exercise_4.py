@@ -12,13 +12,7 @@ import time
 import numpy as np
 import pytest
 from conftest import PROJECT
-from small_exercises import data_folder, measured, small_options, text
-
-
-@pytest.fixture(autouse=True)
-def small():
-    with small_options():
-        yield
+from small_exercises import data_folder, measured, text
 
 
 def test_the_unseen_image_is_that_of_the_lectures_run(run_here):
@@ -120,7 +114,7 @@ def test_ctrl_c_ends_it_and_its_processes_at_once():
     ) as process:
         assert process.stdout.readline() == "begun\n"
         time.sleep(2)
-        os.kill(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.startswith("interrupted: ") and said.count("\n") == 1

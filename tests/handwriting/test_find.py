@@ -1,9 +1,7 @@
-"""handwriting/find.py: pictures of all kinds, one and several digits, what is no digit; and
-distorted copies.
-"""
+"""handwriting/find.py: pictures of all kinds, one and several digits, what is no digit."""
 
 from common import datasets
-from exercises.distort import MOST, Distortions, distorted
+from exercises.distort import MOST
 from handwriting import find, photos, read, tune
 from lectures import mnist_mlp as mnist
 
@@ -29,9 +27,7 @@ ALIKE = 0.85  # the least likeness of two images of one digit; those of two digi
 
 
 def drawn(digit: int, side: int = 280, width: float = 2.6) -> np.ndarray:
-    """A digit as MNIST has them, ink bright on 0, (side, side) of uint8; the strokes are `width` of
-    28 wide.
-    """
+    """A digit's image, (side, side) of uint8, ink 255 on 0; its strokes are `width` of 28 wide."""
     picture = Image.new("L", (4 * side, 4 * side))
     scale = 4 * side / 28
     for line in STROKES[digit]:
@@ -52,9 +48,7 @@ def one(picture: np.ndarray) -> np.ndarray:
 
 
 def likeness(image: np.ndarray, other: np.ndarray) -> float:
-    """The share of ink that two images have in common, 0 to 1, one moved by up to a pixel where
-    that makes it more.
-    """
+    """The share of ink that two images have in common, at most, if one may move by a pixel."""
     a, b = image.astype(float), np.pad(other.astype(float), 1)
     moved = [b[y : y + 28, x : x + 28] for y in range(3) for x in range(3)]
     return max(2 * np.minimum(a, b).sum() / (a.sum() + other.sum()) for b in moved)
@@ -81,7 +75,6 @@ def test_a_digits_place_is_that_in_the_picture(side):
 
 
 def ways(digit: int) -> dict[str, np.ndarray]:
-    """Pictures of one digit: paper, ink and background of all kinds."""
     ink = drawn(digit)
     share = ink[..., None] / 255
     (box,) = ndimage.find_objects((ink > 0).astype(int))
@@ -228,12 +221,3 @@ def test_digits_of_mnist_are_read_right_from_photos(mnist_root):
         photo = photos.compose(data.test_images[index].numpy(), kind, np.random.default_rng(index))
         right += read.probabilities(model, one(photo)[None]).argmax() == data.test_labels[index]
     assert right >= len(photos.KINDS) - 1
-
-
-def test_a_pen_makes_strokes_wider_and_narrower_and_nothing_changes_nothing():
-    images = torch.zeros(200, 28, 28)
-    images[:, 4:24, 12:16] = 1
-    images, draw, none = images.flatten(1), torch.Generator(), Distortions(0, 0, 0, 0, 0, 0)
-    assert torch.allclose(distorted(images, draw, none), images, atol=1e-5)
-    ink = distorted(images, draw, none._replace(pen=1)).sum(dim=1) / images[0].sum()
-    assert ink.min() < 0.6 and ink.max() > 1.4

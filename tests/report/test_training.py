@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import LABELS, POINTS, sigmoid_network
+from report_helpers import near
 
 STEPS = 1_000_000
 
@@ -40,68 +41,59 @@ def test_the_same_losses_as_the_run(reader, complete):
     assert reader.reach(10_000) == pytest.approx(losses[10_000], rel=1e-9)
 
 
-def near(colour: np.ndarray, other: np.ndarray, most: int = 12) -> bool:
-    return bool(np.abs(colour.astype(int) - other.astype(int)).max() <= most)
-
-
-def square(reader):
-    """A function: the colour at a place of the picture, so many letters to the right of it."""
-    picture = reader.canvas("regions")
-    (height, width, _), unit = picture.shape, reader.letter()
-    side = min(width - 2.8 * unit, height - 2.6 * unit)
-
-    def colour(x1: float, x2: float, right: float = 0) -> np.ndarray:
-        return picture[int(0.7 * unit + (1 - x2) * side), int((2.1 + right) * unit + x1 * side)]
-
-    return colour
-
-
 def test_the_picture_of_the_unit_square(reader):
-    """Each point is at its place; each side of the boundary has the colour of who wins there."""
-    reader.open("#start=plateau&rate=5&steps=3000")
-    reader.reach(3000)
-    colour, weights = square(reader), saved(reader)["weights"]
-    for (x1, x2), label in zip(POINTS, LABELS):
-        name = "--point-blue" if label[0] else "--point-orange"
-        assert near(colour(x1, x2), reader.colour(name)), (x1, x2)
-    middle = reader.colour("--region-middle")
-    wins = set()
-    for place in np.stack(np.meshgrid(*2 * [np.arange(0.05, 1, 0.1)]), -1).reshape(-1, 2):
-        first, second = sigmoid_network(weights, place)[-1]
-        away = np.hypot(*(POINTS - place).T).min() > 0.06  # from every point's sign
-        if away and abs(first - second) > 0.3:
-            hue = reader.colour("--region-blue" if first > second else "--region-orange")
-            assert near(colour(*place), middle + abs(first - second) * (hue - middle)), place
-            wins.add(bool(first > second))
-    assert wins == {True, False}
-    across = np.linspace(0.05, 0.95, 2_000)
-    for x2 in (0.2, 0.75):  # where no point is
-        outputs = sigmoid_network(weights, np.column_stack([across, np.full(2_000, x2)]))[-1]
-        edges = across[np.flatnonzero(np.diff(outputs[:, 0] > outputs[:, 1]))]
-        assert len(edges) > 0
-        for edge in edges:
-            line = [colour(edge + off, x2) for off in np.linspace(-0.01, 0.01, 9)]
-            assert any(near(shade, reader.colour("--text"), 60) for shade in line)
+    """Points, their marks, the boundary, and on each side of it the colour of who wins there."""
+    reader.open("#start=plateau&rate=5&steps=1000")
+    reader.reach(1000)
+    picture, unit, weights = reader.canvas("regions"), reader.letter(), saved(reader)["weights"]
+    side = min(picture.shape[1] - 2.8 * unit, picture.shape[0] - 2.6 * unit)
+    blue, middle, orange = (
+        reader.colour(f"--region-{name}") for name in "blue middle orange".split()
+    )
 
+    def colours(places: np.ndarray, right: float = 0) -> np.ndarray:
+        """At places (n, 2) of the square, so many letters to the right of them."""
+        columns = (2.1 + right) * unit + places[:, 0] * side
+        rows = 0.7 * unit + (1 - places[:, 1]) * side
+        return picture[rows.astype(int), columns.astype(int)]
 
-def test_wrong_points_are_counted_named_and_marked(reader):
-    reader.open("#start=plateau&rate=0.01&steps=20000")
-    reader.reach(20_000)
-    colour, outputs = square(reader), sigmoid_network(saved(reader)["weights"], POINTS)[-1]
-    wrong = outputs.argmax(axis=1) != LABELS.argmax(axis=1)
+    def difference(places: np.ndarray) -> np.ndarray:
+        """The first output minus the second."""
+        return -np.diff(sigmoid_network(weights, places)[-1])[:, 0]
+
+    signs = np.stack([reader.colour("--point-orange"), reader.colour("--point-blue")])
+    assert near(colours(POINTS, 0.25), signs[LABELS[:, 0].astype(int)]).all()
+    wrong = (difference(POINTS) > 0) != (LABELS[:, 0] == 1)
     assert 0 < wrong.sum() < 10 and reader.text("train-right") == f"{10 - wrong.sum()} of 10"
     names = ", ".join(f"({x1:g}, {x2:g})" for x1, x2 in POINTS[wrong])
     assert reader.text("train-wrong") == f"Wrong: {names}."
-    ring, text = 0.84, reader.colour("--text")
-    assert [near(colour(x1, x2, ring), text) for x1, x2 in POINTS] == wrong.tolist()
+    rings = near(colours(POINTS, 0.84), reader.colour("--text"))
+    assert rings.tolist() == wrong.tolist()
+
+    places = np.stack(np.meshgrid(*2 * [np.arange(0.05, 1, 0.1)]), -1).reshape(-1, 2)
+    away = np.linalg.norm(places[:, None] - POINTS, axis=2).min(axis=1) > 0.06  # from all points
+    places = places[away & (np.abs(difference(places)) > 0.3)]
+    wins = difference(places)[:, None]
+    assert wins.max() > 0 > wins.min()
+    expected = middle + np.abs(wins) * (np.where(wins > 0, blue, orange) - middle)
+    assert near(colours(places), expected).all()
+
+    across = np.linspace(0.05, 0.95, 2_000)
+    for x2 in (0.2, 0.75):  # where no point is
+        places = np.column_stack([across, np.full(2_000, x2)])
+        edges = places[:-1][np.diff(difference(places) > 0)]
+        assert len(edges) > 0
+        for edge in edges:
+            line = colours(edge + np.linspace([-0.01, 0], [0.01, 0], 9))
+            assert near(line, reader.colour("--text"), 60).any()
 
 
 def test_the_chart_falls_with_the_loss_to_its_mark(reader):
     reader.open("#start=run&rate=5&steps=20000")
     reader.reach(20_000)
-    (begin, *_, end), chart = reader.curve("train-chart"), reader.canvas("train-chart").astype(int)
+    (begin, *_, end), chart = reader.curve("train-chart"), reader.canvas("train-chart")
     assert end - begin > 0.5 * len(chart)  # from the top
-    mark, _ = np.nonzero(np.abs(chart - reader.colour("--text")).max(axis=2) < 12)
+    mark, _ = np.nonzero(near(chart, reader.colour("--text")))
     assert mark.mean() == pytest.approx(end, abs=0.03 * len(chart))
 
 
@@ -109,12 +101,19 @@ def test_play_pause_reset(reader):
     reader.open()
     reader.reach(0)
     regions, chart = reader.canvas("regions"), reader.canvas("train-chart")
+    reader.set("train-pace", 10_000)
     reader.click("train-play")
     assert reader.text("train-play") == "Pause"
     reader.wait(lambda: int(reader.text("train-steps")) > 2000)
+    later = "const now = performance.now.bind(performance); performance.now = () => now() + 1e6"
+    reader(later)  # by 1,000 seconds
+    paused = int(reader.text("train-steps"))
+    reader.wait(lambda: int(reader.text("train-steps")) > paused + 2000)
+    reader.wait(lambda: int(reader.text("train-speed")) > 1000)  # that of the last half second
     reader.click("train-play")
     steps = int(reader.text("train-steps"))
-    assert reader.text("train-play") == "Play" and int(reader.text("train-speed")) > 0
+    assert 0 < int(reader.text("train-speed")) <= steps / 1000 + 1  # since it set out
+    assert reader.text("train-play") == "Play"
     assert reader.text("train-said").startswith(f"At rest after {steps:,} steps: loss ")
     assert (reader.canvas("regions") != regions).any()
     assert (reader.canvas("train-chart") != chart).any()
