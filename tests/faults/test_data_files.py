@@ -12,11 +12,11 @@ from conftest import write_idx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-# What a bad disk or a bad download does to a file's bytes, at a share of its length: some are gone,
-# and others come in their place. Headers, the first 16 bytes, are damaged as often as all the rest.
+# What a bad disk or a bad download does to a file's bytes, at a share of its length: some are gone
+# (as many as come where it is None), and others come in their place. Headers, the first 16 bytes, are damaged as often as all the rest.
 PLACE = st.floats(0, 1) | st.integers(0, 15)
 DAMAGE = st.lists(
-    st.tuples(PLACE, st.sampled_from([0, 1, 20, 10**6]), st.binary(max_size=20)),
+    st.tuples(PLACE, st.sampled_from([None, None, 0, 20, 10**6]), st.binary(max_size=20)),
     min_size=1,
     max_size=3,
 )
@@ -25,7 +25,7 @@ DAMAGE = st.lists(
 def damaged(content: bytes, damage) -> bytes:
     for place, gone, new in damage:
         at = place if isinstance(place, int) else int(place * len(content))
-        content = content[:at] + new + content[at + gone :]
+        content = content[:at] + new + content[at + (len(new) if gone is None else gone) :]
     return content
 
 

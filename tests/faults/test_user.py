@@ -69,25 +69,6 @@ def test_an_accident_around_the_process(undrawn, digits, tmp_path, name):
     assert content(folder) == content(undrawn(script, *QUICK[script]).folder)
 
 
-OPENED = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-from common import program
-def main():
-    with open(sys.argv[2], "wb"):
-        os.write(2, b"a library's message")
-    raise program.RunError("that nobody can read")
-program.execute(main)
-"""
-
-
-def test_what_is_said_to_a_closed_stream_goes_into_no_file(tmp_path):
-    """The first file that is opened would get the free number, and the messages."""
-    words = list(map(str, (sys.executable, "-c", OPENED, PROJECT, tmp_path / "file")))
-    done = subprocess.run(["bash", "-c", 'exec "$@" 2>&-', "bash", *words], timeout=60)
-    assert done.returncode == 1 and (tmp_path / "file").read_bytes() == b""
-
-
 # The folder of MNIST.
 
 

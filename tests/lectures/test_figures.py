@@ -132,7 +132,7 @@ def test_the_figures_of_mnist_mlp(run_here, digits, figures):
     data = write_digits(digits.root, seed=5, test=120)
     done = run_here("mnist_mlp", "--images", 50, "--epochs", 6, "--hidden", 9, "--quiet")
     assert_shared(done, figures, "6 steps, MNIST, 50 images, Adam, learning rate 0.001, seed 0")
-    initial, trained = states(done)
+    trained = load_state(done.folder / "model.pt")
 
     test = digit_probabilities(trained, data.x_test)
     said = test.argmax(axis=1)
@@ -168,9 +168,5 @@ def test_the_figures_of_mnist_mlp(run_here, digits, figures):
 
     mosaic = figures["hidden_units"].axes[0].images[0].get_array()
     np.testing.assert_array_equal(mosaic[31:59, 1:29], trained["0.weight"][8].reshape(28, 28))
-    largest = [np.abs(state["2.weight"]).max() for state in (initial, trained)]
-    for axes, strong in zip(figures["layers"].axes, largest):
+    for axes in figures["layers"].axes:
         np.testing.assert_array_equal(axes.images[0].get_array(), data.x_train[0])
-        coloured = [line for line in axes.get_lines() if line.get_color() != "#cccccc"]
-        width = max(line.get_linewidth() for line in coloured if len(line.get_xdata()))
-        assert width == pytest.approx(2.5 * strong / max(largest), rel=1e-5)

@@ -72,11 +72,11 @@ OPTIONS = {
         --seed 0 | --seed 1 | losses model_initial | count
     """,
     "mnist_mlp": """
-        --lr 0.001 | --lr 0.002 | losses model | model_initial first_loss
+        --lr 0.001 | --lr 0.002 | losses model | model_initial first_loss unseen
         --hidden 40 | --hidden 30 | losses shapes | count dataset unseen
         --epochs 6 | --epochs 7 | losses count model | model_initial unseen
         --images 50 | --images all | losses model | model_initial unseen
-        --seed 0 | --seed 1 | losses model_initial | count dataset
+        --seed 0 | --seed 1 | losses model_initial unseen | count dataset
         --dataset mnist | --dataset fashion-mnist | dataset losses | model_initial count
         --data-dir data | --data-dir other | losses model | model_initial count dataset
     """,
