@@ -72,13 +72,12 @@ def run(tmp_path):
 @pytest.fixture
 def run_here(tmp_path, monkeypatch, capfd):
     """As `run`, but in this process: without the seconds that a new one needs to import PyTorch."""
-    folder = tmp_path / "run here"
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MNIST_ROOT", raising=False)
     monkeypatch.setattr(urllib.request, "_opener", None)  # it has the proxies of a test before
 
-    def call(script: str, *options: object) -> Any:
+    def call(script: str, *options: object, folder: Path = tmp_path / "run here") -> Any:
         main = importlib.import_module(f"lectures.{script}").main
         words = [f"{script}.py", "--output-dir", folder, *options]
         monkeypatch.setattr(sys, "argv", [str(word) for word in words])

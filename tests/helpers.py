@@ -168,17 +168,18 @@ def at_step(patch: pytest.MonkeyPatch, step: int, act: Callable[[], None]) -> li
 # Figures, as they were drawn.
 
 
-def watch_figures(patch: pytest.MonkeyPatch, *, draw: bool = False) -> dict[str, Figure]:
+def watch_figures(patch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """The figures that runs write from here on, by their files' names without the ending.
 
-    Unless `draw` is asked for, they are not turned into pictures, which saves time.
+    They are not turned into pictures, which saves time.
     """
     figures, save = {}, files.save
 
     def watched(path: Path, content: object) -> None:
         if isinstance(content, Figure):
             figures[path.stem] = content
-        save(path, b"a figure" if isinstance(content, Figure) and not draw else content)
+            content = b"a figure"
+        save(path, content)
 
     patch.setattr(files, "save", watched)
     return figures

@@ -12,8 +12,8 @@ from conftest import write_idx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-# What a bad disk or a bad download does to a file's bytes, at a share of its length: some are gone
-# (as many as come where it is None), and others come in their place. Headers, the first 16 bytes, are damaged as often as all the rest.
+# What a bad disk or a bad download does to a file, at a place, or at a share of its length: some
+# bytes are gone (as many as come where it is None), and others come in their place.
 PLACE = st.floats(0, 1) | st.integers(0, 15)
 DAMAGE = st.lists(
     st.tuples(PLACE, st.sampled_from([None, None, 0, 20, 10**6]), st.binary(max_size=20)),

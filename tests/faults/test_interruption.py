@@ -9,6 +9,7 @@ from lectures import ann_revisited
 
 import gc
 import importlib
+import itertools
 import json
 import os
 import random
@@ -40,7 +41,7 @@ from PIL import Image
 CHECKPOINT = "checkpoint.pt"
 RUNS = {  # all of 60 steps
     "linear, eager": ("linear_recovery", "--engine", "eager", "--samples", 60),
-    "linear, compiled": ("linear_recovery", "--engine", "compiled", "--samples", 60),
+    "linear, compiled": ("linear_recovery", "--samples", 60),  # that is what `auto` comes to
     "network, eager": ("ann_revisited", "--engine", "eager", "--steps", 60),
     "network, compiled": ("ann_revisited", "--engine", "compiled", "--steps", 60),
     "digits": ("mnist_mlp", "--images", 40, "--hidden", 8, "--epochs", 60),
@@ -55,11 +56,11 @@ def start(undrawn, monkeypatch):
     The result also has `made`, the numbers of the steps that were made.
     """
 
-    def call(name: str, *more, at: int = 0, act=press):
+    def call(name: str, *more, at: int = 0, act=press, **where):
         script, *options = RUNS[name]
         with monkeypatch.context() as patch:
             made = at_step(patch, at, act)
-            done = undrawn(script, "--quiet", *options, *more)
+            done = undrawn(script, "--quiet", *options, *more, **where)
         done.made = made
         return done
 
@@ -67,17 +68,9 @@ def start(undrawn, monkeypatch):
 
 
 @pytest.fixture
-def whole(start):
-    """A function that makes one of RUNS to its end; returns its numbers, results, and no folder."""
-
-    def call(name: str):
-        done = start(name)
-        assert done.returncode == 0 and done.metrics["results"]["ended"] == "finished", done.stderr
-        numbers = content(done.folder)
-        shutil.rmtree(done.folder)
-        return numbers, results_of(done)
-
-    return call
+def whole(start, tmp_path):
+    """A function that makes one of RUNS to its end, in a folder of its own."""
+    return lambda name, *more: start(name, *more, folder=tmp_path / "whole")
 
 
 def assert_ended(done, code: int, *said: str) -> None:
@@ -98,14 +91,16 @@ def files_of(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_that_was_stopped_is_saved_and_ends_as_an_uninterrupted_one(start, whole, name):
     """From any step: the first, those around where the compiled steps begin, and the last ones."""
-    numbers, results = whole(name)
-    before = 0
-    for step in (1, 2, 3, 30, 58, 59):  # each goes on from the one before
+    expected = whole(name, "--resume")
+    assert expected.returncode == 0 and "no checkpoint in" in expected.stdout, expected.stderr
+    assert expected.made == list(range(1, 61))
+    numbers = content(expected.folder)
+    for before, step in itertools.pairwise((0, 1, 2, 3, 30, 58, 59)):
         done = start(name, "--resume", at=step)
         assert_ended(done, 130, "--resume goes on")
         assert done.made == list(range(before + 1, step + 1))
-        found = done.metrics["results"]
-        assert (found["ended"], found["steps"]) == ("interrupted", step)
+        results = done.metrics["results"]
+        assert (results["ended"], results["steps"]) == ("interrupted", step)
         left = files_of(done.folder)
         assert {"metrics.json", CHECKPOINT, "loss.png", *numbers} <= left.keys()
         losses = np.load(done.folder / "losses.npy").tobytes()
@@ -113,12 +108,24 @@ def test_a_run_that_was_stopped_is_saved_and_ends_as_an_uninterrupted_one(start,
         initial, model = states(done)
         assert all((model[key] != initial[key]).any() for key in initial)
         shutil.copytree(done.folder, kept := done.folder.with_name(f"after {step}"))
-        done = start(name, "--resume", "--output-dir", kept)
+        done = start(name, "--resume", folder=kept)
         assert done.returncode == 0 and f"resumed: {step} of 60 steps" in done.stdout, done.stderr
-        assert content(kept) == numbers and not (kept / CHECKPOINT).exists()
-        before = step
+        assert content(kept) == numbers and results_of(done) == results_of(expected)
+        assert not (kept / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_resume_of_a_finished_run_and_of_another_one(start, name):
+    done = start(name)
+    numbers, before = content(done.folder), files_of(done.folder)
     done = start(name, "--resume")
-    assert done.made == [60] and content(done.folder) == numbers and results_of(done) == results
+    assert done.returncode == 0 and done.made == [] and "complete: " in done.stdout
+    assert files_of(done.folder) == before
+    done = start(name, "--resume", "--format", "svg")  # that figure is not there yet
+    assert done.returncode == 0 and content(done.folder) == numbers
+    assert (done.folder / "loss.svg").exists() and not (done.folder / "loss.png").exists()
+    done = start(name, "--resume", "--seed", 7)
+    assert done.returncode == 0 and len(done.made) == 60 and content(done.folder) != numbers
 
 
 def test_the_results_of_an_interrupted_run_are_those_of_its_last_step(start, undrawn):
@@ -166,8 +173,7 @@ def test_before_training_there_is_nothing_to_save(undrawn, monkeypatch, script, 
 @pytest.mark.parametrize("name", RUNS)
 def test_ctrl_c_while_the_figures_are_saved(start, whole, monkeypatch, name, times, said, resumed):
     """Once: all is saved. Twice: it ends at once; --resume goes on from the last checkpoint."""
-    numbers, results = whole(name)
-    save = files.save
+    expected, save = whole(name), files.save
 
     def pressed(path: Path, what: object) -> None:
         for _ in range(times if path.name == "loss.png" else 0):
@@ -182,7 +188,8 @@ def test_ctrl_c_while_the_figures_are_saved(start, whole, monkeypatch, name, tim
     assert (done.folder / "metrics.json").exists() == (times == 1)
     done = start(name, "--resume")
     assert done.returncode == 0 and done.made == [] and resumed in done.stdout, done.stderr
-    assert content(done.folder) == numbers and results_of(done) == results
+    assert content(done.folder) == content(expected.folder)
+    assert results_of(done) == results_of(expected)
 
 
 def test_ctrl_c_while_items_are_passed_over(start, monkeypatch):
@@ -206,34 +213,16 @@ def test_ctrl_c_while_items_are_passed_over(start, monkeypatch):
     assert start("network, eager", "--resume").metrics["results"]["steps"] == 60
 
 
-@pytest.mark.parametrize("name", SOME)
-def test_resume_of_nothing_of_a_finished_run_and_of_another_one(start, whole, name):
-    files, _ = whole(name)
-    done = start(name, "--resume")
-    assert done.returncode == 0 and "no checkpoint in" in done.stdout, done.stderr
-    assert len(done.made) == 60 and content(done.folder) == files
-    before = files_of(done.folder)
-    done = start(name, "--resume")
-    assert done.returncode == 0 and done.made == [] and "complete: " in done.stdout
-    assert files_of(done.folder) == before
-    done = start(name, "--resume", "--format", "svg")  # that figure is not there yet
-    assert done.returncode == 0 and content(done.folder) == files
-    assert (done.folder / "loss.svg").exists() and not (done.folder / "loss.png").exists()
-    done = start(name, "--resume", "--seed", 7)
-    assert done.returncode == 0 and len(done.made) == 60 and content(done.folder) != files
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_checkpoints_are_kept_during_training(start, whole, monkeypatch, tmp_path, name):
     """The folder as a kill in the middle of training would leave it is enough to go on from."""
-    numbers, _ = whole(name)
+    numbers = content(whole(name).folder)
     for seconds, expected in ((3600, set()), (0, {CHECKPOINT})):
         monkeypatch.setattr(Run, "CHECKPOINT_SECONDS", seconds)
-        killed = tmp_path / f"killed, {seconds}"
-        done = start(name, at=40, act=partial(shutil.copytree, tmp_path / "run here", killed))
-        assert content(done.folder) == numbers and files_of(killed).keys() == expected
-        shutil.rmtree(done.folder)
-    done = start(name, "--resume", "--output-dir", killed)
+        folder, killed = tmp_path / f"{seconds}", tmp_path / f"{seconds}, killed"
+        start(name, at=40, act=partial(shutil.copytree, folder, killed), folder=folder)
+        assert content(folder) == numbers and files_of(killed).keys() == expected
+    done = start(name, "--resume", folder=killed)
     assert done.returncode == 0 and done.made == list(range(40, 61)), done.stderr
     assert content(killed) == numbers
 
@@ -249,7 +238,6 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_checkpoint_of_other_options_is_refused(start, whole, tmp_path, name):
     write_digits(tmp_path / "data", "FashionMNIST")  # the same images: only the option differs
-    files, _ = whole(name)
     begun = start(name, at=20)
     before, kept = begun.metrics["config"], (begun.folder / CHECKPOINT).read_bytes()
     for words in OTHERS[name].split(", "):
@@ -259,24 +247,21 @@ def test_a_checkpoint_of_other_options_is_refused(start, whole, tmp_path, name):
         assert_ended(done, 1, "--resume", "was begun with {", f"'{key}': {before[key]!r}")
         assert (done.folder / CHECKPOINT).read_bytes() == kept and done.made == []
     done = start(name, "--resume", "--format", "svg", "--device", "cpu")  # these change no number
-    assert done.returncode == 0 and content(done.folder) == files, done.stderr
+    assert done.returncode == 0 and content(done.folder) == content(whole(name).folder)
 
 
 def test_damaged_checkpoints_are_refused_in_one_line(start):
     path = start("network, compiled", at=20).folder / CHECKPOINT
-    whole, good = path.read_bytes(), torch.load(path, weights_only=True)
-    damaged = [b"", whole[: len(whole) // 2], whole[:-30], b"x" * 1000]
+    good = torch.load(path, weights_only=True)
     contents = [[1], {}, good | {"losses": torch.zeros(100)}]
     for name in good:  # each part is gone, or is another thing
         contents += [{k: v for k, v in good.items() if k != name}, good | {name: "text"}]
     for name in good["states"]:
         for other in ("text", {}, torch.zeros(3, 1000)):
             contents.append(good | {"states": good["states"] | {name: other}})
-    for inside in contents:
+    for number, inside in enumerate(contents):
         torch.save(inside, path)
-        damaged.append(path.read_bytes())
-    for number, found in enumerate(damaged):
-        path.write_bytes(found)
+        found = path.read_bytes()
         done = start("network, compiled", "--resume")
         assert_ended(done, 1, str(path))
         assert path.read_bytes() == found and done.made == [], number

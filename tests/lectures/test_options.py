@@ -167,36 +167,29 @@ def test_the_output_folder(undrawn, monkeypatch, tmp_path):
 
 
 # The options in metrics.json: what `auto` and `all` came to, and all as they were given.
-USED = {"device": "cpu", "format": "png", "seed": 0, "quiet": False, "show": False, "resume": False}
-SMALL = USED | {"engine": "compiled", "lr": 0.01}
-CONFIG = {
-    "linear_recovery": SMALL
-    | {"samples": 120, "noise": 0.2, "low": 5.0, "high": 10.0, "raw": False},
-    "ann_revisited": SMALL | {"steps": 120, "train_data": "randn", "animate": False},
-    "mnist_mlp": USED | {"lr": 0.001, "dataset": "mnist", "images": 60, "epochs": 6, "hidden": 40},
+USED = {
+    "linear_recovery": {"high": 10, "engine": "compiled", "device": "cpu"},
+    "ann_revisited": {"engine": "compiled", "device": "cpu"},
+    "mnist_mlp": {"images": 60, "dataset": "mnist", "device": "cpu"},
 }
-GIVEN = {"device": "cpu", "format": "svg", "seed": 3, "quiet": True, "lr": 0.005}
-OTHER = {
-    "linear_recovery": {"samples": 30, "noise": 0.25, "low": 4.0, "high": 8.0, "raw": True}
-    | {"engine": "eager"},
+GIVEN = {
+    "linear_recovery": {"samples": 30, "low": 4.0, "high": 8.0, "raw": True, "engine": "eager"},
     "ann_revisited": {"steps": 30, "train_data": "rand", "animate": True, "engine": "eager"},
     "mnist_mlp": {"dataset": "fashion-mnist", "images": 40, "epochs": 3, "hidden": 12},
 }
+SHARED = {"device": "cpu", "format": "svg", "seed": 3, "quiet": True, "lr": 0.005}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="auto is another device")
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_config_has_every_option_as_it_was_used(quick, tmp_path, script):
-    folders = {"output_dir": str(tmp_path / "run here")}
-    if script == "mnist_mlp":
-        folders["data_dir"] = str(tmp_path / "data")
+def test_config_has_every_option_as_it_was_used(quick, script):
     done = quick(script, *(["--images", "all"] if script == "mnist_mlp" else []))
-    assert done.metrics["config"] == CONFIG[script] | folders
-    words = []
-    for name, value in (GIVEN | OTHER[script]).items():
+    assert done.metrics["config"].items() >= USED[script].items()
+    words, given = [], SHARED | GIVEN[script]
+    for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
     config = quick(script, *words).metrics["config"]
-    assert config == CONFIG[script] | folders | GIVEN | OTHER[script]
+    assert config.items() >= given.items()
     text = quick(script, "--help").stdout
     names = re.findall(r"^  --([a-z][a-z-]*)", text, re.MULTILINE)
     assert set(config) == {name.replace("-", "_") for name in names}

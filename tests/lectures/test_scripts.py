@@ -83,7 +83,7 @@ def test_mnist_mlp_without_files_and_network(default_run):
 
 
 def test_without_llvmlite_the_loop_goes_on_as_it_is_and_says_why(undrawn, monkeypatch):
-    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    monkeypatch.setitem(sys.modules, "llvmlite.binding", None)
     done = undrawn("ann_revisited", "--steps", 300)
     assert done.stderr == "" and done.metrics["results"]["engine"] == "eager"
     assert re.search("^engine: not compiled: llvmlite cannot be used", done.stdout, re.MULTILINE)
