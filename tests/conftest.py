@@ -64,9 +64,11 @@ def run(tmp_path):
     """A function that runs a lecture in a process of its own: its outcome, folder and metrics."""
     elsewhere = tmp_path / "a folder with spaces"
     elsewhere.mkdir()
-    return lambda script, *options: run_in(
-        elsewhere, PROJECT / "lectures" / f"{script}.py", *options
-    )
+
+    def call(script: str, *options: object, **extra: str) -> Any:
+        return run_in(elsewhere, PROJECT / "lectures" / f"{script}.py", *options, **extra)
+
+    return call
 
 
 @pytest.fixture
