@@ -12,14 +12,14 @@ from helpers import B_TRUE, W_TRUE
 
 @pytest.fixture
 def default_run(tmp_path):
-    """A function that runs a lecture as it is, through a symbolic link and without docstrings."""
+    """A function that runs a lecture as it is, through a symbolic link."""
     elsewhere = tmp_path / "a folder with spaces"
     elsewhere.mkdir()
 
-    def call(script: str, *more_files: str):
+    def call(script: str, *more_files: str, flags: tuple[str, ...] = ()):
         link = elsewhere / "a link.py"
         link.symlink_to(PROJECT / "lectures" / f"{script}.py")
-        done = run_in(elsewhere, "-OO", link)
+        done = run_in(elsewhere, *flags, link)
         assert done.returncode == 0, done.stderr
         expected = {"metrics.json", "losses.npy", "model_initial.pt", "model.pt", *more_files}
         assert {path.name for path in done.folder.iterdir()} - {".lock"} == expected
@@ -55,7 +55,7 @@ def test_linear_recovery(default_run):
 @pytest.mark.numbers
 def test_ann_revisited(default_run):
     figures = (f"{name}.png" for name in ("loss", "regions", "surfaces", "layers"))
-    done = default_run("ann_revisited", *figures)
+    done = default_run("ann_revisited", *figures, flags=("-OO",))  # without docstrings
     results, losses = done.metrics["results"], np.load(done.folder / "losses.npy")
     assert results["points_correct"] == 10 and results["final_loss"] < 0.003
     assert losses.shape == (1_000_000,) and losses[0] == results["initial_loss"]
