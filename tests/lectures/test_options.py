@@ -144,6 +144,7 @@ def test_show_opens_the_figures(quick, monkeypatch):
     shown = []
     monkeypatch.setattr(plotting, "show", lambda figures: shown.append(sorted(figures)))
     quick("linear_recovery", "--quiet")
+    assert shown == []
     quick("linear_recovery", "--quiet", "--show")
     assert shown == [["loss.png", "parameter_error.png"]]
 
