@@ -1,6 +1,6 @@
 """What several test files need: scripts run as a user runs them, and data sets in MNIST's files."""
 
-from common import program
+from common import datasets, program
 
 import gzip
 import importlib
@@ -12,6 +12,7 @@ import sys
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,36 +44,28 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"http_proxy": nowhere, "https_proxy": nowhere, "no_proxy": ""} | extra
 
 
-def outcome(returncode: int, stdout: str, stderr: str, folder: Path) -> SimpleNamespace:
-    """What a run said and left; `metrics` is the content of metrics.json, or None."""
+def with_files(done: Any, folder: Path) -> Any:
+    """Adds to what a run said its folder, and its `metrics`: metrics.json's content, or None."""
     path = folder / "metrics.json"
-    metrics = json.loads(path.read_text()) if path.exists() else None
-    return SimpleNamespace(
-        returncode=returncode, stdout=stdout, stderr=stderr, folder=folder, metrics=metrics
-    )
+    done.folder, done.metrics = folder, json.loads(path.read_text()) if path.exists() else None
+    return done
 
 
-def run_in(elsewhere: Path, *command: object, **extra: str) -> SimpleNamespace:
+def run_in(elsewhere: Path, *command: object, **extra: str) -> Any:
     """Runs a script in a process of its own, in the folder `elsewhere`; its output is beside it."""
-    folder = elsewhere / "my run"
-    done = subprocess.run(
-        [sys.executable, *map(str, command), "--output-dir", folder],
-        cwd=elsewhere,
-        env=environment(**extra),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    return outcome(done.returncode, done.stdout, done.stderr, folder)
+    words = [sys.executable, *map(str, command), "--output-dir", elsewhere / "my run"]
+    settings = {"capture_output": True, "text": True, "timeout": 300}
+    done = subprocess.run(words, cwd=elsewhere, env=environment(**extra), **settings)
+    return with_files(done, elsewhere / "my run")
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A function that runs a lecture in a process of its own; its outcome, see `outcome`."""
+    """A function that runs a lecture in a process of its own: its outcome, folder and metrics."""
     elsewhere = tmp_path / "a folder with spaces"
     elsewhere.mkdir()
 
-    def call(script: str, *options: object, **extra: str) -> SimpleNamespace:
+    def call(script: str, *options: object, **extra: str) -> Any:
         return run_in(elsewhere, PROJECT / "lectures" / f"{script}.py", *options, **extra)
 
     return call
@@ -81,27 +74,35 @@ def run(tmp_path):
 @pytest.fixture
 def run_here(tmp_path, monkeypatch, capfd):
     """As `run`, but in this process: without the seconds that a new one needs to import PyTorch."""
-    folder = tmp_path / "run here"
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MNIST_ROOT", raising=False)
     monkeypatch.setattr(urllib.request, "_opener", None)  # it has the proxies of a test before
 
-    def call(script: str, *options: object) -> SimpleNamespace:
+    def call(script: str, *options: object, folder: Path = tmp_path / "run here") -> Any:
         main = importlib.import_module(f"lectures.{script}").main
         words = [f"{script}.py", "--output-dir", folder, *options]
         monkeypatch.setattr(sys, "argv", [str(word) for word in words])
-        code = program.outcome(main)
-        said = capfd.readouterr()
-        return outcome(code, said.out, said.err, folder)
+        done = SimpleNamespace(returncode=program.outcome(main))
+        done.stdout, done.stderr = capfd.readouterr()
+        return with_files(done, folder)
 
     return call
 
 
 @pytest.fixture
-def undrawn(run_here, monkeypatch):
-    """`run_here`, without the time that figures take."""
-    from helpers import no_figures  # which imports this module
+def digits(run_here, tmp_path, monkeypatch) -> SimpleNamespace:
+    """Made-up digits in `root`, which MNIST_ROOT names for `run_here`: see `write_digits`."""
+    from helpers import write_digits  # which imports this module
+
+    monkeypatch.setenv("MNIST_ROOT", str(tmp_path / "data"))
+    return write_digits(tmp_path / "data")
+
+
+@pytest.fixture
+def undrawn(run_here, digits, monkeypatch):
+    """`run_here` with made-up digits, and without the time that figures take."""
+    from helpers import no_figures
 
     no_figures(monkeypatch)
     return run_here
@@ -121,18 +122,14 @@ def idx_bytes(array: np.ndarray) -> bytes:
     return struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
 
 
-def write_mnist(
-    folder: Path, part: str, images: np.ndarray, labels: np.ndarray, packed: bool = False
-) -> dict[str, Path]:
-    """Writes a part, "train" or "test", as MNIST's files; the paths as x_train, y_train, ..."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = {"train": "train", "test": "t10k"}[part]
+def write_mnist(raw: Path, arrays: dict[str, np.ndarray], packed: bool = False) -> dict[str, Path]:
+    """Writes x_train, y_train, x_test and y_test as MNIST's files; their paths by these names."""
+    raw.mkdir(parents=True, exist_ok=True)
     paths = {}
-    for key, kind, array in (("x", "images-idx3", images), ("y", "labels-idx1", labels)):
-        content = idx_bytes(array.astype(np.uint8))
-        path = folder / f"{name}-{kind}-ubyte{'.gz' if packed else ''}"
-        path.write_bytes(gzip.compress(content) if packed else content)
-        paths[f"{key}_{part}"] = path
+    for name, file in zip(("x_train", "y_train", "x_test", "y_test"), datasets.FILES):
+        content = idx_bytes(arrays[name].astype(np.uint8))
+        paths[name] = raw / f"{file}{'.gz' if packed else ''}"
+        paths[name].write_bytes(gzip.compress(content) if packed else content)
     return paths
 
 
@@ -141,12 +138,12 @@ def write_idx(root: Path, train: int = 60, test: int = 30, packed: bool = False)
 
     Returns the paths by what they hold: x_train, y_train, x_test, y_test.
     """
-    paths = {}
+    arrays = {}
     for part, count in (("train", train), ("test", test)):
         labels = np.arange(count) * 7 % 10
         images = np.random.default_rng(count).integers(0, 60, (count, 28, 28))
         for image, label in zip(images, labels):
             row, column = 4 + 10 * (label // 5), 5 * (label % 5)
             image[row : row + 6, column : column + 5] = 255
-        paths |= write_mnist(root / "MNIST" / "raw", part, images, labels, packed)
-    return paths
+        arrays |= {f"x_{part}": images, f"y_{part}": labels}
+    return write_mnist(root / "MNIST" / "raw", arrays, packed)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import content, no_figures, results_of
+from helpers import content, results_of
 
 pytestmark = pytest.mark.numbers  # again by make test-arithmetic
 
@@ -17,38 +17,16 @@ RUNS = {
 }
 
 
-@pytest.fixture
-def outcome(run_here, monkeypatch):
-    no_figures(monkeypatch)
-
-    def call(name: str, threads: int):
-        """The bytes and the results of a run that begins with so many threads."""
-        script, *options = RUNS[name]
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            done = run_here(script, "--quiet", *options)
-        finally:
-            torch.set_num_threads(before)
-        assert done.returncode == 0, done.stderr
-        return content(done.folder), results_of(done)
-
-    return call
-
-
 @pytest.mark.parametrize("name", RUNS)
-def test_again_and_where_another_program_had_two_threads(outcome, name):
-    """A run computes with one, also where many images are multiplied at once."""
-    once = outcome(name, threads=1)
-    assert outcome(name, threads=1) == once
-    assert outcome(name, threads=2) == once
-
-
-def test_what_was_drawn_before_changes_nothing(outcome):
-    """No numbers are from PyTorch's own generator, which another program may have moved."""
-    for name in ("linear, eager", "network, compiled", "all digits"):
-        torch.manual_seed(1)
-        once = outcome(name, threads=1)
-        torch.manual_seed(2)
-        np.random.seed(3)
-        assert outcome(name, threads=1) == once
+def test_again_after_another_program_drew_numbers_and_took_two_threads(undrawn, name):
+    """A run draws from no generator but its own, and computes with one thread."""
+    script, *options = RUNS[name]
+    outcomes = []
+    for number in (1, 2):
+        torch.manual_seed(number)
+        np.random.seed(number)
+        torch.set_num_threads(number)
+        done = undrawn(script, "--quiet", *options)
+        assert done.returncode == 0, done.stderr
+        outcomes.append((content(done.folder), results_of(done)))
+    assert outcomes[0] == outcomes[1]
