@@ -152,7 +152,9 @@ class Loop:
         A resumed loop makes these two steps only to record them, and undoes them, so that it ends
         with the same bits as a loop that was never stopped.
         """
-        resumed, drawn, tapes = self.done > 0, [], []
+        resumed = self.done > 0
+        drawn: list[Any] = []
+        tapes: list[Tape] = []
         try:
             recorded = yield from self._record(items, drawn, tapes, resumed)
         except Refused as reason:
