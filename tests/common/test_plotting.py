@@ -110,7 +110,7 @@ CASES = {  # every figure, with what is short, long, broken off, overflown
 }
 
 
-@pytest.mark.filterwarnings("error::UserWarning")  # such as matplotlib's of a layout
+@pytest.mark.filterwarnings("error", "default::DeprecationWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_cut_off_or_overlaps(case):
     figure = CASES[case](LONG)
@@ -276,7 +276,7 @@ def test_the_animation_shows_the_training():
     assert (np.diff(down) >= 0).all() and down[-1] > down[0] + 150
 
 
-@pytest.mark.filterwarnings("error::UserWarning")  # such as matplotlib's of a layout
+@pytest.mark.filterwarnings("error", "default::DeprecationWarning")
 @pytest.mark.parametrize("steps", [1, 2, 30])
 def test_short_runs_can_be_animated(steps):
     assert 1 <= len(animated(LONG, steps)[2]) <= steps
