@@ -41,6 +41,23 @@ value.backward()
 optimizer.step()
 loop.record(value)
 """
+HAND = """
+value = (torch.tanh(x @ w) - y).square().mean()
+w.grad.zero_()
+value.backward()
+with torch.no_grad():
+    w -= {}
+loop.record(value)
+"""
+
+
+def by_hand(change, before=""):
+    """The parts of a loop that updates a matrix by hand."""
+    setup = """
+    w = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+    w.grad = torch.zeros_like(w)
+    """
+    return dict(setup=setup, body=f"\n{before}{HAND.format(change)}")
 
 
 def trained(

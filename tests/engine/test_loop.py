@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from loops import BODY, as_plain, trained  # of this folder
+from loops import BODY, as_plain, by_hand, trained  # of this folder
 from torch import nn, optim
 from torch.nn.utils import parameters_to_vector
 
@@ -75,20 +75,7 @@ def test_a_module_and_a_function_of_ones_own(tmp_path):
 
 @pytest.mark.parametrize("change", ["0.1 * w.grad", "0.1 * w.grad / 4", "w.grad.div_(9)"])
 def test_an_update_by_hand(tmp_path, change):
-    setup = """
-    w = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
-    w.grad = torch.zeros_like(w)
-    """
-    body = """
-value = (torch.tanh(x @ w) - y).square().mean()
-w.grad.zero_()
-value.backward()
-with torch.no_grad():
-    w -= 0.1 * w.grad
-loop.record(value)
-"""
-    body = body.replace("0.1 * w.grad", change)
-    assert as_plain(tmp_path, setup=setup, body=body).compiled
+    assert as_plain(tmp_path, **by_hand(change)).compiled
 
 
 def test_the_last_step_runs_as_it_stands(tmp_path):

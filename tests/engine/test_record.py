@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from loops import BODY, as_plain  # of this folder
+from loops import BODY, HAND, as_plain, by_hand  # of this folder
 
 pytest.importorskip("llvmlite", reason="llvmlite has no build for this Python")
 
@@ -28,24 +28,6 @@ CHANGED = dict(
     items="changing(), steps",
     body=BODY.replace("y)", "y) * 0.9 ** state.k"),
 )
-HAND = """
-value = (torch.tanh(x @ w) - y).square().mean()
-w.grad.zero_()
-value.backward()
-with torch.no_grad():
-    w -= {}
-loop.record(value)
-"""
-
-
-def by_hand(change, before=""):
-    """A loop with an update that is written by hand."""
-    setup = """
-    w = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
-    w.grad = torch.zeros_like(w)
-    """
-    return dict(setup=setup, body=f"\n{before}{HAND.format(change)}")
-
 
 SEEN_BY_PYTHON_ALONE = {
     "a print": ("print", dict(after="print(1)")),
