@@ -119,15 +119,10 @@ def check_python(
         tensors.add(id(item))
     codes = [other.f_code for other in watch.frames]
     used = {n.id for n in body}.union(*(code.co_names + code.co_freevars for code in codes))
-    for name in sorted(used):
-        value = id(frame.f_locals.get(name, frame.f_globals.get(name)))
-        if name in targets and value not in tensors:
-            raise Refused(f"{name} changes from step to step and is not a tensor of the item")
-        if (
-            any(n.id == name and isinstance(n.ctx, ast.Store) for n in body)
-            and value not in tensors
-        ):
-            raise Refused(f"{name} is given a value that is not a tensor of this step")
+    given = targets | {n.id for n in body if isinstance(n.ctx, ast.Store)}
+    for name in sorted(used & given):
+        if id(frame.f_locals.get(name, frame.f_globals.get(name))) not in tensors:
+            raise Refused(f"{name} changes from step to step and is not a tensor of the step")
 
 
 def _loop(frame: FrameType) -> ast.For:
