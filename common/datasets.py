@@ -135,6 +135,7 @@ def _bundled() -> Dataset:
     large = functional.interpolate(small, size=(28, 28), mode="bilinear")
     images = (large.squeeze(1) * (255 / 16)).round().to(torch.uint8)  # (1797, 28, 28)
     labels = torch.from_numpy(bundle.target).long()
-    tensors = images[:1437], labels[:1437], images[1437:], labels[1437:]
+    known = 1437
+    tensors = images[:known], labels[:known], images[known:], labels[known:]
     source = "bundled with scikit-learn, enlarged from 8x8"
     return Dataset("digits", TITLES["digits"], source, list("0123456789"), *tensors)

@@ -114,17 +114,18 @@ def folder(text: str) -> Path:
 
 def real_number(low: float, high: float) -> Callable[[str], float]:
     """An argparse type: numbers from `low` to `high`."""
-    return lambda text: _number(text, "number", low, high)
+    return lambda text: _number(text, low, high)
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """An argparse type: whole numbers from `low` to `high`; also ``1_000_000`` and ``1e6``."""
-    return lambda text: int(_number(text, "whole number", low, high))
+    """An argparse type: whole numbers from `low` to `high`; ``1_000_000``, ``1e6``, ``5.0`` too."""
+    return lambda text: int(_number(text, low, high, whole=True))
 
 
-def _number(text: str, kind: str, low: float, high: float) -> float:
+def _number(text: str, low: float, high: float, whole: bool = False) -> float:
     with contextlib.suppress(ValueError):
         number = float(text)
-        if low <= number <= high and (kind == "number" or number.is_integer()):
+        if low <= number <= high and (number.is_integer() or not whole):
             return number
+    kind = "whole number" if whole else "number"
     raise argparse.ArgumentTypeError(f"expected a {kind} from {low} to {high}, got {text[:40]!r}")

@@ -132,8 +132,8 @@ def lines(
 def log_scale(axes: Axes, which: str, limits: Any = None, room: float = 0) -> None:
     """Makes an axis, "x" or "y", logarithmic; where nothing drawn is positive it stays linear.
 
-    It reaches from the first of `limits` to the second (default: all that is drawn). A share of
-    it, `room`, is left free at the end.
+    `limits` are its ends (default: those of all that is drawn); `room` is the share of it to leave
+    free behind them.
     """
     seen = axes.dataLim
     low, high = limits or (getattr(seen, f"minpos{which}"), getattr(seen, f"{which}1"))
@@ -436,4 +436,5 @@ def show(figures: dict[str, Figure]) -> None:
             raise RuntimeError("no display here")
         plt.show()
     except (ImportError, ValueError, RuntimeError) as error:  # a backend that cannot run here
-        print(f"warning: --show: {error}; the figures are in the run's folder", file=sys.stderr)
+        reason = " ".join(str(error).split())
+        print(f"warning: --show: {reason}; the figures are in the run's folder", file=sys.stderr)

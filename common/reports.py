@@ -21,7 +21,7 @@ class Report(NamedTuple):
     figures: dict[str, Figure]  # by name, without an ending
     table: str
     summary: str
-    files: dict[str, Any]  # what more files hold, by name
+    files: dict[str, Any]  # the content of further files, by name
 
 
 def subtitle(run: Run, *details: str) -> str:

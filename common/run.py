@@ -49,7 +49,7 @@ class Run:
     - ``run.print(...)`` is silent with ``--quiet``; ``run.finish(...)`` writes every file.
     """
 
-    # From one checkpoint and report of the loss to the next, as the lecture's throttle(progress, 10)
+    # Between checkpoints, and between reports of the loss: the lecture's throttle(progress, 10)
     CHECKPOINT_SECONDS = 10.0
     _loop: engine.steps
 
@@ -127,7 +127,7 @@ class Run:
         try:
             with self._bar:
                 steps = iter(self._loop)
-                for first in steps:  # until here Ctrl-C ended the run at once
+                for first in steps:  # until the first is there, Ctrl-C ends the run at once
                     for number in program.SIGNALS:
                         signal.signal(number, self._on_signal)
                     yield first

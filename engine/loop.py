@@ -156,7 +156,7 @@ class Loop:
         drawn: list[Any] = []
         tapes: list[Tape] = []
         try:
-            recorded = yield from self._record(items, drawn, tapes, resumed)
+            recorded = yield from self._record(items, drawn, tapes)
         except Refused as reason:
             self.how = f"not compiled: {reason}"
             if resumed:
@@ -184,9 +184,13 @@ class Loop:
         return items
 
     def _record(
-        self, items: Iterator[Any], drawn: list[Any], tapes: list[Tape], resumed: bool
+        self, items: Iterator[Any], drawn: list[Any], tapes: list[Tape]
     ) -> Generator[Any, None, Recorded]:
-        """Records two steps of the body, or raises Refused; lists their items and tapes."""
+        """Records two steps of the body, or raises Refused.
+
+        Their items are appended to `drawn`, the tapes to `tapes`, also of steps that are refused.
+        """
+        resumed = self.done > 0
         frame, own = sys._getframe(), {function.__code__ for function in self.own}
         while frame.f_back and (frame.f_globals.get("__name__") == __name__ or frame.f_code in own):
             frame = frame.f_back

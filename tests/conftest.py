@@ -45,7 +45,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def with_files(done: Any, folder: Path) -> Any:
-    """Adds to what a run said its folder, and its `metrics`: metrics.json's content, or None."""
+    """Adds a run's folder to its outcome, and `metrics`: metrics.json's content, or None."""
     path = folder / "metrics.json"
     done.folder, done.metrics = folder, json.loads(path.read_text()) if path.exists() else None
     return done

@@ -26,15 +26,19 @@ def typed(text: str) -> list[str]:
 CODE = [(name, code) for name, text in READ.items() for code in spans(text) + typed(text)]
 
 
-def test_what_the_quoted_pytorch_names_stands_in_a_script():
-    lectures = PROJECT.glob("lectures/*.py")
-    scripts = "".join(path.read_text(encoding="utf-8") for path in lectures)
-    table = re.compile(r"^\| (?:\d|results) \| .* \| .* \| (.*) \|$", re.MULTILINE)
-    rows = table.findall(READ["from_flux_to_pytorch.md"])
-    assert len(rows) > 25
-    for code in spans("\n".join(rows)):
-        for name in re.findall(r"[A-Za-z_][\w.]*", code.split("  #")[0]):
-            assert name in scripts, code
+def test_what_the_quoted_pytorch_names_stands_in_its_script():
+    _, *sections = re.split(
+        r"^In \[`.*`\]\(\.\./", READ["from_flux_to_pytorch.md"], flags=re.MULTILINE
+    )
+    quoted = []
+    for section in sections:
+        script = (PROJECT / section.split(")")[0]).read_text(encoding="utf-8")
+        rows = re.findall(r"^\| (?:\d|results) \| .* \| .* \| (.*) \|$", section, re.MULTILINE)
+        quoted += rows
+        for code in spans("\n".join(rows)):
+            for name in re.findall(r"[A-Za-z_][\w.]*", code.split("  #")[0]):
+                assert name in script, code
+    assert len(sections) == 3 and len(quoted) > 25
 
 
 def headings(page: str) -> set[str]:

@@ -47,12 +47,12 @@ def test_a_folder_has_one_run_at_a_time_and_no_leftovers(run_here, tmp_path):
         [*words, "--output-dir", folder], env=environment(), stdout=subprocess.PIPE, text=True
     ) as first:
         assert "device" in first.stdout.readline()  # the folder was opened before
-        done = run_here(*QUICK, "--output-dir", folder)
+        done = run_here(*QUICK, folder=folder)
         first.kill()  # it would go on for minutes
     assert_error(done, "another run is writing", str(folder), "--output-dir")
     assert done.stdout == "" and done.metrics is None
     (folder / ".regions.png.partial").write_bytes(b"what a killed run left")
-    done = run_here(*QUICK, "--output-dir", folder)
+    done = run_here(*QUICK, folder=folder)
     assert done.returncode == 0, done.stderr  # the killed one does not hold it
     assert {path.name for path in folder.glob(".*")} <= {".lock"}
 
@@ -60,9 +60,19 @@ def test_a_folder_has_one_run_at_a_time_and_no_leftovers(run_here, tmp_path):
 @pytest.mark.parametrize("below", ["", "below"])
 def test_a_folder_that_cannot_be_written_is_said_at_once(run_here, tmp_path, below):
     (tmp_path / "file").touch()
-    done = run_here(*QUICK, "--output-dir", tmp_path / "file" / below)
+    done = run_here(*QUICK, folder=tmp_path / "file" / below)
     assert_error(done, "cannot write into", "--output-dir")
     assert done.stdout == ""
+
+
+def test_a_folder_without_the_right_to_write():
+    user = os.geteuid()
+    os.seteuid(user or 65534)  # root, who may write anywhere, becomes nobody
+    try:
+        with pytest.raises(RunError, match=r"cannot write into .*: Permission denied; .*-dir"):
+            files.open_folder(Path("/a folder beside all others"))
+    finally:
+        os.seteuid(user)
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):

@@ -155,6 +155,13 @@ def test_curves_are_where_they_belong_told_apart_and_named(case):
         assert (line.get_alpha() is not None) == (len(x) > 1000)  # many points are pale
 
 
+def test_axes_reach_to_a_mark_and_to_limits():
+    (axes,) = plotting.loss_curve("t", RUNAWAY, marks={300: "8 right"}).axes
+    assert axes.get_xlim()[1] > 300 > len(RUNAWAY)
+    (axes,) = CASES["recipes"]("t").axes
+    assert np.log10(axes.get_ylim()) == pytest.approx([-0.09, 3.09])
+
+
 TICKS = [  # the losses, and the numbers along x or y
     (np.geomspace(1, 0.1, 80), "x", "0 | 20 | 40 | 60 | 80"),
     (np.geomspace(1, 0.1, 1_000_000), "x", "0 | 200 k | 400 k | 600 k | 800 k | 1 M"),
@@ -378,6 +385,17 @@ def test_a_reader_s_own_style_neither_changes_figures_nor_is_changed():
         assert matplotlib.rcParams.copy() == before
     mine = matplotlib.rc_params()  # without what an import changed
     assert {name for name in mine if mine[name] != matplotlib.rcParams[name]} <= {"backend"}
+
+
+@pytest.mark.parametrize("backend", [None, "pdf"])
+def test_show_without_a_display_says_so(monkeypatch, capsys, backend):
+    monkeypatch.setattr(plotting, "BACKEND", backend)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    plotting.show({"loss.png": CASES["means"]("Loss")})
+    matplotlib.pyplot.close("all")
+    said = "warning: --show: no display here; the figures are in the run's folder\n"
+    assert capsys.readouterr().err == said
 
 
 def test_show_opens_a_window_for_each_figure(monkeypatch, capsys):

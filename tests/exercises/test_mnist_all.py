@@ -85,8 +85,11 @@ def test_a_short_run(outcome):
     assert len(done.losses) == results["steps"] == 12  # three batches, four epochs
     assert config["images"] == results["train_images"] == 60 and config["no_distort"] is False
     known = digit_probabilities(done.state, done.data.x_train)
+    unseen = digit_probabilities(done.state, done.data.x_test)
     right = (known.argmax(axis=1) == done.data.y_train).mean()
-    assert results["train_accuracy"] == pytest.approx(right) != results["test_accuracy"]
+    right_unseen = (unseen.argmax(axis=1) == done.data.y_test).mean()
+    assert results["train_accuracy"] == pytest.approx(right) != pytest.approx(right_unseen)
+    assert results["test_accuracy"] == pytest.approx(right_unseen)
     expected = cross_entropy(known, done.data.y_train)
     assert results["final_loss"] == pytest.approx(expected, rel=1e-5)
 
@@ -96,8 +99,8 @@ def test_the_one_cycle_rises_to_the_rate_and_falls_to_nearly_nothing(outcome):
     hook = register_optimizer_step_pre_hook(
         lambda adam, *_: groups.append(adam.param_groups[0].copy())
     )
-    outcome("--epochs", 8, "--lr", 0.03)
-    hook.remove()
+    with hook:
+        outcome("--epochs", 8, "--lr", 0.03)
     rates = np.array([group["lr"] for group in groups])
     assert len(rates) == 24  # as many as the run's steps
     top = rates.argmax()

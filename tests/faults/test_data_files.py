@@ -49,13 +49,13 @@ def check(files, which, damage):
     finally:
         path.write_bytes(content)
     kind, part = which.split("_")
-    images, head = kind == "x", 16 if kind == "x" else 8
-    read = getattr(data, f"{part}_{'images' if images else 'labels'}").numpy().astype(np.uint8)
+    head, name = {"x": (16, "images"), "y": (8, "labels")}[kind]
+    read = getattr(data, f"{part}_{name}").numpy().astype(np.uint8)
     if path.suffix == ".gz":  # its checksum finds every change of the content
         changed = content = gzip.decompress(content)
     # The header was whole, the rest is what stands there.
     assert changed[:head] == content[:head] and read.tobytes() == changed[head:]
-    assert len(changed) == len(content) and read.max() <= (255 if images else 9)
+    assert len(changed) == len(content)
 
 
 CASES = given(which=st.sampled_from(["x_train", "y_train", "x_test", "y_test"]), damage=DAMAGE)

@@ -129,7 +129,12 @@ def test_ctrl_c_during_a_download_leaves_nothing(mirrors, tmp_path, capfd):
 
 
 def test_two_downloads_at_once_end_with_one_good_copy(mirrors, tmp_path):
+    """Beside what a killed one left."""
     mirrors("healthy")
+    half = tmp_path / "download-killed" / WHOLE[0]
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    assert not datasets.on_disk("mnist", tmp_path)
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(datasets.load, ["mnist"] * 2, [tmp_path] * 2))
     assert [len(data.train_images) for data in found] == [60, 60]

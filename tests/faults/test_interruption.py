@@ -33,6 +33,7 @@ from helpers import (
     press,
     results_of,
     states,
+    texts,
     watch_figures,
     write_digits,
 )
@@ -246,7 +247,8 @@ def test_a_checkpoint_of_other_options_is_refused(start, whole, tmp_path, name):
         key = option.strip("-").replace("-", "_")
         assert_ended(done, 1, "--resume", "was begun with {", f"'{key}': {before[key]!r}")
         assert (done.folder / CHECKPOINT).read_bytes() == kept and done.made == []
-    done = start(name, "--resume", "--format", "svg", "--device", "cpu")  # these change no number
+    no_number = ["--format", "svg", "--device", "cpu", *["--animate"] * name.startswith("network")]
+    done = start(name, "--resume", *no_number)
     assert done.returncode == 0 and content(done.folder) == content(whole(name).folder)
 
 
@@ -287,6 +289,7 @@ def test_divergence_ends_with_1_and_keeps_the_losses(run_here, monkeypatch, engi
     assert len(figures) == 2 and not (done.folder / CHECKPOINT).exists()
     for figure in figures.values():
         assert f"\ndiverged at step {count} of 1,000, x in" in figure.get_suptitle()
+        assert f"overflow at step {count}" in texts(figure)
     with monkeypatch.context() as patch:
         at_step(patch, count, press)
         done = run_here("linear_recovery", *options, "--resume")  # it is not complete

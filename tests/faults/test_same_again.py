@@ -1,5 +1,7 @@
 """Same seed, same machine: the same bytes, run after run, whatever was computed before."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -18,8 +20,9 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_again_after_another_program_drew_numbers_and_took_two_threads(undrawn, name):
+def test_again_after_another_program_drew_numbers_and_took_two_threads(undrawn, request, name):
     """A run draws from no generator but its own, and computes with one thread."""
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
     script, *options = RUNS[name]
     outcomes = []
     for number in (1, 2):

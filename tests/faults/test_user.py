@@ -54,10 +54,11 @@ def test_an_accident_around_the_process(undrawn, digits, tmp_path, name):
     """In a folder that an encoding may have no letters for, and with a byte that is no letter."""
     shell, extra, code, said, warned = ACCIDENTS[name]
     script = "mnist_mlp" if "closed" in name else "ann_revisited"
-    folder = tmp_path / os.fsdecode("数字".encode() + b"\xff")
+    folder, temporary = tmp_path / os.fsdecode("数字".encode() + b"\xff"), tmp_path / "temporary"
+    temporary.mkdir()
     words = [sys.executable, PROJECT / "lectures" / f"{script}.py", *QUICK[script]]
     command = ["bash", "-o", "pipefail", "-c", shell, "bash", *words, "--output-dir", folder]
-    surroundings = environment(MNIST_ROOT=str(digits.root), **extra)
+    surroundings = environment(MNIST_ROOT=str(digits.root), TMPDIR=str(temporary), **extra)
     settings = {"env": surroundings, "capture_output": True, "text": True, "timeout": 120}
     done = subprocess.run(list(map(str, command)), **settings)
     assert done.returncode == code, done.stderr
@@ -65,8 +66,28 @@ def test_an_accident_around_the_process(undrawn, digits, tmp_path, name):
     found = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert FILES < found.keys() and not any(b"device: " in text for text in found.values())
     assert json.loads(found["metrics.json"])["config"]["output_dir"] == str(folder)
+    assert not any(temporary.iterdir())
     # In this process, the same numbers are made.
     assert content(folder) == content(undrawn(script, *QUICK[script]).folder)
+
+
+OPENED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from common import program
+def main():
+    with open(sys.argv[2], "wb"):
+        os.write(2, b"a library's message")
+    raise program.RunError("that nobody can read")
+program.execute(main)
+"""
+
+
+def test_what_is_said_to_a_closed_stream_goes_into_no_file(tmp_path):
+    """The first file that is opened would get the free number, and the messages."""
+    words = list(map(str, (sys.executable, "-c", OPENED, PROJECT, tmp_path / "file")))
+    done = subprocess.run(["bash", "-c", 'exec "$@" 2>&-', "bash", *words], timeout=60)
+    assert done.returncode == 1 and (tmp_path / "file").read_bytes() == b""
 
 
 # The folder of MNIST.

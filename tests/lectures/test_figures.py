@@ -168,5 +168,8 @@ def test_the_figures_of_mnist_mlp(run_here, digits, figures):
 
     mosaic = figures["hidden_units"].axes[0].images[0].get_array()
     np.testing.assert_array_equal(mosaic[31:59, 1:29], trained["0.weight"][8].reshape(28, 28))
-    for axes in figures["layers"].axes:
+    before, after = figures["layers"].axes
+    assert (before.get_title(), after.get_title()) == ("before training", "after training")
+    for axes in (before, after):
         np.testing.assert_array_equal(axes.images[0].get_array(), data.x_train[0])
+        assert [text.get_text() for text in axes.texts][-10:] == list("0123456789")

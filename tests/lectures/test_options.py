@@ -149,6 +149,13 @@ def test_show_opens_the_figures(quick, monkeypatch):
     assert shown == [["loss.png", "parameter_error.png"]]
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_without_docstrings(undrawn, monkeypatch, script):
+    """As with python -OO."""
+    monkeypatch.setattr(importlib.import_module(f"lectures.{script}"), "__doc__", None)
+    assert "--seed" in undrawn(script, "--help").stdout
+
+
 def test_the_output_folder(undrawn, monkeypatch, tmp_path):
     text = re.sub(r"\s+", "", undrawn("ann_revisited", "--help").stdout)
     assert "".join(str(PROJECT / "outputs" / "ann_revisited").split()) in text
