@@ -282,7 +282,8 @@ class _Graph:
     def compute(self, call: Call) -> Operand:
         """Records an operation, after the operations that lead to its operands."""
         name, args, kwargs, result = call
-        if any(torch.is_tensor(a) and a.requires_grad for a in args) > result.requires_grad:
+        needed = any(torch.is_tensor(a) and a.requires_grad for a in args)
+        if needed and not result.requires_grad:
             raise Refused(f"{name} without a gradient")
         if name in ("sum", "mean") and args:
             return self.reduce(call)
