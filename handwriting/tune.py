@@ -24,6 +24,7 @@ from handwriting import read
 from lectures.mnist_mlp import accuracy, as_vectors, build_model, predict
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 KEPT = 55_000
@@ -35,6 +36,16 @@ def train(images: Tensor, labels: Tensor, most: Distortions, epochs: int = 40) -
     labels = one_hot(labels)
     mnist_all.train(model, images, labels, draw, epochs=epochs, batch_size=128, lr=0.015, most=most)
     return model
+
+
+def calibration(chances: NDArray, labels: NDArray) -> str:
+    """How many answers, from `chances` of shape (n, 10), are sure and correct, or "no digit"."""
+    first, right = chances.max(axis=1), chances.argmax(axis=1) == labels
+    sure, none = first >= read.UNSURE, first < read.NO_DIGIT
+    return (
+        f"distorted copies: {sure.mean():.1%} sure, {right[sure].mean():.1%} of these correct\n"
+        f"taken for no digit: {none.mean():.2%}"
+    )
 
 
 def main() -> None:
@@ -55,10 +66,7 @@ def main() -> None:
     twice = distorted(held, generator(0, "held out"), Distortions(*(2 * value for value in most)))
     copies = (255 * twice).round().clamp(0, 255).to(torch.uint8).reshape(-1, SIDE, SIDE).numpy()
     chances = read.probabilities(model, copies)
-    first, right = chances.max(axis=1), chances.argmax(axis=1) == truth.numpy()
-    sure, none = first >= read.UNSURE, first < read.NO_DIGIT
-    print(f"distorted copies: {sure.mean():.1%} sure, {right[sure].mean():.1%} of these correct")
-    print(f"taken for no digit: {none.mean():.2%}")
+    print(calibration(chances, truth.numpy()))
 
 
 if __name__ == "__main__":

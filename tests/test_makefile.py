@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import PROJECT, environment, write_idx
@@ -93,6 +94,8 @@ def test_a_fresh_clone_gets_an_environment(make):
         "-m pytest",
     ]
     assert make(*words)[1] == ["-m pytest"]  # it is there
+    os.utime(folder / "requirements-dev.txt", (later := time.time() + 60, later))
+    assert make(*words)[1] == commands[-2:]  # and brought up to date
 
 
 def test_lectures_and_figures_make_all_runs_the_page_and_the_pictures(make):

@@ -46,18 +46,24 @@ def test_turn_and_slant_are_drawn_apart_and_pens_are_wide_and_narrow():
     bars, none = torch.zeros(2000, 28, 28), Distortions(0, 0, 0, 0, 0, 0)
     bars[:, 4:24, 12:16] = 1
 
-    def copies(**most):
-        found = distorted(bars.flatten(1), torch.Generator(), none._replace(**most))
+    def copies(images=bars, **most):
+        found = distorted(images.flatten(1), torch.Generator(), none._replace(**most))
         return found.reshape(bars.shape)
+
+    def lean(images):
+        column, row = torch.arange(28) - 13.5, torch.arange(28)[:, None] - 13.5
+        return (images * row * column).sum(dim=(1, 2)) / (images * row**2).sum(dim=(1, 2))
 
     assert torch.allclose(copies(), bars, atol=1e-5)
     ink = copies(pen=1).sum(dim=(1, 2)) / bars[0].sum()
     assert ink.min() < 0.6 and ink.max() > 1.4
-    column, turned = torch.arange(28) - 13.5, copies(turn=0.15, slant=0.15)
-    row = column[:, None]
-    lean = (turned * row * column).sum(dim=(1, 2)) / (turned * row**2).sum(dim=(1, 2))
+    # A bar that lies turns as one that stands: its end goes down where the other's goes to the left.
+    lying = copies(bars.mT, turn=0.15)
+    assert torch.allclose(lean(copies(turn=0.15)), -lean(lying.mT), atol=0.02)
     # The variance of a uniform number in +-0.15 is 0.15^2 / 3; those of turn and slant add up.
-    assert lean.std().item() == pytest.approx(0.15 * (2 / 3) ** 0.5, rel=0.05)
+    assert lean(copies(turn=0.15, slant=0.15)).std().item() == pytest.approx(
+        0.15 * (2 / 3) ** 0.5, rel=0.05
+    )
 
 
 @pytest.fixture

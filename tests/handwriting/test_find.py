@@ -210,6 +210,13 @@ def test_turned_by_the_camera_large_and_in_many_formats(tmp_path):
         assert likeness(one(picture), one(255 - drawn(7))) > ALIKE, path.name
 
 
+def test_calibration_counts_what_is_right_among_the_sure():
+    chances = np.full((5, 10), 0.01)
+    chances[range(5), [3, 4, 5, 6, 7]] = [0.91, 0.91, 0.91, 0.5, 0.2]  # three sure, one no digit
+    said = "distorted copies: 60.0% sure, 33.3% of these correct\ntaken for no digit: 20.00%"
+    assert tune.calibration(chances, np.array([3, 0, 0, 6, 7])) == said
+
+
 def test_digits_of_mnist_are_read_right_from_photos(mnist_root):
     """One a kind, of those that are right as they are; `make photos` has the table of 100 of each."""
     data = datasets.load("mnist", Path(mnist_root))

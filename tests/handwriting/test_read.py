@@ -150,10 +150,12 @@ def test_a_folder_is_measured_by_kind_and_layout(say):
 @pytest.mark.parametrize("tuning, of", [([], "test"), (["--tuning"], "training")])
 def test_the_photos_say_which_images_they_are_of(say, monkeypatch, mnist_root, tuning, of):
     monkeypatch.setattr(photos, "KINDS", {"clean": photos.Photo()})
+    monkeypatch.setattr(read, "probabilities", lambda *_: np.eye(1, 11, 10))  # no digit's
     done = say("--count", "2", "--data-dir", mnist_root, *tuning, main=photos.main)
     first = 55_000 if tuning else 5_000
     expected = f"{of.capitalize()} images {first} to {first + 1}; "
     assert done.code == 0 and done.out[1].startswith(expected)
+    assert done.out[-1] == "| clean | 0 | 2 |"  # one digit is found in each, and misread
 
 
 def test_a_model_of_unknown_or_other_origin_gets_a_warning(say):
@@ -276,3 +278,4 @@ def test_the_first_of_many_are_drawn_and_strange_names_do_no_harm(say, monkeypat
     assert (done.code, done.err) == (0, [])
     drawn = texts(seen["classified"])
     assert any("The first 2 of 3 pictures" in text for text in drawn) and "a?b.png" in drawn
+    assert sum(text.endswith(".png") for text in drawn) == 2

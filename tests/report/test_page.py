@@ -55,6 +55,16 @@ def test_starts_and_losses_are_in_the_page(runs):
     assert [loss for _, loss in curve] == losses[[step for step, _ in curve]].tolist()
 
 
+def test_the_file_about_other_starts(monkeypatch, tmp_path):
+    """The first of the lecture's trainings with nine points right, and how many fast ones have ten."""
+    right = {plateau.RATE: [10, 9, 9], plateau.FAST_RATE: [10, 9, 10]}
+    monkeypatch.setattr(plateau, "train", lambda models, steps, rate: right[rate])
+    monkeypatch.setattr(plateau, "FILE", tmp_path / "plateau.json")
+    plateau.main()
+    content = json.loads((tmp_path / "plateau.json").read_text())
+    assert content["seed"] == 1 and content["fast"]["all_right"] == 2
+
+
 def test_a_missing_run_is_a_command(tmp_path, command):
     done = command("--runs", tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")  # beside the runs by default

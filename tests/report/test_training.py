@@ -89,8 +89,13 @@ def test_the_picture_of_the_unit_square(reader):
 
 
 def test_the_chart_falls_with_the_loss_to_its_mark(reader):
+    compared = "return !document.getElementById('train-compared').hidden"
+    reader.open()
+    reader.reach(0)
+    assert reader(compared)
     reader.open("#start=run&rate=5&steps=20000")
     reader.reach(20_000)
+    assert not reader(compared)  # the run's losses are those of another rate
     (begin, *_, end), chart = reader.curve("train-chart"), reader.canvas("train-chart")
     assert end - begin > 0.5 * len(chart)  # from the top
     mark, _ = np.nonzero(near(chart, reader.colour("--text")))
