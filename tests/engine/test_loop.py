@@ -190,6 +190,15 @@ def test_data_that_nobody_looks_at_are_not_drawn():
     assert loop.compiled and loop.done == 10**6 and len(drawn) == 3
 
 
+@pytest.mark.parametrize(
+    "count, how", [(3, "not compiled: too few steps"), (4, "steps 3 to 3 compiled")]
+)
+def test_a_loop_of_few_steps(count, how):
+    loop = engine.steps(pairs(count), count)
+    steps(loop, *parts(), fresh=True)
+    assert loop.how == how and loop.compiled == how.startswith("steps") and loop.done == count
+
+
 @pytest.mark.parametrize("there", [0, 1, 2, 3, 4, 150])
 def test_items_that_run_out_end_the_loop(there):
     results = []

@@ -196,6 +196,25 @@ SEEN_BY_PYTHON_ALONE = {
         ),
     ),
     "a hook written in C": ("a hook", dict(setup="model[0].bias.register_hook([].append)")),
+    "a hook after a gradient": (
+        "a hook",
+        dict(setup="model[0].bias.register_post_accumulate_grad_hook([].append)"),
+    ),
+    "a change in place in a function": (
+        r"with torch.no_grad\(\):",
+        dict(
+            functions="""
+            import numpy as np
+            table = np.zeros(1)
+            def note(model, x, y):
+                with torch.no_grad():
+                    a = table
+                    a += 1
+                return loss(model, x, y)
+            """,
+            body=BODY.replace("loss(", "note("),
+        ),
+    ),
     "an attribute made in C": (
         "object.__setattr__",
         dict(

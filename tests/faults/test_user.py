@@ -66,7 +66,8 @@ def test_an_accident_around_the_process(undrawn, digits, tmp_path, name):
     found = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert FILES < found.keys() and not any(b"device: " in text for text in found.values())
     assert json.loads(found["metrics.json"])["config"]["output_dir"] == str(folder)
-    assert not any(temporary.iterdir())
+    left = [path.name for path in temporary.iterdir()]
+    assert [name for name in left if not name.startswith("torchinductor_")] == []  # PyTorch's
     # In this process, the same numbers are made.
     assert content(folder) == content(undrawn(script, *QUICK[script]).folder)
 
@@ -95,6 +96,8 @@ def test_what_is_said_to_a_closed_stream_goes_into_no_file(tmp_path):
 
 def test_a_folder_that_is_named_wrongly_is_said_and_not_made(undrawn, tmp_path, monkeypatch):
     typo = tmp_path / "typo"
+    monkeypatch.setenv("MNIST_ROOT", "")  # names none
+    assert undrawn("mnist_mlp", "--help").returncode == 0
     monkeypatch.setenv("MNIST_ROOT", str(typo))
     done = undrawn("mnist_mlp", "--dataset", "mnist")
     assert done.returncode == 1 and done.metrics is None and done.stderr.count("\n") == 1
@@ -183,7 +186,7 @@ def test_one_of_a_thing_is_not_many(run_here, digits, monkeypatch, script):
     [
         ("linear_recovery", ("--samples", 1_000_000)),
         ("ann_revisited", ("--steps", 1_000_000)),
-        ("mnist_mlp", ("--hidden", 10_000, "--epochs", 1, "--images", 50)),
+        ("mnist_mlp", ("--hidden", 10_000, "--epochs", 1, "--images", 5)),
     ],
 )
 def test_more_than_the_memory_is_refused_before_it_is_taken(undrawn, monkeypatch, script, options):
