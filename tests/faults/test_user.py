@@ -96,8 +96,6 @@ def test_what_is_said_to_a_closed_stream_goes_into_no_file(tmp_path):
 
 def test_a_folder_that_is_named_wrongly_is_said_and_not_made(undrawn, tmp_path, monkeypatch):
     typo = tmp_path / "typo"
-    monkeypatch.setenv("MNIST_ROOT", "")  # names none
-    assert undrawn("mnist_mlp", "--help").returncode == 0
     monkeypatch.setenv("MNIST_ROOT", str(typo))
     done = undrawn("mnist_mlp", "--dataset", "mnist")
     assert done.returncode == 1 and done.metrics is None and done.stderr.count("\n") == 1
@@ -106,6 +104,11 @@ def test_a_folder_that_is_named_wrongly_is_said_and_not_made(undrawn, tmp_path, 
     assert done.returncode == 0 and done.stderr.startswith("warning: ")
     assert f"{typo} is no folder" in done.stderr.splitlines()[0] and not typo.exists()
     assert done.metrics["results"]["dataset"] == done.metrics["config"]["dataset"] == "digits"
+
+
+def test_an_empty_name_of_a_folder_names_none(undrawn, monkeypatch):
+    monkeypatch.setenv("MNIST_ROOT", "")
+    assert undrawn("mnist_mlp", "--dataset", "digits", "--epochs", 1).returncode == 0
 
 
 # Ctrl-C before PyTorch is there.
